@@ -1,11 +1,10 @@
-//! Measures which fraction of a table's capacity the job uses, and how the job affects the application. There is a
-//! figure for each documented promise. The figures are measured in virtual time: the real engine runs against the
-//! capacity model.
+//! Measures the fraction of a table's capacity that the job uses, and the job's effect on the application. Each
+//! documented promise has one figure. The benchmark runs the real engine against the capacity model, in virtual time.
 //!
-//! `cargo bench --bench capacity [-- SCENARIO…]` runs the scenarios whose names begin with one of the arguments, or all
-//! scenarios without arguments. `--scale 0.1` scales the table and all rates down to a tenth. `--series` prints the
-//! figures of every second of a run. `--sweep` compares different feedback constants. `--over-http` runs the scenarios
-//! in real time, with the real binary over sockets. The exit code is 1 if a figure misses its target.
+//! `cargo bench --bench capacity [-- SCENARIO…]` runs all scenarios, or only those whose names begin with one of the
+//! arguments. `--scale 0.1` scales the table and all rates down to a tenth. `--series` prints the figures of every
+//! second of a run. `--sweep` compares different feedback constants. `--over-http` runs the scenarios in real time,
+//! with the real binary over sockets. The exit code is 1 if a figure misses its target.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "the figures are the result")]
 
 mod over_http;

@@ -3,8 +3,8 @@
 //!
 //! Run it with `cargo bench --bench cpu [-- --items 4000]`. With `--profile dev`, the benchmark uses the same build as
 //! the tests. The tool is the real binary in a separate process. The server is in this process, and stores its data in
-//! a database file as in the demo. Threads are identified by their names. The benchmark needs Linux, because it reads
-//! the CPU times from `/proc`. Other processes on the machine hardly change these CPU times. Such processes affect the
+//! a database file, as the demo does. Threads are identified by their names. The benchmark needs Linux, because it
+//! reads the CPU times from `/proc`. Other processes on the machine hardly change these CPU times. They change the
 //! ratio in the last line of the output even less, because the ratio compares two runs.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "the figures are the result")]
 
@@ -89,7 +89,7 @@ fn run(dir: &Path, plan: &Path) -> (Cpu, u64) {
         .unwrap();
     let mut taken = Cpu::new();
     while tool.try_wait().unwrap().is_none() {
-        // If a thread has ended, its latest sample is still included.
+        // The sum includes the last sample of each thread that has ended.
         for (name, seconds) in threads(&tool.id().to_string()) {
             let known = taken.entry(name).or_default();
             *known = known.max(seconds);
@@ -100,13 +100,13 @@ fn run(dir: &Path, plan: &Path) -> (Cpu, u64) {
     (taken, report["totals"]["counts"]["applied"].as_u64().unwrap())
 }
 
-/// Returns the CPU time that a process's threads have used since they began, by thread name.
+/// Returns the CPU time of a process's threads since their start, by thread name.
 fn threads(process: &str) -> Cpu {
     let mut cpu = Cpu::new();
     let Ok(tasks) = std::fs::read_dir(format!("/proc/{process}/task")) else { return cpu };
     for task in tasks.flatten() {
         let Ok(stat) = std::fs::read_to_string(task.path().join("stat")) else { continue };
-        // The format is `pid (name) state …`. Fields 14 and 15 are the user time and the system time. The name may
+        // The format is `pid (name) state …`. Fields 14 and 15 are the user time and the system time. The name can
         // contain spaces.
         let Some((head, rest)) = stat.rsplit_once(')') else { continue };
         let name = head.split_once('(').map_or("", |(_, name)| name).to_owned();

@@ -1,5 +1,5 @@
-//! Measures how many items per second the Python example answers with two processes: the pools and the protocol,
-//! without a table.
+//! Measures how many items per second two processes of the Python example can answer. The measurement includes the
+//! process pools and the protocol. It uses no table.
 //!
 //! Run it with `cargo bench --bench exec`. The exit code is 1 if the figure misses its target.
 #![expect(clippy::print_stdout, reason = "the figures are the result")]
@@ -19,7 +19,7 @@ const TARGET: f64 = 10_000.0;
 /// Items of a page.
 const PAGE: usize = 1_000;
 
-/// Pages that are asked about at the same time, as by a run with four lanes.
+/// The number of pages that are sent to the program at the same time, as in a run with four lanes.
 const LANES: usize = 4;
 
 fn main() -> ExitCode {
@@ -33,7 +33,7 @@ fn main() -> ExitCode {
     let page: Arc<Vec<ProgramQuestion>> = Arc::new((0..PAGE).map(question).collect());
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     let items = runtime.block_on(async {
-        // Starting the processes does not count.
+        // Start the processes before the measurement begins.
         pools.ask(&page, &|| {}).await.unwrap();
         let began = Instant::now();
         let mut lanes = Vec::new();

@@ -10,15 +10,15 @@ use std::time::Duration;
 use backfill::internals::expr::{Expected, Expr, Facts};
 use backfill::internals::item::{Item, Value};
 
-/// The maximum time of joining two attributes, in nanoseconds.
+/// The maximum time to join two attributes, in nanoseconds.
 const JOIN: f64 = 300.0;
 
-/// The maximum time of a filter over numbers, in nanoseconds.
+/// The maximum time to evaluate a filter over numbers, in nanoseconds.
 const FILTER: f64 = 1_000.0;
 
 const ROUNDS: u32 = 1_000_000;
 
-/// The expressions, with their type and their target. Those without a target are for comparison.
+/// The expressions, each with its type and its maximum time. Expressions without a maximum are for comparison.
 const CASES: [(&str, Expected, Option<f64>); 7] = [
     ("item.first + \" \" + item.last", Expected::Value, Some(JOIN)),
     ("item.count > 100", Expected::Bool, Some(FILTER)),
@@ -69,8 +69,8 @@ fn item() -> Item {
     item
 }
 
-/// Returns this thread's processor time. On a busy machine, the wall clock would also measure other processes. Uses the
-/// wall clock only if the system does not report processor time.
+/// Returns this thread's CPU time. On a busy machine, wall-clock time would include other processes. Uses the wall
+/// clock only if the system does not report CPU time.
 fn processor_time() -> Duration {
     static START: std::sync::LazyLock<std::time::Instant> = std::sync::LazyLock::new(std::time::Instant::now);
     let told = std::fs::read_to_string("/proc/thread-self/schedstat").ok();

@@ -14,7 +14,7 @@ use backfill::internals::item::{PartitionHash, Value};
 use backfill::internals::plan::Access;
 use backfill::internals::ratelimit::{Budget, Budgets, Feedback, KeyRange, Scopes};
 
-/// The maximum time that one write may spend in the limiter, in nanoseconds.
+/// The maximum time that one write spends in the limiter, in nanoseconds.
 const REQUIRED: f64 = 1_000.0;
 
 /// The maximum memory growth from one million keys to ten million keys, in megabytes.
@@ -26,9 +26,9 @@ fn main() -> ExitCode {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
     let keys: Vec<PartitionHash> = (0..MILLION).map(key).collect();
     let mut missed = false;
-    // With the default budget of 250 WCU/s for each key, a key's bucket is full a few milliseconds after a single use.
-    // The limiter then drops the key's state. With a budget of one unit in a hundred seconds, the limiter has to keep
-    // the states of a million keys at the same time.
+    // With the default budget of 250 WCU/s for each key, a key's bucket refills within a few milliseconds of a single
+    // use. The limiter then drops the key's state. With a budget of one unit in a hundred seconds, the limiter has to
+    // keep a million states at the same time.
     for (name, per_key) in [("keys at 250 WCU/s", 250.0), ("a million keys busy at once", 0.01)] {
         let (scopes, range) = scopes(per_key);
         let mut best = f64::INFINITY;
@@ -84,13 +84,13 @@ fn scopes(per_key: f64) -> (Arc<Scopes>, Arc<KeyRange>) {
     (scopes, range)
 }
 
-/// Makes the same limiter calls as the engine, for one write to each key. Each write costs one table unit and one index
-/// unit.
+/// Makes the limiter calls that the engine makes for one write to each key. Each write costs one table unit and one
+/// index unit.
 async fn write_each(scopes: &Scopes, range: &KeyRange, keys: &[PartitionHash]) {
     let cost = WriteCost { table: 1.0, indexes: vec![(0, 1.0)] };
     for key in keys {
         // If a key's units are not available, the engine sets the key's items aside. This benchmark measures the cost
-        // of the check, but ignores the result of the check.
+        // of that check, and ignores its result.
         let taken = scopes.try_acquire_key(Access::Write, *key, cost.table);
         scopes.acquire_narrow_write(range, &cost).await;
         scopes.table(Access::Write).acquire(cost.table).await;
@@ -103,8 +103,8 @@ fn key(number: u64) -> PartitionHash {
     PartitionHash::from_value(&Value::S(format!("CUSTOMER#{number:08}")))
 }
 
-/// Returns this thread's processor time. On a busy machine, the wall clock would also measure other processes. Uses the
-/// wall clock only if the system does not report processor time.
+/// Returns this thread's CPU time. On a busy machine, wall-clock time would include other processes. Uses the wall
+/// clock only if the system does not report CPU time.
 fn processor_time() -> Duration {
     static START: std::sync::LazyLock<std::time::Instant> = std::sync::LazyLock::new(std::time::Instant::now);
     let told = std::fs::read_to_string("/proc/thread-self/schedstat").ok();
@@ -112,7 +112,7 @@ fn processor_time() -> Duration {
     nanos.map_or_else(|| START.elapsed(), Duration::from_nanos)
 }
 
-/// Returns the memory that the process uses now, in megabytes.
+/// Returns the memory that the process currently uses, in megabytes.
 fn resident_mb() -> f64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));

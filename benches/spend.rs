@@ -2,8 +2,8 @@
 //! run's own estimate. Also measures how much a run with `[limits] max_wcu` spends if it is killed repeatedly. The
 //! benchmark uses the real binary, which talks to the embedded engine over sockets.
 //!
-//! `cargo bench --bench spend [-- SCENARIO…]` runs the scenarios whose names begin with one of the arguments, or all
-//! scenarios without arguments. The exit code is 1 if a figure misses its target.
+//! `cargo bench --bench spend [-- SCENARIO…]` runs all scenarios, or only those whose names begin with one of the
+//! arguments. The exit code is 1 if a figure misses its target.
 #![expect(clippy::print_stdout, reason = "the figures are the result")]
 
 #[expect(unreachable_pub, reason = "shared with the simulator")]

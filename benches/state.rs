@@ -1,6 +1,5 @@
-//! Measures the duration of operations on a state file with a large journal: `status`, opening the file, and reading
-//! the figures that every step needs. Also measures how long it takes to prepare a rollback's first item, and to
-//! convert a file of layout 1.
+//! Measures the duration of operations on a state file with a large journal: `status`, opening the file, reading the
+//! figures that every step needs, preparing a rollback's first item, and converting a file of layout 1.
 //!
 //! Run it with `cargo bench --bench state [-- ROWS]`. The default is 1,500,000 rows. The benchmark needs no table.
 #![expect(clippy::print_stdout, reason = "the figures are the result")]

@@ -1,12 +1,13 @@
-//! Measures what telemetry costs: the CPU time and the memory of whole runs with and without it, in alternating rounds.
+//! Measures the cost of telemetry. Compares the CPU time and the memory of complete runs with and without telemetry, in
+//! alternating rounds.
 //!
 //! With telemetry, a run measures its requests, watches its pass, draws the progress line on a terminal, and stores the
 //! current pace and the pace history. It also serves metrics, which this benchmark scrapes every second. Without
 //! telemetry, the same process does none of this. The table is in the embedded engine of another process.
 //!
 //! Run it with `cargo bench --bench telemetry [-- --items 20000 --rounds 20]`. With `--instructions`, valgrind counts
-//! the instructions of one run of each kind. A run is about 50 times slower under valgrind, so work that telemetry does
-//! once per second is counted about 50 times as often as in a normal run. The result is therefore an upper bound.
+//! the instructions of one run of each kind. A run is about 50 times slower under valgrind. So it repeats telemetry's
+//! once-per-second work about 50 times as often as a normal run. The result is therefore an upper bound.
 #![expect(clippy::print_stdout, reason = "the figures are the result")]
 
 use std::io::{Read as _, Write as _};
@@ -46,8 +47,8 @@ fn main() -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// Runs a plan in this process, with or without telemetry. Prints the CPU time and the memory that the process used, as
-/// JSON.
+/// Runs a plan in this process, with or without telemetry. Prints JSON with the CPU time and the memory that the
+/// process used.
 fn child(plan: &str, on: bool) -> ExitCode {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     let outcome = runtime.block_on(async {
@@ -68,7 +69,7 @@ fn child(plan: &str, on: bool) -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// Shows the progress line, and answers yes.
+/// Shows the progress line, and answers every question with yes.
 struct Terminal {
     on: bool,
 }
@@ -95,11 +96,11 @@ struct Used {
     cpu_s: f64,
     peak_kib: f64,
     instructions: Option<f64>,
-    /// Number of scrapes that got an answer.
+    /// Number of answered scrapes.
     scrapes: u64,
 }
 
-/// A table, and a directory for plans. Each plan adds a different attribute to the table's items.
+/// A table and a directory for plans. Each plan adds a different attribute to the items.
 struct Tables {
     local: Local,
     dir: tempfile::TempDir,
@@ -153,7 +154,7 @@ fn measure(dir: &Path, plan: &Path, on: bool, valgrind: bool) -> (Used, Json) {
     let pty = openpty(Some(&size), None).unwrap();
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::from(pty.slave));
     let mut child = command.spawn().unwrap();
-    // Close the command's copy of the terminal. Otherwise, reading from the terminal would never end.
+    // Close the command's copy of the terminal. Otherwise, reads from the terminal would never end.
     drop(command);
     let terminal = std::thread::spawn(move || scrape_until_closed(pty.master.into()));
     let mut document = String::new();
@@ -203,11 +204,11 @@ fn instructions(text: &str) -> f64 {
 
 fn compare_cpu(items: u64, rounds: u64) {
     let mut tables = Tables::new(items);
-    // The first run warms up the machine. Its result is ignored.
+    // The first run only warms up the machine, so ignore its result.
     tables.run(true, false);
     let (mut ratios, mut memory, mut scrapes) = (Vec::new(), Vec::new(), 0);
     for round in 0..rounds {
-        // The order alternates from round to round, so that neither kind of run always comes first.
+        // Alternate the order, so that each kind of run comes first in half of the rounds.
         let order = [round % 2 == 0, round % 2 != 0];
         let [first, second] = order.map(|on| tables.run(on, false));
         let (on, off) = if order[0] { (first, second) } else { (second, first) };

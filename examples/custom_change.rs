@@ -1,6 +1,6 @@
-//! A program that supplies a computed change of its own. The plan (`custom_change.toml`) says what the change reads and
-//! writes, and this program computes the values. The tool does the rest: it writes under conditions, resumes after a
-//! kill, verifies, and takes the values back.
+//! A program with a custom computed change. The plan (`custom_change.toml`) lists the attributes that the change reads
+//! and writes, and this program computes the values. The tool does the rest: it makes conditional writes, resumes after
+//! a kill, verifies the values, and rolls them back.
 //!
 //! ```text
 //! cargo run --example custom_change -- PLAN [ENDPOINT]
@@ -29,13 +29,14 @@ impl CustomChange for Phone {
         "phone"
     }
 
-    /// Change this when `compute` may return other values: a run resumes only with the version with which it began.
+    /// Change this version whenever a new `compute` can return different values for the same inputs. A run can be
+    /// resumed only with the version with which it began.
     fn version(&self) -> &str {
         "1"
     }
 
     fn compute(&self, inputs: &Item) -> Result<Option<Item>, &'static str> {
-        // An item without a phone number needs nothing.
+        // An item without a phone number needs no write.
         let Some(phone) = inputs.get("phone") else { return Ok(None) };
         let Value::S(phone) = phone else { return Err("the phone number is not a string") };
         let prefix = match inputs.get("country") {
@@ -104,7 +105,7 @@ pub async fn migrate(plan: &str, mut options: Options) -> Result<ExitCode, Migra
         eprintln!("{} items have no result. `backfill failures list` shows them", outcome.open().failures);
         return Ok(ExitCode::from(4));
     }
-    // The verification calls `compute` again for every item, and compares.
+    // For every item, the verification calls `compute` once more, and compares the result with the stored values.
     let verified = migration.verify(&VerifyOptions::default()).await?;
     Ok(match verified.report() {
         Some((report, _)) if report.mismatches == 0 => {

@@ -2,18 +2,18 @@
 
 use std::time::Duration;
 
-/// The rule for the wait before the next attempt: a random time, evenly distributed between zero and an upper limit.
-/// The upper limit doubles with each attempt.
+/// Determines the wait before the next attempt. The wait is a random time, evenly distributed between zero and an upper
+/// limit. The upper limit doubles with each attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Backoff {
     /// Upper limit of the wait before the second attempt.
     pub(crate) base: Duration,
-    /// Maximum of the upper limit.
+    /// The upper limit never grows beyond this time.
     pub(crate) cap: Duration,
 }
 
 impl Backoff {
-    /// Returns the time to wait after this number of failed attempts, which must be at least one. `random` is a number
+    /// Returns the wait after this number of failed attempts. The number must be at least one. `random` is a number
     /// from 0 to 1.
     pub(crate) fn wait(&self, failed_attempts: u32, random: f64) -> Duration {
         self.ceiling(failed_attempts).mul_f64(random.clamp(0.0, 1.0))

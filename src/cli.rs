@@ -51,7 +51,7 @@ pub(crate) enum Command {
     /// Walk through a whole migration on an embedded engine with sample data: try this first
     #[cfg(feature = "local")]
     Demo(DemoArgs),
-    /// Write a commented plan, based on the table's description and a sample of its items if the table is reachable
+    /// Write a commented plan; if the table is reachable, base the plan on its description and a sample of its items
     Init(InitArgs),
     /// Read a sample of a table; show item sizes, attributes with types and shares, and items per partition key
     Stats(StatsArgs),
@@ -63,7 +63,7 @@ pub(crate) enum Command {
     Run(RunArgs),
     /// Compare the table with the plan using shadow reads; --repair fixes mismatches
     Verify(VerifyArgs),
-    /// Move readers and writers to the new attribute step by step, or back
+    /// Move readers and writers to the new attribute step by step, or move them back
     Cutover(CutoverArgs),
     /// Remove the old attribute after cutover; no command can undo this
     Contract(ContractArgs),
@@ -81,7 +81,7 @@ pub(crate) enum Command {
     Report(ReportArgs),
     /// Print the JSON Schema of a plan, for editors
     Schema,
-    /// Generate code with which the application reads and writes the moved attributes as the flag requires
+    /// Generate application code that reads and writes the moved attributes as the flag requires
     Shim(ShimArgs),
     /// Print the smallest IAM policy that a plan needs
     Iam(IamArgs),
@@ -154,8 +154,8 @@ pub(crate) struct DemoArgs {
 #[cfg(feature = "local")]
 #[derive(Debug, Args)]
 pub(crate) struct LocalArgs {
-    /// Address to listen on. With an address other than loopback (for containers), everyone who can reach it has access
-    /// without credentials
+    /// Address to listen on. Everyone who can reach an address other than loopback (for containers) has access without
+    /// credentials
     #[arg(long, default_value = "127.0.0.1", value_name = "ADDRESS")]
     pub listen: std::net::IpAddr,
     /// Port to listen on; 0 picks any free port
@@ -170,8 +170,8 @@ pub(crate) struct LocalArgs {
     /// Seed for the sample table; equal seeds produce equal tables
     #[arg(long, default_value_t = 1)]
     pub seed: u64,
-    /// Throttle requests as DynamoDB does for the table that this TOML file describes, and run a sample application.
-    /// The README has an example
+    /// Simulate a table's capacity: read the capacity from this TOML file, throttle requests like DynamoDB, and run a
+    /// sample application. The README has an example
     #[arg(long, value_name = "FILE")]
     pub capacity: Option<PathBuf>,
 }
@@ -182,7 +182,7 @@ pub(crate) struct StatusArgs {
     /// The plan file
     #[arg(value_name = "PLAN")]
     pub plan: PathBuf,
-    /// Read only the state file; by default, also read the flag, for at most 2 seconds
+    /// Read only the state file. Without this option, the command also tries to read the flag, for at most 2 seconds
     #[arg(long)]
     pub offline: bool,
     /// Fill the terminal with a live view. Its keys pause the run, resume it and change its rate
@@ -214,7 +214,7 @@ pub(crate) struct RunArgs {
     /// The plan file
     #[arg(value_name = "PLAN")]
     pub plan: PathBuf,
-    /// Write nothing; count what the run would do
+    /// Write nothing; count the changes that the run would make
     #[arg(long, conflicts_with_all = ["again", "restart", "yes", "exports"])]
     pub dry_run: bool,
     /// With --dry-run: read a sample of the table (a percentage or a number of items) and estimate the rest
@@ -223,7 +223,7 @@ pub(crate) struct RunArgs {
     /// Accept a finding that would prevent the run; repeatable, recorded with the run
     #[arg(long, value_name = "FINDING", value_parser = accept_parser())]
     pub accept: Vec<Acceptance>,
-    /// Start another pass over the table after a complete one
+    /// After a complete pass, start another pass over the table
     #[arg(long, conflicts_with = "restart")]
     pub again: bool,
     /// Start a new run from the beginning; keep the record of the old run
@@ -235,7 +235,7 @@ pub(crate) struct RunArgs {
     /// Skip the plan's health checks: the pass begins and continues even if the application is unhealthy
     #[arg(long, conflicts_with = "dry_run")]
     pub ignore_health_checks: bool,
-    /// What the command exports
+    /// Where the command sends its metrics
     #[command(flatten)]
     pub exports: ExportArgs,
 }
@@ -250,19 +250,19 @@ pub(crate) struct VerifyArgs {
     /// Compare every item, with strongly consistent reads; needed to open the cutover gate
     #[arg(long, group = "scope")]
     pub all: bool,
-    /// Compare this number of randomly chosen clusters, and report what that proves
+    /// Compare this number of randomly chosen clusters of items, and report what the comparison proves
     #[arg(long, group = "scope", value_name = "CLUSTERS", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub sample: Option<u32>,
-    /// Fix mismatches: fill or overwrite the attribute that is derived from the other one. The command shows counts and
-    /// asks first; the journal keeps overwritten values
+    /// Fix mismatches by filling or overwriting the derived attribute. The command shows counts and asks first; the
+    /// journal keeps overwritten values
     #[arg(long)]
     pub repair: bool,
-    /// With --repair: also remove values that nothing in the plan explains, such as a new value without an old one; the
+    /// With --repair: also remove values that the plan does not explain, such as a new value without an old value. The
     /// journal keeps them. By default, the command only reports such values
     #[arg(long, requires = "repair")]
     pub repair_remove: bool,
-    /// With --repair: accept a finding that prevents changes to items. Possible findings: client-encryption, which is
-    /// recorded with the run and applies to later commands too; and no-way-back, after a purge of the journal
+    /// With --repair: accept a finding that prevents changes to items. The finding is client-encryption (recorded with
+    /// the run, so it applies to later commands too) or no-way-back (after a purge of the journal)
     #[arg(long, value_name = "FINDING", requires = "repair", value_parser = accept_parser())]
     pub accept: Vec<Acceptance>,
     /// With --repair: do not ask
@@ -271,7 +271,7 @@ pub(crate) struct VerifyArgs {
     /// Skip the plan's health checks: the pass begins and continues even if the application is unhealthy
     #[arg(long)]
     pub ignore_health_checks: bool,
-    /// What the command exports
+    /// Where the command sends its metrics
     #[command(flatten)]
     pub exports: ExportArgs,
 }
@@ -297,26 +297,27 @@ pub(crate) struct CutoverArgs {
     /// The step to take
     #[arg(long, value_enum, group = "way", value_name = "STEP")]
     pub to: Option<CutoverStepArg>,
-    /// Take one step back. The command asks only before it ends dual writes, and only on a terminal. While applications
-    /// write both attributes, it works even during another command
+    /// Take one step back. The command asks only before it ends dual writes, and only on a terminal. As long as
+    /// applications write both attributes, this step is possible even while another command runs
     #[arg(long, group = "way")]
     pub back: bool,
-    /// With --to read-new: percentage of keys
+    /// With --to read-new: the percentage of keys for which readers read the new attribute
     #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u8).range(1..=100), conflicts_with = "back")]
     pub percent: u8,
     /// Change nothing; report whether the step is possible, and count the values that readers would see for the first
     /// time
     #[arg(long, conflicts_with_all = ["yes", "back", "exports"])]
     pub dry_run: bool,
-    /// With --back: move readers back without updating the old values first. Readers may then read stale values
+    /// With --back: move readers back without updating the old values first. Readers can then read stale values
     #[arg(long, requires = "back")]
     pub now: bool,
-    /// What the command exports
+    /// Where the command sends its metrics
     #[command(flatten)]
     pub exports: ExportArgs,
-    /// Override a closed gate (mismatches, diverged items, an old verification) or abandon a way back, and record this
-    /// reason. It overrides neither an incomplete expansion nor, for write-new, failed items. With --back: continue
-    /// although some items stay unequal. Refused if there are more of them than the earlier refusal reported
+    /// Override a closed gate (mismatches, diverged items, an old verification) or accept that a rollback may become
+    /// impossible, and record this reason. An incomplete expansion cannot be overridden. For write-new, failed items
+    /// cannot be overridden either. With --back: continue although some items stay unequal. Refused if more items are
+    /// unequal than the earlier refusal reported
     #[arg(long, value_name = "REASON", value_parser = step_args::reason)]
     pub force: Option<String>,
     /// The confirmation and the accepted findings
@@ -325,10 +326,10 @@ pub(crate) struct CutoverArgs {
     /// Facts that the operator states if there is no flag
     #[command(flatten)]
     pub dual_writes: DualWriteFacts,
-    /// Facts that the operator states on the way forward
+    /// Facts that the operator states for a step forward
     #[command(flatten)]
     pub forward: ForwardFacts,
-    /// Facts that the operator states on the way back
+    /// Facts that the operator states for a step back
     #[command(flatten)]
     pub backward: BackwardFacts,
 }
@@ -339,10 +340,10 @@ pub(crate) struct PhaseArgs {
     /// The plan file
     #[arg(value_name = "PLAN")]
     pub plan: PathBuf,
-    /// Write nothing; count what the command would change in the table now
+    /// Write nothing; count the changes that the command would make now
     #[arg(long, conflicts_with_all = ["yes", "exports"])]
     pub dry_run: bool,
-    /// What the command exports
+    /// Where the command sends its metrics
     #[command(flatten)]
     pub exports: ExportArgs,
 }
@@ -356,7 +357,7 @@ pub(crate) struct ContractArgs {
     /// Skip the plan's health checks: the pass begins and continues even if the application is unhealthy
     #[arg(long, conflicts_with = "dry_run")]
     pub ignore_health_checks: bool,
-    /// Finish a contract whose state file is lost or whose flag was removed; the reason is recorded
+    /// Finish `contract` although its state file is lost or its flag was removed; the reason is recorded
     #[arg(long, value_name = "REASON", value_parser = step_args::reason)]
     pub force: Option<String>,
     /// The confirmation and the accepted findings
@@ -373,8 +374,8 @@ pub(crate) struct RollbackArgs {
     /// The plan, and whether this is a dry run
     #[command(flatten)]
     pub phase: PhaseArgs,
-    /// Continue although some items cannot be restored, and record this reason. Refused if there are more of them than
-    /// the earlier refusal reported
+    /// Continue although some items cannot be restored, and record this reason. Refused if the number of such items is
+    /// higher than in the earlier refusal
     #[arg(long, value_name = "REASON", value_parser = step_args::reason)]
     pub force: Option<String>,
     /// The confirmation and the accepted findings
@@ -383,7 +384,7 @@ pub(crate) struct RollbackArgs {
     /// Facts that the operator states if there is no flag
     #[command(flatten)]
     pub dual_writes: DualWriteFacts,
-    /// Facts that the operator states on the way back
+    /// Facts that the operator states for a step back
     #[command(flatten)]
     pub backward: BackwardFacts,
     /// The fact that the operator states about the writers of derived items
@@ -426,19 +427,25 @@ pub(crate) fn accept_parser() -> impl TypedValueParser<Value = Acceptance> {
 
 fn accept_help(accept: Acceptance) -> &'static str {
     match accept {
-        Acceptance::NoPitr => "point-in-time recovery is off or unknown: you have another way back",
-        Acceptance::MultiRegion => "the table is replicated: no other region writes during the run",
-        Acceptance::EmptyTable => "the table is empty: a verification that compared no item may open the cutover gate",
+        Acceptance::NoPitr => {
+            "point-in-time recovery is off or unknown. Accept this if you can restore the table in another way"
+        }
+        Acceptance::MultiRegion => "the table is replicated. Accept this if no other region writes during the run",
+        Acceptance::EmptyTable => {
+            "the table is empty. Accept this to let a verification of no items open the cutover gate"
+        }
         Acceptance::ClientEncryption => {
-            "items are signed or encrypted on the client: the signature covers no attribute that the plan changes"
+            "items are signed or encrypted on the client. Accept this if the signature covers no attribute that the plan changes"
         }
         Acceptance::ReadersAcceptBoth => {
-            "a value changes its type or form in one step: every reader accepts both forms"
+            "a value changes its type or form in one step. Accept this if every reader accepts both forms"
         }
-        Acceptance::WritersWriteNew => "a value changes its type or form in one step: every writer writes the new form",
-        Acceptance::DeletesItems => "the plan deletes items: you have checked which ones",
+        Acceptance::WritersWriteNew => {
+            "a value changes its type or form in one step. Accept this if every writer writes the new form"
+        }
+        Acceptance::DeletesItems => "the plan deletes items. Accept this if you have checked which items it deletes",
         Acceptance::NoWayBack => {
-            "deleted or overwritten values are not kept, or the journal was purged: a rollback cannot restore them"
+            "deleted or overwritten values are not kept, or the journal was purged, so a rollback cannot restore them"
         }
     }
 }

@@ -1,6 +1,6 @@
-//! Clocks. The wall clock provides timestamps for storage and display, and the time of day for deadlines and windows. A
-//! duration that spans a restart of the process is measured by the time since the machine started. Nobody can set that
-//! time, and it continues while the machine sleeps. All code that waits uses `tokio::time`.
+//! Clocks. The wall clock provides timestamps for storage and display, and the time of day for deadlines and work
+//! windows. The boot clock measures durations that span a restart of the process. It counts the time since the machine
+//! started, so nobody can set it, and it continues while the machine sleeps. All code that waits uses `tokio::time`.
 
 use std::fs;
 use std::sync::Arc;
@@ -37,9 +37,9 @@ pub fn moments() -> MomentClock {
 }
 
 impl Moment {
-    /// Returns the time since an earlier moment: the longer of the times that the two clocks show. The result therefore
-    /// includes the time during which the machine slept. If somebody sets the wall clock forward, the result is too
-    /// long. This only causes an unnecessary check.
+    /// Returns the time since an earlier moment. Each clock measures this time, and the function returns the longer
+    /// measurement. The result therefore includes the time during which the machine slept. If somebody sets the wall
+    /// clock forward, the result is too long. This only causes an unnecessary check.
     pub fn since(self, earlier: Moment) -> Duration {
         let wall = Duration::try_from(self.wall.duration_since(earlier.wall)).unwrap_or_default();
         self.monotonic.saturating_duration_since(earlier.monotonic).max(wall)
@@ -49,7 +49,7 @@ impl Moment {
 /// A point in time, measured since the machine started. All processes on the machine can compare such points.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BootTime {
-    /// ID of this start of this machine.
+    /// The boot ID, which is different after each start of the machine.
     pub boot: String,
     /// The time since the machine started.
     pub since: Duration,
@@ -64,12 +64,12 @@ pub fn boot_time() -> Option<BootTime> {
     Some(BootTime { boot, since })
 }
 
-/// Returns the current time in the format in which it is stored: RFC 3339 in UTC, to the second.
+/// Returns the current time as text for storage: RFC 3339 in UTC, with a precision of one second.
 pub fn now() -> String {
     to_text(Timestamp::now())
 }
 
-/// Formats a time for storage and display: RFC 3339 in UTC, to the second.
+/// Formats a time for storage and display: RFC 3339 in UTC, with a precision of one second.
 pub fn to_text(time: Timestamp) -> String {
     time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }

@@ -1,5 +1,4 @@
-//! Builds the command lines of one migration. Every message that tells an operator which command to run next contains
-//! one of these command lines.
+//! Builds the command lines that messages suggest to the operator of a migration.
 
 use std::path::{Path, PathBuf};
 
@@ -16,8 +15,8 @@ pub struct CommandLine {
 /// The first words of two-word commands, such as `failures retry`.
 const TWO_WORDS: [&str; 3] = ["failures ", "ctl ", "journal "];
 
-/// The options that select the state, the table and the fields of the plan. A printed command that omits one of these
-/// options could change a different table.
+/// The options that select the state file, the table and the fields of the plan. A printed command that omits one of
+/// these options could change a different table.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct CommandOptions<'a> {
     /// `--state`
@@ -64,7 +63,7 @@ impl CommandLine {
 }
 
 /// Quotes a text as one word of a POSIX shell. A text with a NUL byte cannot be quoted, but no path or option contains
-/// one.
+/// a NUL byte.
 fn quoted(text: &str) -> String {
     try_quote(text).map_or_else(|_| text.to_owned(), |quoted| quoted.into_owned())
 }

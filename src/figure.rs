@@ -17,7 +17,7 @@ pub fn number(n: u64) -> String {
     out
 }
 
-/// Formats a count with its noun, for example `1 item` or `1,234 items`. Both forms may also contain a verb after the
+/// Formats a count with its noun, for example `1 item` or `1,234 items`. Both forms can also contain a verb after the
 /// noun.
 pub fn count(n: u64, one: &str, many: &str) -> String {
     format!("{} {}", number(n), if n == 1 { one } else { many })
@@ -26,9 +26,9 @@ pub fn count(n: u64, one: &str, many: &str) -> String {
 /// The width of a terminal, in characters, for which the reports are laid out.
 pub const LINE_WIDTH: usize = 80;
 
-/// Divides a text into lines of at most `width` characters. A text that fits stays one line. Otherwise the part before
-/// the first `: ` gets its own line, and so does each part that ends with `; `. A part that is too long continues in
-/// lines with an indent. A longer word stays whole.
+/// Divides a text into lines of at most `width` characters. A text that fits stays one line. Otherwise, the part before
+/// the first `: ` is a line of its own, and each part that ends with `; ` is too. A part that is too long continues in
+/// lines with an indent. A word that is too long is not divided.
 pub fn wrapped(text: &str, width: usize) -> Vec<String> {
     const INDENT: &str = "  ";
     if text.chars().count() <= width {
@@ -53,8 +53,8 @@ pub fn wrapped(text: &str, width: usize) -> Vec<String> {
     lines
 }
 
-/// Formats a text after a label of `label_width` characters. The text continues below its beginning, so that no line is
-/// wider than [`LINE_WIDTH`].
+/// Formats a text after a label of `label_width` characters. Wraps the text at [`LINE_WIDTH`], and aligns the further
+/// lines with its beginning.
 pub fn labelled(label: &str, label_width: usize, text: &str) -> String {
     let mut labels = std::iter::once(label).chain(std::iter::repeat(""));
     let lines = wrapped(text, LINE_WIDTH.saturating_sub(label_width + 1));
@@ -146,7 +146,7 @@ mod tests {
     }
 
     proptest::proptest! {
-        /// No character is lost, and only a single word is wider than the width.
+        /// No character is lost, and only a line with a single word can be too wide.
         #[test]
         fn a_wrapped_text_is_the_same_text(text in "[a-c:;é ]{0,60}", width in 4..30_usize) {
             let lines = wrapped(&text, width);

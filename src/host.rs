@@ -35,8 +35,8 @@ pub fn max_connections() -> usize {
     CONNECTIONS.load(Ordering::Relaxed)
 }
 
-/// Whether this process ignores SIGHUP, the signal for a closed terminal. A process that `nohup` started ignores this
-/// signal. Always false on systems other than Linux.
+/// Whether this process ignores SIGHUP, the signal for a closed terminal. A process that was started with `nohup`
+/// ignores this signal. Always false on systems other than Linux.
 pub fn ignores_hangup() -> bool {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
@@ -46,7 +46,7 @@ pub fn ignores_hangup() -> bool {
 
 /// Whether a signal has stopped the process with this ID on this host. Always false on systems other than Linux.
 pub fn is_stopped(pid: u32) -> bool {
-    // The name of the process is in parentheses and may contain any character. The state of the process follows the
+    // The name of the process is in parentheses and can contain any character. The state of the process follows the
     // name.
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     let state = stat.rsplit_once(')').and_then(|(_, rest)| rest.trim_start().chars().next());

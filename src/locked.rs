@@ -6,9 +6,8 @@ use std::ops::{Deref, DerefMut};
 /// A file that this process has locked. The lock is released when this value is dropped, or when the process ends for
 /// any reason.
 ///
-/// Closing the file is not enough to release the lock. The lock belongs to the open file, and a forked child process
-/// shares the open file until the child starts another program. Until then the lock would remain, and no other process
-/// could take it.
+/// Closing the file may not release the lock at once. The lock belongs to the open file, and a forked child process
+/// shares the open file until the child starts another program. Until then, no other process could take the lock.
 #[derive(Debug)]
 pub struct LockedFile(File);
 
@@ -51,7 +50,7 @@ pub(crate) mod tests {
 
     use super::*;
 
-    /// Repeats `then` while other threads start processes.
+    /// Calls `then` repeatedly while other threads start processes.
     pub(crate) fn while_processes_start(mut then: impl FnMut()) {
         let stop = AtomicBool::new(false);
         thread::scope(|scope| {

@@ -17,7 +17,7 @@ pub type BootClock = Arc<dyn Fn() -> Option<BootTime> + Send + Sync>;
 pub struct Machine {
     /// Both clocks of this process.
     pub moments: MomentClock,
-    /// The clock that measures the time since the machine started.
+    /// The clock that returns the time since the machine started.
     pub boot: BootClock,
     /// The source of randomness for backoff jitter, for samples, and for writers' names.
     pub random: Random,

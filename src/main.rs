@@ -15,6 +15,7 @@ fn main() -> ExitCode {
     };
     let output = cli.global.output;
     let color = cli.global.color;
+    commands::end_process_on_panic(output, color);
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return commands::report_error(output, color, &error.into()).into(),
@@ -23,7 +24,7 @@ fn main() -> ExitCode {
         Ok(exit) => exit.into(),
         Err(error) => commands::report_error(output, color, &error).into(),
     };
-    // Tasks that still run cannot change the result any more, so do not wait for them.
+    // The remaining tasks cannot change the result, so do not wait for them.
     runtime.shutdown_background();
     code
 }

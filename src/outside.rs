@@ -66,8 +66,8 @@ pub fn escaped_json(text: &str) -> String {
     out
 }
 
-/// Quotes text as a TOML string on one line. Characters that could control a terminal are escaped. TOML reads the same
-/// text.
+/// Quotes text as a TOML string on one line. Characters that could control a terminal are escaped. A TOML parser reads
+/// the same text.
 pub fn toml_string(text: &str) -> String {
     use fmt::Write as _;
     let is_plain = !text.chars().any(|c| is_hostile(c) || c == '\'');
@@ -169,7 +169,7 @@ mod tests {
     }
 
     proptest! {
-        /// TOML reads the quoted text as the same text, even after text on the same line.
+        /// A TOML parser reads the quoted text as the original text, even if other text precedes it on the line.
         #[test]
         fn toml_reads_any_quoted_text(text in "\\PC*|[\\x00-\\x{2100}]*|[\"'\\\\\n]{0,5}") {
             let quoted = toml_string(&text);

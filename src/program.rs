@@ -18,32 +18,32 @@ use crate::outside::escaped;
 /// The maximum size of a program's output, in bytes.
 pub const MAX_OUTPUT: usize = 64 * 1024;
 
-/// How long the output of a program is read after its end. What the program itself has printed is in the pipe by then.
-/// Only a child in the background can print more.
+/// The time for which output is read after a program has ended. By then, the program's own output is in the pipe, and
+/// only a child in the background can print more.
 const READ_AFTER_END: Duration = Duration::from_millis(150);
 
-/// How long the end of a killed program is waited for.
+/// The maximum time to wait for a killed program to end.
 const WAIT_FOR_KILLED: Duration = Duration::from_millis(500);
 
-/// How often the end of a program is checked for without waiting for it.
+/// The interval between checks whether a program has ended.
 const CHECK_END: Duration = Duration::from_millis(5);
 
 /// The maximum number of characters of a failed program's stderr that an error shows.
 const SHOWN_STDERR: usize = 400;
 
-/// The process groups of the programs that run now. Each number belongs to a program that nobody has waited for, so it
-/// is not the number of another process.
+/// The process group IDs of the running programs. This process has not waited for these programs yet, so the system has
+/// not given their IDs to other processes.
 static RUNNING: Mutex<BTreeSet<u32>> = Mutex::new(BTreeSet::new());
 
 /// Whether this process is about to exit.
 static IS_EXITING: AtomicBool = AtomicBool::new(false);
 
-/// A program and what it receives.
+/// A program, its input and its time limit.
 #[derive(Debug)]
 pub struct Program<'a> {
     /// The program and its arguments.
     pub argv: &'a [String],
-    /// The text that the program reads from stdin. Without it, stdin is empty.
+    /// The text that the program reads from stdin. If it is `None`, stdin is empty.
     pub input: Option<String>,
     /// Environment variables, in addition to those of this process.
     pub environment: Vec<(&'static str, String)>,
@@ -57,7 +57,7 @@ pub enum ProgramError {
     /// The program could not be started. It did nothing.
     #[error("could not be started ({0})")]
     NotStarted(std::io::Error),
-    /// The program did not end in time, and was killed. It may have done its work or a part of it.
+    /// The program did not end in time, and was killed. It may have done all or part of its work.
     #[error("did not end within its `timeout` ({} s)", .0.as_secs_f64())]
     TimedOut(Duration),
     /// The program printed too much.
@@ -80,12 +80,12 @@ impl Program<'_> {
         argv.first().map_or("", String::as_str)
     }
 
-    /// Runs the program to its end. Returns its output. A program that does not end in time is killed, with the
-    /// programs that it has started, unless they have left its process group. The program does not receive the signals
-    /// of the terminal: Ctrl-C ends this process only.
+    /// Runs the program to its end. Returns its output. Kills a program that does not end in time, and the programs
+    /// that it has started, except those that have left its process group. The program does not receive the signals of
+    /// the terminal: Ctrl-C ends this process only.
     ///
-    /// The end of the program itself counts. A child that it leaves in the background continues to run, and does not
-    /// delay the result, even if the child holds stdout or stderr open. What that child prints later is lost.
+    /// This function waits only for the program itself. A child that the program leaves in the background continues to
+    /// run. It does not delay the result, even if it holds stdout or stderr open. Its later output is lost.
     ///
     /// # Errors
     ///
@@ -102,8 +102,8 @@ impl Program<'_> {
         String::from_utf8(output).map_err(|_| ProgramError::NotText)
     }
 
-    /// Runs the program to its end, as [`Program::run`] does, but discards all that it prints, of any size. The text in
-    /// [`ProgramError::Failed`] is empty.
+    /// Runs the program to its end, as [`Program::run`] does, but discards everything that it prints. The output can
+    /// have any size. The text in [`ProgramError::Failed`] is empty.
     ///
     /// # Errors
     ///
@@ -113,7 +113,7 @@ impl Program<'_> {
         if status.success() { Ok(()) } else { Err(ProgramError::Failed(status, String::new())) }
     }
 
-    /// Runs the program to its end. Returns the beginning of what it printed on stdout and stderr, and its exit status.
+    /// Runs the program to its end. Returns the beginning of its output on stdout and stderr, and its exit status.
     async fn run_to_end(self, output: fn() -> Stdio) -> Result<(Vec<u8>, Vec<u8>, ExitStatus), ProgramError> {
         let mut command = Command::new(Program::name(self.argv));
         command.args(self.argv.iter().skip(1)).envs(self.environment);
@@ -127,7 +127,7 @@ impl Program<'_> {
         let input = self.input;
         let write_input = async {
             if let (Some(mut stdin), Some(text)) = (stdin, input) {
-                // Ignore an error here, because a program may read only a part of its input. The exit status shows
+                // Ignore an error here, because a program can read only a part of its input. The exit status shows
                 // whether the program succeeded.
                 let _ = stdin.write_all(text.as_bytes()).await;
             }
@@ -144,7 +144,7 @@ impl Program<'_> {
                 }
             };
             let Ok((status, pipes_are_closed)) = timeout(self.limit, end).await else {
-                // The program itself has not ended, so its number still belongs to its group, which is killed now.
+                // The program itself has not ended, so its process ID still belongs to its group, which is killed now.
                 return Err(ProgramError::TimedOut(self.limit));
             };
             if !pipes_are_closed {
@@ -157,8 +157,8 @@ impl Program<'_> {
 }
 
 /// Kills all programs that run now, with the programs that they have started. Call this function immediately before the
-/// process exits without waiting for its tasks. From now on, no task learns of the end of a program, so none can act on
-/// it, and no program starts.
+/// process exits without waiting for its tasks. From now on, no program can start. No task is notified of a program's
+/// end, so no task can react to it.
 pub fn kill_all_before_exit() {
     IS_EXITING.store(true, Ordering::SeqCst);
     let running = running();
@@ -171,8 +171,8 @@ fn running() -> MutexGuard<'static, BTreeSet<u32>> {
     RUNNING.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Kills a process group. Call this function only with the number of a program for which nobody has waited yet: while it
-/// is in `RUNNING` and the lock is held, or before it is in `RUNNING`.
+/// Kills a process group. Call this function only if this process has not waited for the program yet. This is certain
+/// before `RUNNING` contains the ID, and while `RUNNING` contains the ID and the lock is held.
 fn kill_group(id: u32) {
     #[cfg(unix)]
     if let Ok(id) = i32::try_from(id) {
@@ -186,8 +186,8 @@ pub(crate) struct Group(Child);
 impl Group {
     /// Starts the program. The command must put it into a process group of its own.
     pub(crate) fn spawn(command: &mut Command) -> std::io::Result<Group> {
-        // Starting a program from a file system that hangs takes long. So do not hold the lock meanwhile: every other
-        // program would wait for it.
+        // Do not hold the lock while the program starts. If its file system hangs, every other program would wait for
+        // the lock.
         let child = command.spawn()?;
         if let Some(id) = child.id() {
             if IS_EXITING.load(Ordering::SeqCst) {
@@ -209,7 +209,8 @@ impl Group {
         let id = self.0.id()?;
         let _ = timeout(grace, has_ended(id)).await;
         {
-            // Nobody has waited for the program yet, so the number still belongs to its group, even if it has ended.
+            // This process has not waited for the program yet. So the ID still belongs to the program's group, even if
+            // the program has ended.
             let running = running();
             if running.contains(&id) {
                 kill_group(id);
@@ -218,13 +219,12 @@ impl Group {
         timeout(WAIT_FOR_KILLED, self.wait()).await.ok()?.ok()
     }
 
-    /// Waits until the program ends. Its children may still run then, and nothing kills them any more: see
-    /// [`Group::end`].
+    /// Waits until the program ends. After that, nothing kills children that still run: see [`Group::end`].
     async fn wait(&mut self) -> std::io::Result<ExitStatus> {
         let id = self.0.id();
         let mut ended = pin!(self.0.wait());
         std::future::poll_fn(|context| {
-            // The system may reuse the number as soon as the call below returns the exit status.
+            // The system can reuse the process ID as soon as the call below returns the exit status.
             let mut running = running();
             let polled = ended.as_mut().poll(context);
             if let (Poll::Ready(_), Some(id)) = (&polled, id) {
@@ -238,7 +238,8 @@ impl Group {
 
 impl Drop for Group {
     fn drop(&mut self) {
-        // Once `wait` has returned, the number may belong to another process. It is no longer in the set then.
+        // After `wait` has returned, the process ID can belong to another process. But then the set no longer contains
+        // the ID.
         if let Some(id) = self.0.id() {
             let mut running = running();
             if running.remove(&id) {
@@ -248,8 +249,8 @@ impl Drop for Group {
     }
 }
 
-/// Returns when a program has ended. Does not take its exit status, so its number stays its own. Never returns on a
-/// system that cannot tell.
+/// Returns when a program has ended. Does not collect its exit status, so the system cannot reuse its process ID. Never
+/// returns on a system that does not support this check.
 async fn has_ended(id: u32) {
     #[cfg(any(target_os = "linux", target_os = "android", target_os = "freebsd"))]
     if let Ok(id) = i32::try_from(id) {
@@ -264,8 +265,8 @@ async fn has_ended(id: u32) {
     std::future::pending().await
 }
 
-/// Reads to the end, and keeps at most [`MAX_OUTPUT`] bytes and one more. It discards the others. If it stopped reading,
-/// the next print would kill the program.
+/// Reads to the end. Keeps one byte more than [`MAX_OUTPUT`], and discards the other bytes. It must not stop reading,
+/// because the program's next write would then kill the program.
 async fn read_beginning(from: Option<impl AsyncRead + Unpin>, kept: &mut Vec<u8>) {
     let Some(mut from) = from else { return };
     let mut part = vec![0; 8 * 1024];
@@ -348,7 +349,7 @@ mod tests {
         let limit = Duration::from_millis(500);
         let error = loop {
             let error = sh(&script, None, limit).await.unwrap_err();
-            // On a busy machine, the script may be killed before it has written the file.
+            // On a busy machine, the script can be killed before it has written the file.
             if pid.exists() {
                 break error;
             }

@@ -1,8 +1,9 @@
 //! Sends one HTTP request to an address that the operator chose: a health check, a webhook or a collector of metrics.
-//! HTTPS checks the server's certificate against the certificates of the system, or of `SSL_CERT_FILE` if it is set.
+//! HTTPS checks the server's certificate against the system's certificates or, if `SSL_CERT_FILE` is set, against the
+//! certificates in that file.
 //!
-//! Redirects are not followed, proxies are not used, and connections are not kept: each request shows what the address
-//! itself answers now.
+//! Follows no redirects, uses no proxies and keeps no connections, so that each request shows the current answer of the
+//! address itself.
 
 use std::time::Duration;
 
@@ -50,7 +51,7 @@ pub enum AddressError {
     Certificates(std::io::Error),
 }
 
-/// Why there is no answer. The text continues a sentence that begins like "the health check …".
+/// Why there is no answer. The text completes a sentence such as "the health check …".
 #[derive(Debug, thiserror::Error)]
 pub enum WebError {
     /// The request could not be sent, or the connection failed.
@@ -108,7 +109,7 @@ impl Address {
         Ok(Address { uri, client })
     }
 
-    /// Sends a GET request. Returns the status as soon as it arrives: the body is not read, so its size and its speed
+    /// Sends a GET request. Returns the status as soon as it arrives. The body is not read, so its size and its speed
     /// do not matter. `limit` is the time limit for the status and the headers.
     ///
     /// # Errors
@@ -123,7 +124,7 @@ impl Address {
     ///
     /// # Errors
     ///
-    /// Fails if there is no complete answer. Even then, the address may have received the document.
+    /// Fails if there is no complete answer. Even then, the address might have received the document.
     pub async fn post_json(&self, document: &serde_json::Value, limit: Duration) -> Result<Answer, WebError> {
         let request = Request::builder().method(Method::POST).header(CONTENT_TYPE, "application/json");
         self.send(request, document.to_string().into(), limit).await
@@ -133,7 +134,7 @@ impl Address {
     ///
     /// # Errors
     ///
-    /// Fails if there is no complete answer. Even then, the address may have received the body.
+    /// Fails if there is no complete answer. Even then, the address might have received the body.
     pub async fn post(
         &self,
         headers: impl IntoIterator<Item = (HeaderName, HeaderValue)>,
@@ -190,8 +191,8 @@ impl std::fmt::Debug for Address {
     }
 }
 
-/// Returns the text of an error's first cause, which says more than the error: "client error (Connect)" says nothing.
-/// The text does not contain the host of the address, because an address is a secret.
+/// Returns the text of an error's root cause. The text of the error itself, such as "client error (Connect)", says too
+/// little. The result does not contain the host of the address, because an address is a secret.
 fn cause_text(error: &(dyn std::error::Error + 'static), host: &str) -> String {
     let mut cause = error;
     loop {
@@ -211,7 +212,7 @@ fn cause_text(error: &(dyn std::error::Error + 'static), host: &str) -> String {
     if !host.is_empty() && text.to_ascii_lowercase().contains(&host) {
         return "the connection failed".to_owned();
     }
-    // A cause can quote what the server sent.
+    // The text of a cause can quote what the server sent.
     crate::outside::escaped(&text).to_string()
 }
 

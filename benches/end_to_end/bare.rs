@@ -1,5 +1,5 @@
-//! Loops over the SDK without guards beyond the conditions, without checkpoints, and without budgets: what a careful
-//! engineer writes in an afternoon. They show what the requests themselves cost.
+//! Simple loops that call the SDK directly, as a careful engineer would write them in an afternoon. Their only guards
+//! are the write conditions. They have no checkpoints and no budgets, so they show the cost of the requests alone.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -21,25 +21,25 @@ use crate::stub::TABLE;
 
 type Row = HashMap<String, AttributeValue>;
 
-/// What a loop does with each item.
+/// The work that a loop does for each item.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Mode {
-    /// Nothing: only the scan.
+    /// Scans the table, and writes nothing.
     Scan { consistent: bool },
-    /// One conditional `UpdateItem`.
+    /// Sends one conditional `UpdateItem`.
     Update,
-    /// One conditional statement in a `BatchExecuteStatement` of at most 25.
+    /// Sends one conditional statement. A `BatchExecuteStatement` contains up to 25 statements.
     Batch,
 }
 
-/// The number of segments, and of segments that are read at the same time.
+/// The number of segments. The loop reads all segments concurrently.
 const SEGMENTS: i32 = 16;
 
-/// The maximum number of statements in a request, as DynamoDB limits it.
+/// DynamoDB's maximum number of statements in one request.
 const STATEMENTS: usize = 25;
 
 impl Mode {
-    /// The requests that a segment has in flight.
+    /// The maximum number of requests that a segment has in flight.
     fn in_flight(self) -> usize {
         match self {
             Mode::Scan { .. } => 1,

@@ -1,13 +1,13 @@
-//! The generated items of the stub's table: item number `n` is always the same, and nothing is stored.
+//! Generates the items of the stub's table. Item number `n` is always the same, so the stub stores no items.
 
 use backfill::internals::item::{item_bytes, item_from_json};
 
 /// How the items look.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Shape {
-    /// Bytes of text that each item has beyond [`BYTES`].
+    /// The number of padding bytes that each item has in addition to [`BYTES`].
     pub(crate) padding: usize,
-    /// The migration has written the items: each has the new attribute.
+    /// Whether the migration has already written the items. If so, each item has the new attribute.
     pub(crate) migrated: bool,
 }
 
@@ -53,7 +53,7 @@ impl Shape {
     }
 }
 
-/// The attributes that all items share.
+/// The attributes whose values are the same in all items.
 const REST: &[u8] = br#","name":{"S":"Grace Hopper"},"since":{"N":"1752364800"},"orders":{"N":"17"},"active":{"BOOL":true},"tags":{"SS":["early","press"]},"address":{"M":{"street":{"S":"1 Harbour Road"},"city":{"S":"New York"},"code":{"S":"10001"}}},"remark":{"S":"Asked for a compiler, was told that computers only do arithmetic, and wrote one all the same. It worked for many decades since."}}"#;
 
 fn write_key(out: &mut Vec<u8>, digits: &[u8; DIGITS]) {
@@ -72,7 +72,7 @@ fn digits(mut n: u64) -> [u8; DIGITS] {
     digits
 }
 
-/// Panics if the items do not have the size that the stub reports.
+/// Panics if an item's real size differs from the size that the stub reports.
 pub(crate) fn check_size(shape: Shape) {
     let mut json = Vec::new();
     Shape { migrated: false, ..shape }.write(&mut json, 1);

@@ -1,18 +1,18 @@
-//! Measures what an item costs from end to end: the real binary against a server that answers at once, and beside it, in
-//! the same rounds, bare loops over the SDK and a boto3 script.
+//! Measures the cost of an item from end to end. The real binary runs against a server that answers at once. For
+//! comparison, simple loops that call the SDK directly, and a boto3 script, run in the same rounds.
 //!
 //! ```text
 //! benches/end_to_end.sh [--items N] [--rounds N] [--latency MS] [--only update,scan,...] [--instructions]
 //! ```
 //!
 //! The script installs boto3, which is pinned with hashes, and calls `cargo bench --bench end_to_end`. Without boto3,
-//! its row is missing. In each round, every program of a scenario runs once; the order changes from round to round. The
-//! figures are medians of the rounds, and the ratios compare medians of the same scenario. The CPU time is a
+//! the output has no row for it. In each round, every program of a scenario runs once. The order changes from round to
+//! round. The figures are medians over the rounds. The ratios compare medians of the same scenario. The CPU time is a
 //! process's user and system time from start to exit, divided by the number of items. For the binary, it includes the
 //! work on the state file. With `--instructions`, valgrind counts the instructions of two runs with different numbers
-//! of items. The difference of the two counts shows the cost of an item without the cost of the start.
+//! of items. The difference of the two counts is the cost of the additional items, without the cost of the start.
 //!
-//! The server needs CPU time of the same machine. So the rates depend on the machine; the ratios hardly do.
+//! The server uses CPU time of the same machine. The rates therefore depend on the machine, but the ratios hardly do.
 #![expect(clippy::print_stdout, reason = "the figures are the result")]
 
 mod bare;
@@ -32,7 +32,8 @@ use process::{Background, Taken, instructions, measure};
 use serde_json::Value as Json;
 use stub::{COUNTERS, TABLE};
 
-/// The part of the items that the boto3 script gets: it takes many times as long as the others for each item.
+/// The boto3 script processes this fraction (one tenth) of the items, because it needs much more time for each item
+/// than the other programs.
 const BOTO3_SHARE: u64 = 10;
 
 fn main() -> ExitCode {
@@ -81,9 +82,9 @@ fn main() -> ExitCode {
 struct Scenario {
     name: &'static str,
     what: &'static str,
-    /// The items already have the new attribute.
+    /// Whether the items already have the new attribute.
     migrated: bool,
-    /// The first program is the one that the others are compared with.
+    /// The other programs are compared with the first one.
     programs: &'static [Program],
 }
 
@@ -97,7 +98,7 @@ enum Program {
     RunLean,
     /// `backfill run --again` with `[client] dynamodb = "lean"`.
     AgainLean,
-    /// A loop over the SDK.
+    /// A simple loop that calls the SDK directly.
     Bare(&'static str),
     Boto3,
 }
@@ -147,7 +148,7 @@ struct Setup {
     rounds: u64,
     padding: u64,
     delay: Duration,
-    /// A Python that has boto3.
+    /// A Python interpreter that has boto3.
     python: Option<PathBuf>,
 }
 
@@ -167,7 +168,7 @@ impl Results {
         if values.len().is_multiple_of(2) { f64::midpoint(values[middle - 1], values[middle]) } else { values[middle] }
     }
 
-    /// The CPU time of an item in microseconds: the median, the least and the most.
+    /// The CPU time per item, in microseconds: median, minimum and maximum.
     fn cpu(&self) -> [f64; 3] {
         let each = 1e6 / self.items as f64;
         let all = || self.taken.iter().map(|taken| taken.cpu * each);
@@ -235,7 +236,7 @@ impl Setup {
         }
     }
 
-    /// Prepares a program. For `run --again`, this runs the plan once.
+    /// Prepares a program. For `run --again`, this function first runs the plan once.
     fn command(&self, program: Program, stub: &Stub, folder: &Path) -> Command {
         let endpoint = format!("http://127.0.0.1:{}", stub.port);
         let mut command = match program {
@@ -273,7 +274,7 @@ fn tool(arguments: &[&str]) -> Command {
     command
 }
 
-/// Gives the program an environment with nothing but invented credentials.
+/// Clears the program's environment, and sets invented credentials.
 fn clean<'a>(command: &'a mut Command, folder: &Path) -> &'a mut Command {
     let variables = [
         ("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE"),
@@ -319,7 +320,7 @@ impl Stub {
         let mut socket = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
         write!(socket, "POST / HTTP/1.1\r\nX-Amz-Target: {COUNTERS}\r\nContent-Length: 0\r\n\r\n").unwrap();
         let mut reply = Vec::new();
-        // The server leaves the connection open, so read until the document is whole.
+        // The server keeps the connection open, so read until the document is complete.
         let mut part = [0; 4096];
         loop {
             let read = socket.read(&mut part).unwrap();
@@ -334,7 +335,7 @@ impl Stub {
     }
 }
 
-/// Returns the Python that the variable BACKFILL_BENCH_PYTHON names, if it has boto3.
+/// Returns the Python interpreter in the variable BACKFILL_BENCH_PYTHON, if it has boto3.
 fn python() -> Option<PathBuf> {
     let python = PathBuf::from(std::env::var_os("BACKFILL_BENCH_PYTHON")?);
     let has_boto3 = Command::new(&python).args(["-c", "import boto3"]).status().is_ok_and(|status| status.success());

@@ -1,4 +1,4 @@
-//! Runs whole processes and measures them: their time, the CPU time of user and system, and their memory.
+//! Runs processes from start to exit. Measures their duration, their user and system CPU time, and their memory.
 
 use std::io::Read as _;
 use std::path::Path;
@@ -7,22 +7,23 @@ use std::time::{Duration, Instant};
 
 use nix::sys::resource::{UsageWho, getrusage};
 
-/// The interval between two looks at a process's memory.
+/// The interval between two samples of a process's memory.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 
-/// What one process took.
+/// The resources that one process used.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Taken {
     pub(crate) seconds: f64,
-    /// User and system time, in seconds.
+    /// User and system CPU time, in seconds.
     pub(crate) cpu: f64,
-    /// The largest memory that was resident, in MiB.
+    /// The peak resident memory, in MiB.
     pub(crate) memory: f64,
 }
 
-/// Runs the process to its end. Returns what it took, and what it printed to stdout.
+/// Runs the process until it exits. Returns its measurements and its stdout.
 ///
-/// The CPU time is that of all ended children of this process, before and after. So only one process may end meanwhile.
+/// The CPU time is the increase in the CPU time of all ended children of this process. So no other child must end in
+/// the meantime.
 pub(crate) fn measure(command: &mut Command) -> (Taken, String) {
     let before = cpu_of_children();
     let began = Instant::now();
@@ -47,7 +48,7 @@ pub(crate) fn measure(command: &mut Command) -> (Taken, String) {
     (taken, printed)
 }
 
-/// Counts the instructions that a process executes, with valgrind.
+/// Runs a process under valgrind, and returns the number of executed instructions.
 pub(crate) fn instructions(command: &Command) -> u64 {
     let mut valgrind = Command::new("valgrind");
     valgrind.args(["--tool=callgrind", "--callgrind-out-file=/dev/null"]).arg(command.get_program());
@@ -71,18 +72,18 @@ fn cpu_of_children() -> f64 {
     seconds(used.user_time()) + seconds(used.system_time())
 }
 
-/// Returns the largest memory of a process so far, in MiB.
+/// Returns the peak memory of a process so far, in MiB.
 fn peak_memory(status: &Path) -> Option<f64> {
     let text = std::fs::read_to_string(status).ok()?;
     let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
     line.trim().strip_suffix(" kB")?.parse::<f64>().ok().map(|kib| kib / 1024.0)
 }
 
-/// A process that ends with its owner.
+/// A process that is killed when this value is dropped.
 pub(crate) struct Background(Child);
 
 impl Background {
-    /// Starts the process. Returns its first line.
+    /// Starts the process. Returns the first line of its output.
     pub(crate) fn start(command: &mut Command) -> (Background, String) {
         use std::io::{BufRead as _, BufReader};
         let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
@@ -94,7 +95,7 @@ impl Background {
 
 impl Drop for Background {
     fn drop(&mut self) {
-        // If the process has already ended, there is nothing to kill.
+        // Ignore the error of a process that has already ended.
         let _ = self.0.kill();
         let _ = self.0.wait();
     }

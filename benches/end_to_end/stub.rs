@@ -1,7 +1,7 @@
-//! A server that answers DynamoDB's requests at once, or after a delay. Its table is generated: each reply is composed of
-//! prepared bytes, and a write changes nothing. So the server takes little of the machine's time.
+//! A server that answers DynamoDB's requests at once, or after a delay. Its table is generated: replies are composed of
+//! prepared bytes, and writes change nothing. So the server needs little CPU time.
 //!
-//! It runs in a process of its own, with one thread. Only the requests of the benchmark's programs are known to it.
+//! It runs in a process of its own, with one thread. It supports only the requests of the benchmark's programs.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -19,7 +19,7 @@ pub(crate) const TABLE: &str = "shop";
 /// The target of the request that returns the counters and sets them to zero.
 pub(crate) const COUNTERS: &str = "Stub.Counters";
 
-/// A page has at most this number of bytes, as in DynamoDB.
+/// The maximum size of a page in bytes, as in DynamoDB.
 const PAGE_BYTES: usize = 1 << 20;
 
 /// What the stub serves.
@@ -44,7 +44,7 @@ struct Counters {
     most_open: AtomicU64,
     in_flight: AtomicU64,
     most_in_flight: AtomicU64,
-    /// The writes of each second since the first write.
+    /// The number of writes in each second since the first write.
     seconds: Mutex<(Option<Instant>, Vec<u64>)>,
 }
 
@@ -76,7 +76,7 @@ impl Counters {
 /// Serves the table on a free port of 127.0.0.1 until the process ends. Prints the port.
 #[expect(clippy::print_stdout, reason = "the benchmark reads the port")]
 pub(crate) fn serve(table: Table) {
-    // The server lives as long as the process, so its parts need no owner.
+    // The server lives as long as the process, so leaking its parts is harmless.
     let counters: &'static Counters = Box::leak(Box::default());
     let table: &'static Table = Box::leak(Box::new(table));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -89,7 +89,7 @@ pub(crate) fn serve(table: Table) {
             let open = counters.open.fetch_add(1, Relaxed) + 1;
             counters.most_open.fetch_max(open, Relaxed);
             tokio::spawn(async move {
-                // A connection that fails has ended: its client says why.
+                // Ignore the error of a failed connection. The client reports it.
                 let _ = answer_requests(socket, table, counters).await;
                 counters.open.fetch_sub(1, Relaxed);
             });
@@ -141,9 +141,9 @@ async fn answer_requests(mut socket: TcpStream, table: &Table, counters: &Counte
     }
 }
 
-/// A whole request at the start of the received bytes.
+/// A complete request at the start of the received bytes.
 struct Request {
-    /// The operation, without the version of the API.
+    /// The operation, without the API version.
     target: String,
     /// Where the body begins.
     head: usize,
@@ -168,7 +168,7 @@ impl Request {
 }
 
 impl Table {
-    /// Appends the body of the reply. Returns whether the request is known.
+    /// Appends the body of the reply. Returns whether the stub supports the request.
     fn answer(&self, target: &str, body: &[u8], counters: &Counters, out: &mut Vec<u8>) -> bool {
         match target {
             "Scan" => self.scan(body, counters, out),
@@ -227,7 +227,8 @@ impl Table {
         true
     }
 
-    /// Answers a scan of a segment. A page ends at a limit or at 1 MB, and then has a next page, even if that is empty.
+    /// Answers a scan of a segment. A page that reaches the limit or 1 MB returns a position for the next page, even if
+    /// the next page is empty.
     fn scan(&self, body: &[u8], counters: &Counters, out: &mut Vec<u8>) {
         let total = number_after(body, br#""TotalSegments":"#).unwrap_or(1);
         let segment = number_after(body, br#""Segment":"#).unwrap_or(0);

@@ -1,6 +1,6 @@
 //! Measures the figures of the capacity benchmark over real sockets and in real time. The real binary runs against the
 //! embedded engine, and the capacity model limits the engine. At the same time, an application sends its own HTTP
-//! traffic. The table and all rates have a twentieth of their full size, and each run takes about a minute.
+//! traffic. The table and all rates are scaled down to a twentieth, and each run takes about a minute.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -33,11 +33,11 @@ struct Run<'a> {
     capacity: Option<&'a str>,
     /// Number of seconds between the start of the application and the start of the job.
     before: u64,
-    /// The run is watched for at most this number of seconds.
+    /// The maximum number of seconds for which the benchmark observes the run.
     seconds: u64,
 }
 
-/// The differences between two samples of the counters. There is one second between the samples.
+/// The increase of each counter within one second.
 #[derive(Debug, Clone, Copy, Default)]
 struct Second {
     writes: f64,
@@ -55,7 +55,7 @@ struct Watched {
     started: usize,
 }
 
-/// Runs the scenarios whose names begin with one of the texts in `wanted`, or all scenarios if `wanted` is empty.
+/// Runs the scenarios whose names begin with one of the texts in `wanted`. If `wanted` is empty, runs all scenarios.
 /// Reports their figures.
 pub(crate) fn run(wanted: &[String], mut tell: impl FnMut(&str, &Figure)) {
     type Scenario = fn() -> Vec<Figure>;
@@ -87,7 +87,7 @@ fn uniform() -> Vec<Figure> {
 fn above() -> Vec<Figure> {
     let capacity = "write = 200\nread = 400\nper_key_range = { write = 200 }\nper_partition_key = { write = 200 }";
     let mut run = Run { capacity: Some(capacity), ..plain(3_000.0, 2_000.0, 8_000.0) };
-    // The tool refuses a budget that exceeds the table's reported capacity, so this table must not report its capacity.
+    // This table does not report its capacity, because the tool would refuse a budget above it.
     run.model.advertise = false;
     let watched = watch(&run);
     let steady = watched.steady(15);
@@ -143,7 +143,7 @@ fn skewed() -> Vec<Figure> {
         run.workload.items = if spread == zipf { 1_400 } else { 250 };
         let largest = largest_key(&run.workload);
         // The bound ignores the other items in the key's segment and partition. The engine's hash function determines
-        // which items these are, so this code does not know them.
+        // these items, so this code cannot know them.
         let bound = (largest / 12.5).max(units(&run.workload) / 100.0);
         let watched = watch(&run);
         let by = watched.took.unwrap_or(f64::INFINITY) / bound;
@@ -160,9 +160,9 @@ fn skewed() -> Vec<Figure> {
 fn index() -> Vec<Figure> {
     let mut figures = Vec::new();
     let stated = "write = 100\nread = 400\nper_key_range = { write = 100 }\n[capacity.index]\nby-group = 100";
-    // At a twentieth of the size, a job sends few requests. If its budget is above the limit, a large fraction of these
-    // requests is throttled while the job searches for the limit. The simulator checks this fraction at full size, in
-    // virtual time. An index that throttles the job also throttles the application.
+    // At a twentieth of the size, a job sends few requests. If its budget exceeds the limit, DynamoDB throttles a large
+    // fraction of these requests while the job searches for the limit. So only the simulator checks this fraction, at
+    // full size and in virtual time. An index that throttles the job also throttles the application.
     for (name, capacity, allowed, job, application) in [
         ("default", "write = 100\nread = 400", 6.25, Required::AtMost(2.0), Required::AtMost(0.0)),
         ("above", stated, 25.0, Required::Nothing, Required::Nothing),
@@ -326,8 +326,8 @@ impl Watched {
         Watched { seconds: Vec::new(), took: None, exit: None, started: before as usize }
     }
 
-    /// Returns the mean over the seconds in which the job's rate is steady. These seconds begin `settles` seconds after
-    /// the job's start, and end when 90 % of the job's units are written.
+    /// Returns the mean figures of the period in which the job's rate is steady. The period begins `settles` seconds
+    /// after the job's start, and ends when 90 % of the job's units are written.
     fn steady(&self, settles: usize) -> Second {
         let all: f64 = self.seconds.iter().map(|s| s.writes).sum();
         let mut sum = 0.0;

@@ -1,4 +1,4 @@
-//! Compiles any text as an expression, and evaluates it over an item with every type.
+//! Compiles arbitrary text as an expression, and evaluates it over an item that contains every type.
 
 #![no_main]
 
@@ -8,7 +8,7 @@ use backfill::internals::expr::{Expected, Expr, Facts, KnownTypes};
 use backfill::internals::item::{Item, Num, Value};
 use libfuzzer_sys::fuzz_target;
 
-/// An item with every type, and an empty one.
+/// An item that contains every type, and an empty item.
 static ITEMS: LazyLock<[Item; 2]> = LazyLock::new(|| {
     let text = |text: &str| Value::S(text.to_owned());
     let number = |text: &str| Num::parse(text).expect("this is a number");
@@ -31,7 +31,7 @@ static ITEMS: LazyLock<[Item; 2]> = LazyLock::new(|| {
 fuzz_target!(|source: &str| {
     for expected in [Expected::Value, Expected::Bool] {
         let Ok(expr) = Expr::compile(source, expected) else { continue };
-        // The message shows a part of the source, so a wrong span would panic.
+        // Rendering the message slices the source, so a wrong span would panic.
         for fault in expr.faults(&KnownTypes::default()) {
             assert!(source.get(fault.span.clone()).is_some(), "{:?}", fault.span);
         }

@@ -1,4 +1,4 @@
-//! Reads any text as a date, with any pattern, and writes times with it.
+//! Parses arbitrary text as a date with an arbitrary pattern, and formats times with this pattern.
 
 #![no_main]
 
@@ -21,7 +21,7 @@ fuzz_target!(|input: (&str, &str, i64, bool)| {
 
     let Ok(number) = Num::parse(&time.to_string()) else { return };
     let number = Value::N(number);
-    // RFC 3339 contains the whole time, so the text has the same time.
+    // RFC 3339 loses no part of the time, so parsing the text returns the same time.
     let write = Conversion::date(DateWriter::new(DateFormat::Rfc3339, unit, TimeZone::UTC));
     if let Ok(text) = write.apply(&number) {
         assert_eq!(read_rfc3339(unit).apply(&text).ok(), Some(number.clone()), "{text:?}");

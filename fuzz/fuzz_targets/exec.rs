@@ -1,4 +1,4 @@
-//! Reads any bytes as what a program printed for a batch of three items. The first byte is the number of outputs.
+//! Parses arbitrary bytes as a program's output for a batch of three items. The first byte is the number of outputs.
 
 #![no_main]
 
@@ -15,7 +15,7 @@ fuzz_target!(|bytes: &[u8]| {
     for (id, answer) in &found.answers {
         assert!((3..=5).contains(id));
         match answer {
-            // Only complete answers with values that DynamoDB can store.
+            // Every accepted answer is complete, and DynamoDB can store its values.
             Ok(values) => {
                 assert!(values.keys().map(String::as_str).eq(outputs.iter().copied()));
                 assert!(values.values().all(|value| Value::from_json(&value.to_json()).as_ref() == Ok(value)));
@@ -25,7 +25,7 @@ fuzz_target!(|bytes: &[u8]| {
     }
     let valid = found.answers.values().filter(|answer| answer.is_ok()).count() as u64;
     assert!(found.valid_lines >= valid);
-    // A part of the text never has an answer that the whole text contradicts, except that an item may be answered twice.
+    // An answer in a prefix of the text stays the same in the complete text, unless the text answers an item twice.
     let end = printed.len() / 2;
     for (id, answer) in replies(&printed[..end], (3, 5), outputs).answers {
         assert!(found.answers[&id] == answer || found.answers[&id] == Err("answered the item twice".to_owned()));

@@ -1,4 +1,4 @@
-//! Parses any two texts as numbers, and checks the laws of their arithmetic.
+//! Parses two arbitrary texts as numbers, and checks the laws of arithmetic on them.
 
 #![no_main]
 
@@ -36,7 +36,7 @@ fuzz_target!(|texts: (&str, &str)| {
     assert_eq!(a == b, a.canonical() == b.canonical());
     let item: Item = [("a".to_owned(), Value::N(a)), ("b".to_owned(), Value::N(b))].into();
     for law in LAWS.iter() {
-        // A result may be outside of DynamoDB's limits. Otherwise the law must be true.
+        // The law must hold, unless a result is outside DynamoDB's limits.
         assert_ne!(law.test(&item, &Facts::default()).ok(), Some(false), "{}", law.source());
     }
 });

@@ -1,4 +1,4 @@
-//! Loads any bytes as a plan. The result is a plan or a list of errors that can be shown.
+//! Loads arbitrary bytes as a plan. The result must be a plan, or a list of errors that can be displayed.
 
 #![no_main]
 
@@ -8,7 +8,7 @@ use libfuzzer_sys::fuzz_target;
 fuzz_target!(|bytes: &[u8]| {
     match load_bytes("plan.toml", bytes) {
         Ok(loaded) => {
-            // A valid plan has the same meaning each time it is loaded.
+            // If a valid plan is loaded twice, it has the same meaning both times.
             let again = load_bytes("plan.toml", bytes).expect("the plan was valid");
             assert!(again.plan == loaded.plan);
         }

@@ -1,6 +1,6 @@
-//! A run and verification judge an item in the same way: what the run reports as a failure or as diverged, verification
-//! reports as a mismatch, and what the run counts as done, verification accepts. The random plans of `tests/properties`
-//! found each of these cases.
+//! A run and verification must agree about every item. If the run reports an item as a failure or as diverged,
+//! verification reports a mismatch. If the run counts an item as done, verification accepts it. The random plans of
+//! `tests/properties` found each of these cases.
 
 use serde_json::json;
 
@@ -32,7 +32,7 @@ const FAIL: &str = "on_not_computable = \"fail\"";
 const SKIP: &str = "on_not_computable = \"skip\"";
 const ADD: &str = "compute = \"t\"\nas = 'item.n + 1'";
 
-/// With `skip`, an existing value counts as done, so it does not matter that nothing can be computed.
+/// With `skip`, an existing value counts as done, even if the expression has no result.
 #[test]
 fn a_value_that_counts_as_done_needs_no_result() {
     let plan = plan(FAIL, "", &[&format!("{ADD}\non_existing = \"skip\"\nnull_is_missing = true")]);
@@ -46,7 +46,8 @@ fn a_value_that_counts_as_done_needs_no_result() {
     }
 }
 
-/// If another change of the item is needed, the write requires that the value that counts as done is still there.
+/// If an existing value counts as done and the item needs another change, the condition of the write requires that this
+/// value still exists.
 #[test]
 fn a_value_that_counts_as_done_is_pinned() {
     let plan = plan(FAIL, "", &[&format!("{ADD}\non_existing = \"skip\""), "set = \"v\"\nvalue = 1"]);
@@ -58,7 +59,7 @@ fn a_value_that_counts_as_done_is_pinned() {
     assert_eq!(update(&write, Some(&computable)), None);
 }
 
-/// A rejected item is a failure even if `skip` makes up for a value that cannot be computed.
+/// If one change of an item is rejected, the item is a failure, even if `skip` allows another change to have no result.
 #[test]
 fn a_skipped_value_does_not_hide_another_fault() {
     let plan = plan(SKIP, "", &[&format!("{ADD}\non_existing = \"skip\""), "set = \"u.p\"\nvalue = 1"]);
@@ -67,14 +68,15 @@ fn a_skipped_value_does_not_hide_another_fault() {
     assert!(verdict(&plan, &image).is_mismatch());
 }
 
-/// A rollback raises the version again, so an item is written only if its version leaves room for that.
+/// A rollback also raises the version. So a run writes an item only if a rollback can still raise its version after the
+/// write.
 #[test]
 fn a_version_leaves_room_for_the_way_back() {
     let plan = plan("", "", &["set = \"v\"\nvalue = 1", "bump = \"version\""]);
     let nines = "9".repeat(37);
     for (version, is_written) in [
         (format!("{nines}6"), true),
-        // The third raise gives 10^38, which has one significant digit. A fourth one would have 39.
+        // The third raise gives 10^38, which has one significant digit. A fourth raise would need 39 digits.
         (format!("{nines}7"), true),
         (format!("{nines}8"), false),
         (format!("{nines}9"), false),
@@ -94,7 +96,7 @@ fn a_version_leaves_room_for_the_way_back() {
     }
 }
 
-/// `contract` raises the version too, so a plan with a `contract` needs room for one more write.
+/// `contract` also raises the version, so in a plan with a `contract` the version must allow one more raise.
 #[test]
 fn a_version_leaves_room_for_contract() {
     let plan = plan("", "", &["move = \"a\"\nto = \"b\"", "bump = \"version\""]);
@@ -116,7 +118,8 @@ fn a_version_leaves_room_for_contract() {
     }
 }
 
-/// A write uses up room in the version. If the written item is wrong afterwards, verification must not skip it.
+/// After the write, the version can no longer be raised as often as a run requires. If one of the item's values is
+/// wrong, verification must nevertheless report a mismatch.
 #[test]
 fn a_defect_in_a_written_item_with_a_large_version_is_a_mismatch() {
     let plan = plan(SKIP, "", &["set = \"v\"\nvalue = 1", "bump = \"version\""]);
@@ -126,7 +129,7 @@ fn a_defect_in_a_written_item_with_a_large_version_is_a_mismatch() {
     assert_eq!(verdict(&plan, &after), Verdict::Matching);
     after.insert("v".to_owned(), Value::Bool(true));
     assert!(verdict(&plan, &after).is_mismatch());
-    // Nobody can raise this version, so no run wrote the item.
+    // A rollback can raise every version that a run writes. It cannot raise this version, so no run wrote this item.
     let full = item(json!({"pk": {"S": "1"}, "version": {"N": "9".repeat(38)}}));
     assert_eq!(verdict(&plan, &full), Verdict::Skipped);
 }
@@ -140,8 +143,8 @@ fn removals(settings: &str, removed: &str, condition: &str) -> bool {
     loaded.check_removals(&key()).is_ok()
 }
 
-/// The plan of a migration that has begun still loads. Only the check of a new one refuses it, and only if the written
-/// items would be failures.
+/// A plan with such a `where` still loads, so that a migration that has already begun can continue. Only the check
+/// before a new migration refuses the plan, and only if the written items would become failures.
 #[test]
 fn a_where_that_fails_after_its_own_removal_is_refused_for_a_new_migration() {
     let (moved, nested) = ("move = \"old\"\nto = \"new\"", "remove = \"m.b\"");
@@ -164,7 +167,7 @@ fn a_where_that_fails_after_its_own_removal_is_refused_for_a_new_migration() {
     }
 }
 
-/// With `skip`, a second run and verification skip the items that the run has written.
+/// With `skip`, a second run and verification skip the items that the first run has written.
 #[test]
 fn written_items_without_a_result_are_skipped() {
     let plan = plan(
@@ -194,8 +197,7 @@ fn a_missing_version_goes_before_a_divergence() {
     assert_eq!(decide(&in_place(FAIL), &done), Decision::AlreadyApplied);
 }
 
-/// The condition of a change that waits for `contract` is tested by the run, so that the failure is known before the
-/// cutover.
+/// A run also tests the `where` of a change that waits for `contract`, so that a failure is known before the cutover.
 #[test]
 fn a_condition_without_a_result_is_a_failure_before_contract() {
     let changes = ["set = \"v\"\nvalue = 1", "remove = \"b\"\nwhere = 'item.kind.startsWith(\"x\")'"];

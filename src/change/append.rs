@@ -1,9 +1,9 @@
-//! `append`: adds members to a set, or one element to a list, unless it contains them already.
+//! `append`: adds members to a set, or one element to a list, unless the container already has them.
 //!
-//! The write stores the whole container as a value, under the condition that the container is still the one that was
-//! read. A write that is sent twice therefore adds nothing twice. The journal records the container as it was before
-//! the write. Undo removes only the members or elements that the migration added according to the journal. It keeps
-//! everything else.
+//! The write stores the whole container as a value, on condition that the container has not changed since it was read.
+//! A repeated write therefore adds nothing twice. The journal records the container as it was before the write. Undo
+//! removes only the members or elements that, according to the journal, the migration added. Undo keeps everything
+//! else.
 
 use super::draft::Draft;
 use super::{Condition, PreImage, PriorValue};
@@ -35,8 +35,8 @@ impl Addition {
         }
     }
 
-    /// Returns the container with the addition. Returns `None` if it contains everything already. If the container is
-    /// missing, returns a new one.
+    /// Returns the container with the addition. Returns `None` if the container already has everything. If the
+    /// container is missing, returns a new one.
     ///
     /// # Errors
     ///
@@ -55,8 +55,8 @@ impl Addition {
         Ok(self.rebuilt(parts))
     }
 
-    /// Returns the container without the added parts for which `is_ours` is true. Of several equal elements of a list,
-    /// only the first one is removed. Returns `None` if the container has another type.
+    /// Returns the container's parts without those parts of the addition for which `is_ours` is true. If a list has
+    /// several equal elements, removes only the first one. Returns `None` if the container has a different type.
     fn taken_from(&self, container: &Value, is_ours: impl Fn(&Value) -> bool) -> Option<Vec<Value>> {
         let mut parts = self.parts(container)?;
         for part in self.additions().into_iter().filter(is_ours) {
@@ -67,7 +67,7 @@ impl Addition {
         Some(parts)
     }
 
-    /// Returns the container that contains only the addition.
+    /// Returns a new container that contains only the addition.
     fn container(&self) -> Value {
         match self {
             Addition::Members(set) => set.clone(),
@@ -82,7 +82,7 @@ impl Addition {
         }
     }
 
-    /// Returns the members or elements of a container, or `None` if it has another type.
+    /// Returns the members or elements of a container, or `None` if it has a different type.
     fn parts(&self, container: &Value) -> Option<Vec<Value>> {
         match (self, container) {
             (Addition::Members(set), _) if set.type_name() == container.type_name() => members(container),
@@ -91,8 +91,8 @@ impl Addition {
         }
     }
 
-    /// Returns the container with these members or elements. Returns `None` if it would be an empty set, which cannot
-    /// exist.
+    /// Returns a container of these members or elements. Returns `None` if the result would be an empty set, because
+    /// DynamoDB has no empty sets.
     fn rebuilt(&self, parts: Vec<Value>) -> Option<Value> {
         match self {
             Addition::Members(like) => set_of(like, parts),
@@ -123,8 +123,8 @@ impl Draft<'_> {
         }
     }
 
-    /// Undoes an `append`: removes the parts that, according to the journal, the migration added. The container is
-    /// removed with the last part if the migration created it.
+    /// Undoes an `append`: removes the parts that, according to the journal, the migration added. If the migration
+    /// created the container and no part is left, removes the container too.
     pub(super) fn revert_append(&mut self, to: &Path, addition: &Addition) {
         let history = self.history;
         let Some(prior) = history.prior(to) else { return };
@@ -132,7 +132,7 @@ impl Draft<'_> {
             self.already_applied = true;
             return self.require(Condition::Missing(to.clone()));
         };
-        // A part was added by the migration if the container lacked it before one of the recorded writes.
+        // The migration added a part if the container lacked the part before one of the recorded writes.
         let lacked = |prior: &PriorValue, part: &Value| match prior {
             PriorValue::Value(before) => addition.parts(before).is_none_or(|parts| !parts.contains(part)),
             PriorValue::Nothing => true,
@@ -168,7 +168,7 @@ fn members(set: &Value) -> Option<Vec<Value>> {
     }
 }
 
-/// Returns the set with these members and the type of `like`.
+/// Returns a set of these members. It has the type of `like`.
 fn set_of(like: &Value, members: Vec<Value>) -> Option<Value> {
     if members.is_empty() {
         return None;

@@ -41,7 +41,7 @@ fn written(changes: &Changes, image: &Item) -> GuardedWrite {
     }
 }
 
-/// The history after these writes, the oldest first.
+/// Returns the history after these writes. The oldest write comes first.
 fn history_of(writes: &[&GuardedWrite]) -> ItemHistory {
     let newest_first = writes.iter().rev().flat_map(|write| &write.pre_images);
     ItemHistory::new([], newest_first.map(|pre| (PreImageOrigin::Run, pre.clone())))
@@ -116,7 +116,7 @@ fn undo_removes_only_what_was_added() {
         Decision::Write(back) => Some(check(&back, now)),
         _ => None,
     };
-    // `b` was there before, and `c` was added since.
+    // `b` existed before the append, and a live writer added `c` after the append.
     assert_eq!(undone(&tags(&["a", "b", "c"]), &history), Some(tags(&["b", "c"])));
     assert_eq!(undone(&tags(&["a", "c"]), &history), Some(tags(&["c"])));
     // A set without members cannot exist.
@@ -131,7 +131,8 @@ fn undo_removes_only_what_was_added() {
     assert_eq!(undo(&plan).decide_with(&other, &history), Decision::Diverged(vec![path("doc.tags")]));
 }
 
-/// The list existed, so an empty list stays. The first of two equal elements is the one that was appended.
+/// The list existed before the append, so undo leaves an empty list. If two elements are equal, undo removes the first
+/// one.
 #[test]
 fn undo_removes_one_element() {
     let plan = plan(&[LOG]);

@@ -1,4 +1,4 @@
-//! Decides which items a phase selects, which changes apply to the item of a draft, and which values count as missing.
+//! Decides which items a phase selects, which changes apply to a draft's item, and which values count as missing.
 
 use super::decide::Changes;
 use super::draft::Draft;
@@ -7,8 +7,8 @@ use super::{Condition, OnExisting, Selected, Selection};
 use crate::item::{Item, Path, Value};
 
 impl<'a> Draft<'a> {
-    /// Returns whether the plan selects the item. If it does, requires that everything that the selection read is
-    /// unchanged, and that the item still has the attributes of the index's key.
+    /// Returns whether the plan selects the item. If it does, pins everything that the selection read, and requires
+    /// that the index key attributes still exist.
     pub(super) fn select_item(&mut self) -> Selected {
         let rules = self.rules;
         if !rules.is_in_index(self.item) {
@@ -18,7 +18,8 @@ impl<'a> Draft<'a> {
         if selected == Selected::Yes {
             let key = self.key;
             let attributes = rules.index.schema().into_iter().flat_map(|index| &index.key);
-            // DynamoDB refuses a write that gives an attribute of an index key another type.
+            // A check of existence is enough, because DynamoDB refuses a write that changes the type of an index key
+            // attribute.
             for attribute in attributes.filter(|attribute| !key.names().any(|name| name == attribute.name)) {
                 self.require(Condition::Exists(Path::attribute(attribute.name.as_str())));
             }
@@ -26,7 +27,7 @@ impl<'a> Draft<'a> {
         selected
     }
 
-    /// Returns whether the item is selected. If it is, requires that everything that the selection read is unchanged.
+    /// Returns whether the item is selected. If it is, pins everything that the selection read.
     pub(super) fn select(&mut self, selection: &Selection) -> Selected {
         let selected = selection.includes(self.item, &self.rules.facts);
         if selected == Selected::Yes {
@@ -35,8 +36,7 @@ impl<'a> Draft<'a> {
         selected
     }
 
-    /// Requires that everything that this selection read is unchanged. The key of an item never changes, so it needs no
-    /// condition.
+    /// Pins everything that this selection read. The key of an item never changes, so it needs no condition.
     pub(super) fn require_inputs_unchanged(&mut self, selection: &Selection) {
         for input in selection.condition.inputs() {
             if !self.key.names().any(|name| name == input.root()) {
@@ -45,8 +45,8 @@ impl<'a> Draft<'a> {
         }
     }
 
-    /// Returns whether the change with this target applies to the item. Requires that everything that its `where` read
-    /// is unchanged, because the decision depends on it whether the `where` is true or false.
+    /// Returns whether the change with this target applies to the item. Pins everything that its `where` read, even if
+    /// the `where` is false, because the decision depends on it.
     pub(super) fn applies(&mut self, target: &Path) -> bool {
         if self.ignores_selection {
             return true;
@@ -79,8 +79,8 @@ impl<'a> Draft<'a> {
         self.rules.options.of(target).target_value(target, self.item, implied)
     }
 
-    /// Returns what happens to this existing value of the target, which differs from the value to write. A NULL that
-    /// counts as missing is always overwritten.
+    /// Returns what to do with an existing value that differs from the value to write. A NULL that counts as missing is
+    /// always overwritten.
     pub(super) fn on_existing_value(&self, target: &Path, existing: &Value, on_existing: OnExisting) -> OnExisting {
         match self.is_null_missing(target) && *existing == Value::Null {
             true => OnExisting::Overwrite,
@@ -95,7 +95,7 @@ impl<'a> Draft<'a> {
 }
 
 impl Changes {
-    /// Returns the paths that the `where` of the selection and of each change reads.
+    /// Returns the paths that the selection's `where` and the changes' own `where` read.
     pub fn where_inputs(&self) -> impl Iterator<Item = &Path> {
         let selections = self.rules.selection.iter().chain(self.rules.options.selections());
         selections.flat_map(|selection| selection.condition.inputs())
@@ -106,7 +106,7 @@ impl Changes {
         self.rules.includes(item)
     }
 
-    /// Returns whether this phase changes only selected items, and the plan does not select this one.
+    /// Returns whether this phase changes only selected items and the plan does not select this item.
     pub fn has_left_selection(&self, item: &Item) -> bool {
         match &self.ops {
             Ops::Expand(_) | Ops::Contract(_) | Ops::OldFromNew(_) => self.rules.includes(item) == Selected::No,
@@ -114,7 +114,7 @@ impl Changes {
         }
     }
 
-    /// Returns whether the `where` of every operation of this phase is false for the item, so that none applies to it.
+    /// Returns whether no operation of this phase applies to the item, because the `where` of every operation is false.
     pub fn applies_to_nothing(&self, item: &Item) -> bool {
         let paths = self.ops.own_paths();
         !paths.is_empty() && paths.len() == self.left_out(item).len()
@@ -126,17 +126,17 @@ impl Changes {
         paths.filter(|path| self.rules.applies(path, item) == Selected::No).cloned().collect()
     }
 
-    /// Returns whether the plan selects through an index that does not contain this item. Returns false if that is
-    /// unknown.
+    /// Returns whether the plan selects through an index that does not contain this item. Returns false if the index's
+    /// key is unknown.
     pub fn is_outside_index(&self, item: &Item) -> bool {
         self.rules.index.schema().is_some() && !self.rules.is_in_index(item)
     }
 
-    /// Tests the selection, if the plan has one.
+    /// Decides whether the plan's selection allows this phase to change the item.
     ///
-    /// `run` writes only selected items. `contract` and old-from-new belong to a plan whose selection cannot change, so
-    /// they change only selected items too. Undo restores every item that a record shows as written by this migration.
-    /// If the selection cannot change and includes the item, undo needs no such record.
+    /// `run` writes only selected items. A plan has a `contract` or an old-from-new phase only if its selection cannot
+    /// change. So these phases also change only selected items. Undo restores an item if a record shows that this
+    /// migration wrote it. If the selection cannot change and includes the item, undo needs no such record.
     pub(super) fn select(&self, draft: &mut Draft<'_>) -> Selected {
         if !self.rules.selects_items() {
             return Selected::Yes;

@@ -13,15 +13,16 @@ use crate::item::{Item, Path, Value};
 pub struct Baseline {
     /// Preexisting targets of moves and copies, with digests of their values.
     pub preexisting: Vec<(Path, Digest)>,
-    /// Targets that had a value and need a [`BaselinePair`]: a rollback may change the target's value, or readers see
-    /// the value for the first time after the cutover. The target's source may be missing.
+    /// Targets that had a value and need a [`BaselinePair`], because a rollback may change the value, or because
+    /// readers see the value for the first time after the cutover. The target's source may be missing.
     pub pairs: Vec<(Path, BaselinePair)>,
-    /// The stable attributes, with digests of their values. Recorded if anything else about the item is recorded for
-    /// good: a write of the item records them itself.
+    /// The stable attributes, with digests of their values. Recorded here only if the item has preexisting targets or
+    /// pairs. Otherwise, the first write of the item records them.
     pub stable: Vec<(Path, Digest)>,
-    /// Whether the phase may write a target of this item. This includes a target whose source is missing now, if
-    /// another change needs a write. A live writer may create the source before this write. The tool then decides again
-    /// and fills the target. After the phase has written a target, the target looks like a preexisting target.
+    /// Whether the phase might write a target of this item. This includes a target whose source is currently missing,
+    /// if another change needs a write. A live writer might create the source before this write arrives. The tool would
+    /// then decide again and fill the target. After the phase has written a target, the target looks like a preexisting
+    /// target.
     pub may_write: bool,
 }
 
@@ -68,15 +69,15 @@ impl Changes {
         if !(baseline.preexisting.is_empty() && baseline.pairs.is_empty()) {
             baseline.stable = self.stable_digests(item);
         }
-        // With only one operation, the loop above has already determined whether the item gets a write.
+        // With only one operation, the loop above has already determined whether the item needs a write.
         baseline.may_write |=
             self.ops.expand().len() > 1 && matches!(self.decide(item), Decision::Write(_) | Decision::NeedsAnswers(..));
         baseline
     }
 
     /// Returns the targets that a run skips because a live writer filled them between the recording of the baseline and
-    /// the write. These targets count as preexisting, unless the journal shows that the migration itself may have filled
-    /// them.
+    /// the write. These targets count as preexisting, unless the journal shows that the migration itself may have
+    /// filled them.
     pub fn skipped_targets(&self, item: &Item) -> Vec<(Path, ValueDigests)> {
         let pairs = self.ops.expand().iter().filter_map(ExpandOp::kept_pair);
         let skipped =

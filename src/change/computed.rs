@@ -31,7 +31,7 @@ impl Draft<'_> {
         }
     }
 
-    /// Plans a `convert` under the same name.
+    /// Plans a `convert` that replaces the value at the same path.
     pub(super) fn convert_in_place(&mut self, path: &Path, conversion: &Conversion) {
         self.require_unchanged(path);
         match path.get(self.item) {
@@ -80,9 +80,9 @@ impl Draft<'_> {
         self.pre_images.push(pre);
     }
 
-    /// Undoes a value that the migration wrote, which `is_ours` recognises: removes it, or restores the value that it
-    /// replaced. A value that somebody else wrote since stays, and the item is reported as diverged. `prior` is the state
-    /// to which the path returns.
+    /// Undoes the write of a value. Removes the value, or restores the value that it replaced. `prior` is the state to
+    /// restore. `is_ours` returns whether the migration wrote a value. If somebody else has changed the value since,
+    /// the value stays, and the item is reported as diverged.
     pub(super) fn revert_value(&mut self, to: &Path, prior: Option<&PriorValue>, is_ours: impl Fn(&Value) -> bool) {
         match (to.get(self.item), prior) {
             (
@@ -112,7 +112,7 @@ impl Draft<'_> {
         }
     }
 
-    /// Plans an `exec`. If the answer is missing, adds the question, and plans the marker only.
+    /// Plans an `exec`. If the program has not answered yet, adds the question, and plans only the marker.
     pub(super) fn exec(
         &mut self,
         position: usize,
@@ -157,8 +157,8 @@ impl Draft<'_> {
         self.write_answer(marker, &Value::S(digest));
     }
 
-    /// Writes one value of an answer. The journal records it even if the target already has an equal value: the digest
-    /// shows later that this migration wrote the value.
+    /// Writes one value of an answer. The journal records the value even if the target already has an equal value,
+    /// because the digest shows later that this migration wrote the value.
     pub(super) fn write_answer(&mut self, to: &Path, value: &Value) {
         match to.get(self.item) {
             Some(existing) => {
@@ -173,8 +173,9 @@ impl Draft<'_> {
         self.set(to, value);
     }
 
-    /// Raises the version attribute by one. Every write of the migration does so, on the way back too, so that
-    /// applications with optimistic locking notice the write. There is no pre-image: the version never goes back.
+    /// Raises the version attribute by one. Every write of the migration raises the version, including the writes of a
+    /// rollback, so that applications with optimistic locking notice the write. The journal gets no pre-image of the
+    /// version, because a rollback never restores it.
     ///
     /// The item is not computable if its version cannot be raised `later` more times after this write.
     pub(super) fn bump(&mut self, path: &Path, later: usize) {
@@ -193,7 +194,7 @@ impl Draft<'_> {
     ///
     /// # Errors
     ///
-    /// Fails if the item has no version that can be raised now and `later` times after this write.
+    /// Fails if the item has no version, or if its version cannot be raised now and `later` more times.
     pub(super) fn next_version(&self, path: &Path, later: usize) -> Result<Value, NotComputable> {
         match path.get(self.item) {
             Some(Value::N(number)) => match number.plus_one() {
@@ -206,10 +207,10 @@ impl Draft<'_> {
     }
 }
 
-/// The number of times that the way back raises a version: old-from-new and undo write an item once each.
+/// The number of times that a rollback raises an item's version. Old-from-new and undo each write the item once.
 pub(super) const RAISES_OF_THE_WAY_BACK: usize = 2;
 
-/// Returns whether the number can be raised by one this number of times, without more than 38 digits.
+/// Returns whether the number can be raised by one this number of times without exceeding 38 digits.
 pub(super) fn can_be_raised(number: &Num, times: usize) -> bool {
     (0..times).try_fold(number.clone(), |number, _| number.plus_one()).is_some()
 }

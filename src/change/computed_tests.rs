@@ -11,7 +11,7 @@ use super::*;
 use crate::item::{Item, Num};
 use crate::plan::{Plan, load};
 
-/// Loads a plan with these changes. `head` is part of `[migration]`, or a further table.
+/// Loads a plan with these changes. `migration` contains more fields of `[migration]`.
 fn plan(migration: &str, select: &str, changes: &[&str]) -> Plan {
     let changes: String = changes.iter().map(|change| format!("[[change]]\n{change}\n")).collect();
     let select = if select.is_empty() { String::new() } else { format!("[select]\nwhere = '{select}'\n") };
@@ -99,7 +99,7 @@ fn a_conversion_under_the_same_name_happens_once() {
     assert!(why.reason().contains("`price`") && !why.reason().contains("secret"), "{why}");
 }
 
-/// Undo restores the exact old value, and keeps a value that somebody wrote since.
+/// Undo restores the exact old value, and keeps a value that somebody has written since.
 #[test]
 fn undo_restores_a_converted_value_only_if_the_tool_wrote_it() {
     let plan = plan("", "", &[PRICE]);
@@ -125,7 +125,7 @@ fn undo_needs_a_record() {
     let before = item(json!({"pk": {"S": "1"}, "kind": {"S": "x"}, "a": {"S": "y"}}));
     let Decision::Write(write) = expand(&plan).decide(&before) else { panic!() };
     let mut after = update(&write, Some(&before)).unwrap();
-    // The item left the selection since. Undo restores it all the same.
+    // The plan no longer selects the item. Undo still restores it.
     after.remove("kind");
     let Decision::Write(back) = undo(&plan).decide_with(&after, &history_of(&write)) else { panic!() };
     assert_eq!(update(&back, Some(&after)).unwrap(), item(json!({"pk": {"S": "1"}, "a": {"S": "y"}})));
@@ -158,8 +158,8 @@ fn a_value_computed_from_itself_needs_a_selection_that_ends() {
     assert_eq!(expand(&ends).decide(&at("3")), Decision::NothingToDo);
 }
 
-/// A repair converts a value that an application wrote in the old type. A rollback then restores this value, not the one
-/// that the run found.
+/// A repair converts a value that an application wrote in the old type. A rollback then restores this value, not the
+/// value that the run replaced.
 #[test]
 fn undo_restores_the_last_value_of_an_application() {
     let plan = plan("", "", &[PRICE]);
@@ -175,7 +175,8 @@ fn undo_restores_the_last_value_of_an_application() {
     assert_eq!(update(&back, Some(&after)).unwrap()["price"], Value::S("99".to_owned()));
 }
 
-/// Only a run may skip an item. A rollback that skipped one would end although a value of the migration is left.
+/// Only a run may skip an item. If a rollback skipped an item, the rollback would complete although the item still has
+/// a value of the migration.
 #[test]
 fn a_rollback_never_skips_an_item() {
     let plan = plan("on_not_computable = \"skip\"", "", &["set = \"v\"\nvalue = 1", "bump = \"version\""]);
@@ -187,7 +188,7 @@ fn a_rollback_never_skips_an_item() {
     assert_eq!(expand(&plan).decide(&item(json!({"pk": {"S": "1"}}))), Decision::Skipped(Vec::new()));
 }
 
-/// DynamoDB returns a number in its own form. Undo recognises the number all the same.
+/// DynamoDB normalizes numbers. Undo recognises a number in its normalized form.
 #[test]
 fn a_computed_number_is_recognised_in_another_form() {
     let plan = plan("", "", &["compute = \"n\"\nas = '[1.50, 2]'"]);
@@ -212,7 +213,7 @@ pub(super) fn history_of(write: &GuardedWrite) -> ItemHistory {
     ItemHistory::new([], write.pre_images.iter().map(|pre| (PreImageOrigin::Run, pre.clone())))
 }
 
-/// A value for an attribute of a random item.
+/// Generates a value for an attribute of a random item.
 fn any_value() -> impl Generator<Value = Value> {
     prop_oneof![
         4 => select(vec!["x", "y", "", "12.50", "0.10", "99999999999999999999999999999999999999"])
@@ -258,7 +259,8 @@ fn any_plan() -> impl Generator<Value = Plan> {
     })
 }
 
-/// The value that a change writes, computed without expressions. `None` if it has no result.
+/// Returns the value that a change writes, computed without the evaluator of expressions. Returns `None` if the change
+/// has no result.
 fn expected(change: &Change, image: &Item) -> Option<Option<Value>> {
     let text = |name: &str| match image.get(name) {
         Some(Value::S(text)) => Some(text.clone()),
@@ -289,8 +291,8 @@ fn expected(change: &Change, image: &Item) -> Option<Option<Value>> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(4_000))]
 
-    /// A write stores exactly what a plain function computes, touches nothing else, is not repeated, fails if anything
-    /// that it depends on changed, and is undone exactly.
+    /// A write stores exactly what a plain function computes, and changes nothing else. It fails if one of its inputs
+    /// has changed. A second run does not repeat it, and undo reverts it exactly.
     #[test]
     fn a_write_is_the_pure_function_of_the_image(plan in any_plan(), image in any_item(), edit in (select(&NAMES[..]), any_value())) {
         let changes = expand(&plan);
@@ -301,7 +303,7 @@ proptest! {
             let Some(to) = change.paths().writes.first().copied().cloned() else { continue };
             written.extend(NAMES.iter().find(|name| **name == to.root()));
             let Some(value) = expected(change, &image) else {
-                // With `skip`, a value that is there counts as done.
+                // With `skip`, an existing value counts as done.
                 prop_assert!(change.skips_existing() && to.get(&image).is_some(), "{change:?} has no result for {image:?}");
                 prop_assert_eq!(to.get(&image), to.get(&after));
                 continue;
@@ -315,15 +317,15 @@ proptest! {
             prop_assert_eq!(image.get(*name), after.get(*name));
         }
         prop_assert!(!matches!(changes.decide(&after), Decision::Write(_)), "a second write");
-        // A writer changes one attribute before the write arrives. If the write still succeeds, the tool would have
-        // decided the same for the changed image.
+        // A writer changes one attribute before the write arrives. If the write still succeeds, the decision for the
+        // changed image must give the same result.
         let mut raced = image.clone();
         raced.insert(edit.0.to_owned(), edit.1);
         if let Some(raced_after) = update(&write, Some(&raced)) {
             let Decision::Write(again) = changes.decide(&raced) else { panic!("{raced:?} needs no write") };
             prop_assert_eq!(update(&again, Some(&raced)), Some(raced_after));
         }
-        // The way back can always raise the version again.
+        // A rollback can always raise the version.
         let history = history_of(&write);
         let restored = match undo(&plan).decide_with(&after, &history) {
             Decision::Write(back) => update(&back, Some(&after)).unwrap(),

@@ -85,9 +85,10 @@ impl Draft<'_> {
     }
 
     /// Removes an old attribute that the target replaces. If applications have written only the new attribute, the new
-    /// value may differ from the old value. In this case, this function stores the old value first. It always stores an
-    /// old value from which the new value was computed, because the new value may contain less. If the run skipped the
-    /// pair, the source stays, because it contains the only copy of its value.
+    /// value may differ from the old value. In this case, this function first records the old value in the journal. If
+    /// the new value is computed from the old value, this function always records the old value, because the new value
+    /// may contain less information. If the run skipped the pair, the source stays, because it contains the only copy
+    /// of its value.
     fn remove_source(&mut self, source: &Source, to: &Path, skips_existing: bool) {
         let from = &source.path;
         match (from.get(self.item), self.rules.paired_value(source, to, self.item)) {
@@ -130,8 +131,8 @@ impl Draft<'_> {
         self.remove(path, value);
     }
 
-    /// Returns whether this target has a preexisting value that differs from what the old value implies and that the
-    /// run kept. Without a baseline, this is unknown, so every different value counts as kept.
+    /// Returns whether the run kept a preexisting value of this target that differs from what the old value implies.
+    /// Without a baseline, this is unknown, so every different value counts as kept.
     fn was_skipped(&self, source: &Source, to: &Path) -> bool {
         to.get(self.item).is_some_and(|existing| {
             !source.implies(self.item, &self.rules.facts, existing)
@@ -139,7 +140,7 @@ impl Draft<'_> {
         })
     }
 
-    /// Keeps both values of a pair, and requires that they still differ in the same way when the write arrives.
+    /// Keeps both values of a pair. Pins everything that determines whether they differ.
     pub(super) fn keep_skipped(&mut self, source: &Source, to: &Path) {
         self.require_pair_unchanged(source, to);
         self.skipped.push(to.clone());

@@ -1,12 +1,12 @@
 //! Computes the capacity that a write consumes on the table, and on every index in which the write changes an entry.
 //!
 //! Sources: The developer guide, "Provisioned throughput", says that a write costs the item's size before or after the
-//! write, whichever is larger, rounded up to KB. The developer guide, "Global secondary indexes", "Provisioned
+//! write, whichever is larger, rounded up to the next KB. The developer guide, "Global secondary indexes", "Provisioned
 //! throughput considerations", says that an index entry that appears, disappears or changes costs one write of the
 //! entry's size. If the index key changes, the entry costs two writes. Local indexes have the same costs, but consume
 //! the table's capacity. A transaction costs twice the units of each put and of each condition check ("Amazon DynamoDB
-//! Transactions: How it works"). Third-party recordings of AWS responses show two more facts: a transaction's index
-//! entries cost the usual units, and an unchanged entry costs nothing.
+//! Transactions: How it works"). Third-party recordings of AWS responses show two more facts: index entries cost no
+//! more in a transaction than in a single write, and an unchanged entry costs nothing.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -126,12 +126,12 @@ fn whole_item(actions: &[Action]) -> Option<&Item> {
     })
 }
 
-/// Returns the derived item that the actions put in a transaction, or `None` if they put none.
+/// Returns the derived item that the actions put in a transaction, or `None` if they put no derived item.
 fn derived(actions: &[Action]) -> Option<&Item> {
     actions.iter().find_map(Action::derived_item)
 }
 
-/// Returns the new values of the top-level attributes that the actions change and that an index contains. A value is
+/// Returns the new value of each top-level attribute that the actions change and that is in an index. The value is
 /// `None` if the actions remove the attribute.
 fn changed<'a>(
     affected_indexes: &[AffectedIndex],
@@ -230,7 +230,7 @@ impl AffectedIndex {
         }
     }
 
-    /// Returns the number of units that the delete or the creation of this item consumes on the index.
+    /// Returns the number of units that the index consumes if this item is deleted or created.
     fn entry_units(&self, item: &Item) -> Units {
         let value = |name: &str| item.get(name);
         if self.has_entry(value) { write_units(self.bytes(item_bytes(item), value), 0) } else { 0.0 }

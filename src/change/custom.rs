@@ -1,7 +1,7 @@
 //! Changes that an embedding program supplies as a Rust function (`[[change]] custom = "name"`).
 //!
-//! Each output of such a change is a computed value like that of a `compute`: its inputs are pinned, the journal records
-//! what is written, undo acts only on that record, and verification computes the value again.
+//! Each output of such a change is a computed value, like the target of a `compute`. A write pins the inputs, and the
+//! journal records the written value. Undo acts only on that record, and verification computes the value again.
 
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use crate::item::{Item, NotComputable, Path, Value};
 
-/// A function of an embedding program that computes attributes from other attributes of the same item.
+/// A function that an embedding program supplies. It computes attributes from other attributes of the same item.
 ///
 /// A plan refers to it by its name, and states what it reads and writes:
 ///
@@ -23,8 +23,9 @@ use crate::item::{Item, NotComputable, Path, Value};
 /// Supply it in [`Options::custom_changes`](crate::Options::custom_changes). A plan with a custom change that nobody
 /// supplies is refused, so the `backfill` binary refuses every plan with a custom change.
 ///
-/// The tool reads and writes the table. Every write is conditional on the inputs from which its values were computed.
-/// `rollback` removes or restores only values that the journal recorded. `verify` calls the function again and compares.
+/// The tool, not the function, reads and writes the table. Every write is conditional on the inputs from which its
+/// values were computed. `rollback` removes or restores only values that the journal recorded. `verify` calls the
+/// function again and compares.
 ///
 /// # Example
 ///
@@ -59,20 +60,20 @@ pub trait CustomChange: Send + Sync {
     /// Returns the name by which plans refer to the change.
     fn name(&self) -> &str;
 
-    /// Returns the version of the function. It is part of the plan's fingerprint: every command, also `rollback`, needs
-    /// the version with which the migration began. Change it whenever the function may compute another value for the
-    /// same inputs. It must not be empty.
+    /// Returns the version of the function. It is part of the plan's fingerprint: every command, including `rollback`,
+    /// needs the version with which the migration began. Change it whenever the function may compute a different value
+    /// from the same inputs. The version must not be empty.
     fn version(&self) -> &str;
 
     /// Computes the outputs from the inputs that the item has. An input that the item lacks is missing from `inputs`.
-    /// The function is not called for an item without any of the inputs.
+    /// The function is not called for an item that has none of the inputs.
     ///
-    /// Returns a value for each output of the plan and for no other name, or `None` if the item needs nothing.
+    /// Returns a value for each output of the plan, and no other values. Returns `None` if the item needs no change.
     ///
-    /// The result must depend on `inputs` and on nothing else: no clock, no random numbers, no network. The tool calls
-    /// the function several times for an item (once for each output), from several threads, and compares the results.
-    /// These threads also send requests, so the function must be fast and must not block. At the beginning of a
-    /// pass, the tool calls the function twice for up to 100 items, and stops if the results differ.
+    /// The result must depend only on `inputs`, never on a clock, on random numbers or on the network. The tool calls
+    /// the function several times for an item (once for each output), from several threads, and compares the results of
+    /// different calls. These threads also send requests, so the function must be fast and must not block. At the
+    /// beginning of a pass, the tool calls the function twice for up to 100 items, and stops if the results differ.
     ///
     /// # Errors
     ///
@@ -116,8 +117,8 @@ impl CustomFormula {
         &self.version
     }
 
-    /// Computes the output for this item. Returns `None` if the item has none of the inputs, or if the function says
-    /// that the item needs nothing.
+    /// Computes the output for this item. Returns `None` if the item has none of the inputs, or if the function returns
+    /// `None`.
     ///
     /// # Errors
     ///
@@ -130,7 +131,7 @@ impl CustomFormula {
         }
         let failed = |what: &str| NotComputable::new(format!("the custom change `{}` {what}", self.name));
         let Some(function) = &self.function else { return Err(failed("is not supplied by this program")) };
-        // A bug in the function must not end the run: the item becomes a failure.
+        // A bug in the function must not end the run. Instead, the item becomes a failure.
         let Ok(answer) = catch_unwind(AssertUnwindSafe(|| function.compute(&inputs))) else {
             return Err(failed("panicked"));
         };

@@ -40,7 +40,8 @@ impl CustomChange for Double {
     }
 }
 
-/// The outputs of a custom change are computed values: guarded by their inputs, recorded, and undone on the record.
+/// The outputs of a custom change are computed values. A write pins the inputs and records the outputs, and undo relies
+/// on this record.
 #[test]
 fn a_custom_change_is_guarded_and_undone() {
     let text = "[migration]\nname = \"m\"\n[table]\nname = \"shop\"\nkey = [\"pk\"]\n[[change]]\ncustom = \"double\"\n\
@@ -86,7 +87,8 @@ fn a_custom_change_is_guarded_and_undone() {
     assert!(matches!(expand.decide(&wrong), Decision::NotComputable(why) if why.reason().contains("not a string")));
 }
 
-/// A plan gets exactly the functions that it names, and says what is wrong otherwise.
+/// A plan needs exactly one function for each name that it uses. Otherwise, the error says which functions are missing
+/// or supplied twice.
 #[test]
 fn a_missing_or_ambiguous_function_is_reported() {
     let text = "[migration]\nname = \"m\"\n[table]\nname = \"shop\"\n[[change]]\ncustom = \"double\"\n\
@@ -103,7 +105,7 @@ fn a_missing_or_ambiguous_function_is_reported() {
     assert!(errors.contains("two custom changes with the name `double`"), "{errors}");
 }
 
-/// Returns another result in each call.
+/// Returns a different result in each call.
 #[derive(Default)]
 struct Counter(std::sync::atomic::AtomicU64);
 
@@ -122,7 +124,7 @@ impl CustomChange for Counter {
     }
 }
 
-/// An item for which no function is called says nothing about the function.
+/// An item does not count as checked if no function is called for it.
 #[test]
 fn only_items_with_a_call_count_as_checked() {
     let text = "[migration]\nname = \"m\"\n[table]\nname = \"shop\"\nkey = [\"pk\"]\n[select]\n\
@@ -151,7 +153,7 @@ fn only_items_with_a_call_count_as_checked() {
     }
 }
 
-/// Plans whose custom changes group the same outputs differently are different plans.
+/// If two plans divide the same outputs differently among custom changes, their fingerprints differ.
 #[test]
 fn the_fingerprint_contains_the_outputs_of_a_call() {
     let plan = |changes: &str| {

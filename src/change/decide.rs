@@ -35,9 +35,11 @@ pub struct Changes {
     pub(super) rules: ItemRules,
     /// The version that every write raises.
     pub(super) bump: Option<Path>,
-    /// The operations that must stay in one write, group by group. Empty if all of them must ([`Changes::with_split`]).
+    /// Groups of operations. The operations of a group must stay in one write. Empty if all operations must stay in one
+    /// write ([`Changes::with_split`]).
     pub(super) parts: Vec<Ops>,
-    /// Conditions that a write of these parts has in addition to its own. Empty, or one list for each part.
+    /// Additional conditions for the writes of the parts. Contains one list for each part, or is empty if there are no
+    /// additional conditions.
     pub(super) pins: Vec<Vec<Condition>>,
     /// DynamoDB's limits for the expressions of one write.
     pub(super) limits: ExpressionSize,
@@ -47,7 +49,8 @@ pub struct Changes {
 
 impl Changes {
     /// Returns the changes that `run` makes. With the strategy `in-place`, `run` makes all changes. Otherwise `run`
-    /// only adds attributes, and the removals wait for `contract`. `run` makes all changes in elements.
+    /// only adds attributes, and the removals wait for `contract`. In either case, `run` makes all changes in elements
+    /// of containers.
     pub fn for_expand(changes: &[Change], strategy: Strategy, key: KeySchema, indexes: Vec<IndexSchema>) -> Changes {
         let contracts = !ContractOp::from_changes(changes, strategy).is_empty();
         let expand = Changes::new(Ops::Expand(ExpandOp::from_changes(changes, strategy)), changes, key, indexes);
@@ -161,7 +164,7 @@ impl Changes {
         &self.indexes
     }
 
-    /// Returns the facts about the migration that formulas use.
+    /// Returns the facts about the migration that expressions can use.
     pub fn facts(&self) -> &Facts {
         &self.rules.facts
     }
@@ -192,14 +195,14 @@ impl Changes {
 
     /// Returns whether this phase's decisions depend on an item's recorded history.
     pub fn needs_history(&self) -> bool {
-        // Old-from-new must work with a damaged state, so it checks stable attributes only where a record is readable.
+        // Old-from-new must work with a damaged state, so it checks stable attributes only if the record is readable.
         let is_old_from_new = matches!(self.ops, Ops::OldFromNew(_));
         self.ops.needs_history() || (self.checks_stable() && !is_old_from_new)
     }
 
-    /// Decides what this item needs. Call this function only if the item has no history, or if the phase needs none.
-    /// One write makes all changes that the item needs, unless the plan allows several ([`Changes::with_split`]). If one
-    /// of these changes is not possible, the item is not written.
+    /// Decides what this item needs. Call this function only if the item has no history, or if the phase needs no
+    /// history. One write makes all changes that the item needs, unless the plan allows several
+    /// ([`Changes::with_split`]). If one of these changes is not possible, the item is not written.
     pub fn decide(&self, item: &Item) -> Decision {
         self.decide_with(item, &ItemHistory::EMPTY)
     }
@@ -212,13 +215,13 @@ impl Changes {
         self.decide_answered(item, history, ProgramAnswers::NONE)
     }
 
-    /// Decides what this item needs, based on its history and on the answers of programs. Ignores an answer to a
-    /// question about other inputs than those in `item`.
+    /// Decides what this item needs, based on its history and on the answers of programs. Ignores answers about inputs
+    /// that differ from those in `item`.
     pub fn decide_answered(&self, item: &Item, history: &ItemHistory, answers: &ProgramAnswers) -> Decision {
         self.decide_checked(item, false, history, answers)
     }
 
-    /// Decides about an item that, as far as the caller knows, the table does not have. Only a phase that reads the
+    /// Decides about an item that, as far as the caller knows, does not exist in the table. Only a phase that reads the
     /// journal has anything to do for such an item ([`Changes::restores_items`]).
     pub fn decide_missing(&self, key: &ItemKey, history: &ItemHistory) -> Decision {
         self.decide_checked(key.attributes(), true, history, ProgramAnswers::NONE)
@@ -233,7 +236,8 @@ impl Changes {
         answers: &ProgramAnswers,
     ) -> Decision {
         let decision = self.decide_unchecked(item, is_missing, history, answers);
-        // Only a run may skip an item. If another phase skipped one, its end would hide what is left to do.
+        // Only a run may skip an item. If any other phase skipped an item, the phase would complete although work is
+        // left.
         let skips = matches!(self.ops, Ops::Expand(_)) && self.rules.on_not_computable == OnNotComputable::Skip;
         if matches!(decision, Decision::NotComputable(_)) && skips {
             return Decision::Skipped(Vec::new());
@@ -255,7 +259,7 @@ impl Changes {
                  could be applied twice",
             ));
         }
-        // A whole item that is deleted or put back keeps its signature.
+        // Deleting or restoring a whole item does not invalidate its signature.
         let checks_signature = self.refuses_encrypted && !write.changes_whole_item();
         if let Some(mark) = encryption_marker(item).filter(|_| checks_signature) {
             return Decision::Refused(Box::new(write), Rule::ClientEncryption { mark });
@@ -273,7 +277,7 @@ impl Changes {
         }
     }
 
-    /// Refuses a write before programs are asked, if no answer could make it acceptable.
+    /// If no answer of a program could make the write acceptable, refuses the write before the programs are asked.
     fn check_unanswered(&self, item: &Item, questions: Vec<ProgramQuestion>, write: Box<GuardedWrite>) -> Decision {
         match encryption_marker(item).filter(|_| self.refuses_encrypted) {
             Some(mark) => Decision::Refused(write, Rule::ClientEncryption { mark }),
@@ -281,8 +285,9 @@ impl Changes {
         }
     }
 
-    /// Decides about an item that the write `failed` should have put back. An item with this key exists again and
-    /// stays. `image` is its current image. Returns `None` if `failed` puts no item back.
+    /// Decides about an item that the write `failed` was meant to restore. The write failed because an item with this
+    /// key exists again. This item stays, and `image` is its current image. Returns `None` if `failed` does not restore
+    /// an item.
     pub fn decide_found(&self, image: &Item, failed: &GuardedWrite) -> Option<Decision> {
         let created = failed.created_item()?;
         Some(match created == image {
@@ -291,7 +296,7 @@ impl Changes {
         })
     }
 
-    /// Returns whether this phase puts deleted items back, or deletes derived items. Such a phase reads the journal
+    /// Returns whether this phase restores deleted items, or deletes derived items. Such a phase reads the journal
     /// instead of the table.
     pub fn restores_items(&self) -> bool {
         matches!(self.ops, Ops::Undo(_)) && self.ops.changes_whole_items()
@@ -302,8 +307,8 @@ impl Changes {
         self.ops.removes_derived_items()
     }
 
-    /// Returns whether this write could be repeated with a different result: a value is computed from itself, and both
-    /// the selection and the change's own `where` still include the written item.
+    /// Returns whether this write could be repeated with a different result. This is the case if a value is computed
+    /// from itself, and if both the selection and the change's own `where` still include the written item.
     fn would_apply_twice(&self, item: &Item, write: &GuardedWrite) -> bool {
         let depends = |op: &&ExpandOp| {
             op.depends_on_itself() && op.own_path().is_none_or(|path| self.rules.applies(path, item) == Selected::Yes)
@@ -340,7 +345,7 @@ impl Changes {
         };
         if let Some(why) = history.unreadable_reason().filter(|_| self.needs_history()) {
             return Decision::Rejected(format!(
-                "its record in the state file cannot be read: {why}; it was not written"
+                "its record in the state file cannot be read: {why}; the item was not written"
             ));
         }
         if let Some(path) = self.changed_stable(item, history) {
@@ -356,7 +361,8 @@ impl Changes {
         }
         draft.run(&self.ops, &self.key, answers);
         if let Ops::Expand(ops) = &self.ops {
-            // `contract` could not change the item later, and the gate of the cutover would stay closed.
+            // If such a `where` has no result, `contract` could not change the item later, and the cutover gate would
+            // stay closed.
             let waits = |target: &&Path| ops.iter().all(|op| op.own_path() != Some(*target));
             draft.check_conditions(waits);
             if let Some((version, later)) = self.raised() {
@@ -367,7 +373,7 @@ impl Changes {
         draft.finish(key, self.raised(), &self.pricing)
     }
 
-    /// Adds what each write of this phase records, also if an item gets several writes.
+    /// Adds the records that every write of this phase needs, even if an item gets several writes.
     pub(super) fn record_in_every_write(&self, draft: &mut Draft<'_>) {
         match &self.ops {
             Ops::Expand(_) => draft.record_stable(),
@@ -379,17 +385,17 @@ impl Changes {
     /// it.
     pub(super) fn raised(&self) -> Option<(&Path, usize)> {
         let later = match &self.ops {
-            // `contract` raises the version too, and there is a way back after it. Each pass may need several writes for
+            // `contract` also raises the version, and a rollback may follow it. Each pass may need several writes for
             // an item.
             Ops::Expand(_) => (RAISES_OF_THE_WAY_BACK + usize::from(self.contracts) + 1) * self.parts.len().max(1) - 1,
             Ops::Contract(_) | Ops::Decider(_) => RAISES_OF_THE_WAY_BACK * self.parts.len().max(1),
-            // Nothing blocks the way back.
+            // A version that cannot be raised later must not block a rollback.
             Ops::OldFromNew(_) | Ops::Undo(_) => 0,
         };
         self.bump.as_ref().map(|version| (version, later))
     }
 
-    /// Calls the functions of the custom changes that apply to this item, twice each.
+    /// Calls each function of the custom changes that apply to this item twice, and compares the results.
     pub fn check_repeatable(&self, item: &Item) -> Repeatable<'_> {
         if self.rules.includes(item) != Selected::Yes {
             return Repeatable::NotCalled;

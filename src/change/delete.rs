@@ -1,27 +1,27 @@
-//! `delete`: removes whole items, and puts them back on a rollback.
+//! `delete`: removes whole items, and restores them on a rollback.
 //!
-//! A condition cannot say "and no other attribute". Between the read of an item and its delete, a writer may add an
-//! attribute that the image lacks, and a condition that compares every attribute of the image would still be true. So
-//! each `delete` names a [`GapRule`] that closes this gap.
+//! A condition cannot say "and no other attribute". After the tool has read an item and before it deletes the item, a
+//! writer may add an attribute that the image lacks. A condition that compares every attribute of the image would still
+//! be true. So each `delete` names a [`GapRule`] that closes this gap.
 //!
-//! DynamoDB returns the image that a delete removed. The writer compares this image with the planned one
-//! (`engine/write/writer/deleted.rs`), so it detects a writer that broke the plan's promise. If the plan keeps a
-//! journal, the journal then gets the removed image.
+//! DynamoDB returns the image that a delete removed. The tool compares the removed image with the planned image
+//! (`engine/write/writer/deleted.rs`), so it detects an application that broke the plan's promise. If the plan keeps a
+//! journal, the tool then records the removed image.
 //!
 //! # Undo
 //!
-//! The journal has two records of each delete: the item, before the delete is sent, and a confirmation, after DynamoDB
-//! accepted the delete. Only an item with both records is put back. If the process dies between the two records, it is
-//! unknown whether the delete took effect or another writer deleted the item. Such an item is a failure of the
-//! rollback, because putting it back could resurrect an item that the application deleted.
+//! The journal gets two records of each delete. Before the tool sends the delete, it records the item. After DynamoDB
+//! has accepted the delete, the tool records a confirmation. A rollback restores only an item with both records. If the
+//! process dies between the two records, it is unknown whether this delete or another writer removed the item. Such an
+//! item is a failure of the rollback, because a restore could resurrect an item that the application deleted.
 //!
-//! An item is put back only if no item with its key exists. Otherwise, an application has created a new item since, and
-//! this item stays.
+//! A rollback restores an item only if no item with its key exists. If an application has created a new item with this
+//! key since, the new item stays.
 //!
-//! A rollback may be repeated, and the application may delete an item that the rollback has put back. So the journal has
-//! two marks of each item that is put back: one before the write is sent, and one after DynamoDB accepted the write. An
-//! item with both marks is done. If only the first mark exists, the write may have taken effect, and a missing item is a
-//! failure too.
+//! A rollback may be repeated, and the application may delete an item that the rollback has restored. So the journal
+//! gets two marks for each restored item: one before the write is sent, and one after DynamoDB has accepted the write.
+//! An item with both marks is done. If only the first mark exists, the write may have taken effect. If such an item is
+//! missing, it is a failure.
 
 use super::draft::Draft;
 use super::{Action, Condition, Deletion, ItemMark, PreImage, Undone};
@@ -31,8 +31,8 @@ use crate::item::{KeySchema, NotComputable, Path, Value};
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[cfg_attr(not(feature = "internals"), non_exhaustive)]
 pub enum GapRule {
-    /// Every writer raises the number at this path in every write. The condition pins the number, and what the
-    /// selection read.
+    /// Every writer raises the number at this path in every write. The condition pins the number, and everything that
+    /// the selection read.
     Version(Path),
     /// Items have no attributes other than these and the key. The condition pins each attribute, and requires that
     /// each listed attribute that the image lacks is still missing.
@@ -41,12 +41,12 @@ pub enum GapRule {
     WritersStopped,
 }
 
-/// The reason why a rollback does not put back an item whose delete was not confirmed.
+/// The reason why a rollback does not restore an item whose delete was not confirmed.
 const UNCONFIRMED: &str = "the item is gone, but it is unknown whether this migration or another writer deleted it, because \
                            the run died or lost the reply. The item was not put back. Its attributes are in the journal: \
                            put it back by hand if the application did not delete it";
 
-/// The reason why an item is not put back, if it may have been put back before.
+/// The reason why a rollback does not restore an item that an earlier rollback may already have restored.
 pub(crate) const MAYBE_PUT_BACK: &str = "a rollback found another item with this key, or it may have put the item back before it \
                               died or lost the reply. The item is missing now. It is unknown whether the application \
                               deleted it, so it was not put back. Its attributes are in the journal: put it back by hand \
@@ -85,14 +85,14 @@ impl Draft<'_> {
         self.actions.push(Action::DeleteItem { image: self.item.clone() });
     }
 
-    /// Requires that each attribute of the image is unchanged. The key of an item never changes.
+    /// Requires that each attribute of the image is unchanged. The key needs no condition, because it never changes.
     fn require_image(&mut self, key: &KeySchema) {
         for (name, value) in self.item.iter().filter(|(name, _)| !is_key(key, name)) {
             self.require(Condition::Equals(Path::attribute(name.as_str()), value.clone()));
         }
     }
 
-    /// Plans to put the item back that this migration deleted.
+    /// Plans to restore the item that this migration deleted.
     pub(super) fn restore(&mut self, key: &KeySchema) {
         let history = self.history;
         let Some(Deletion { image, is_confirmed, undone, .. }) = history.deletion() else { return };

@@ -86,7 +86,7 @@ fn an_item_that_the_promise_does_not_cover_stays() {
         assert!(matches!(decision, Decision::NotComputable(_)), "{decision:?}");
     }
     assert_eq!(decide(GapRule::WritersStopped, &item(json!({"pk": {"S": "p"}}))), Decision::NothingToDo);
-    // A delete leaves no item with a wrong signature.
+    // A delete cannot leave an item with an invalid signature.
     let signed = old(json!({"*amzn-ddb-map-desc*": {"B": "AAEC"}}));
     let changes = run(delete(GapRule::WritersStopped)).with_encrypted_refused(true);
     assert!(matches!(changes.decide(&signed), Decision::Write(_)));
@@ -99,7 +99,7 @@ fn a_guard_beyond_the_limits_is_not_sent() {
         old(serde_json::Value::Object(names.collect()))
     };
     let decide = |gap, n| run(delete(gap)).decide(&many(n));
-    // The condition has a term for the item, for `status` and for `v`.
+    // The condition also has one term for the item's existence, one for `status` and one for `v`.
     let limit = MAX_OPERATORS / 2 - 3;
     assert!(matches!(decide(GapRule::WritersStopped, limit), Decision::Write(_)));
     assert!(matches!(decide(GapRule::WritersStopped, limit + 1), Decision::Refused(_, Rule::GuardSize)));
@@ -141,7 +141,7 @@ fn only_a_confirmed_delete_is_undone() {
     assert_eq!(put.pre_images, [mark(ItemMark::PuttingBack)]);
     assert!(put.bytes_before == 0 && put.bytes_after > 0);
 
-    // The removed item differed from the planned one, so the newer record is right.
+    // The removed item differed from the planned item, so the newer record contains the item to restore.
     assert_eq!(write(decide(vec![confirmed(), of(&last), of(&first)], &absent)).created_item(), Some(&last));
     assert_eq!(decide(vec![], &absent), Decision::NothingToDo);
     let Decision::Rejected(why) = decide(vec![of(&last), confirmed(), of(&first)], &absent) else {
@@ -152,7 +152,7 @@ fn only_a_confirmed_delete_is_undone() {
     let is_there = undo(true).decide_with(&absent, &history(vec![of(&absent)]));
     assert_eq!(is_there, Decision::NothingToDo, "an item with only its key exists");
 
-    // Once the item is back, it is the application's.
+    // After a rollback has restored the item, the item belongs to the application, and undo leaves it unchanged.
     let (putting, back) = (|| mark(ItemMark::PuttingBack), || mark(ItemMark::PutBack));
     for now in [&absent, &last, &first] {
         let rows = vec![back(), putting(), confirmed(), of(&last)];

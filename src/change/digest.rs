@@ -15,15 +15,15 @@ impl Digest {
         Digest::from_text(&value.to_json().to_string())
     }
 
-    /// Returns a digest that does not depend on how a number is written. A computed number may have another text than
-    /// the one that DynamoDB returns for it (`1.50` and `1.5`).
+    /// Returns a digest that does not depend on how a number is written. The text of a computed number may differ from
+    /// the text that DynamoDB returns (`1.50` and `1.5`).
     pub fn by_number(value: &Value) -> Digest {
         Digest::from_value(&with_canonical_numbers(value))
     }
 
     /// Returns the digest of a stable attribute's value, or of its absence. The spelling of numbers does not matter.
     pub(super) fn of_stable(value: Option<&Value>) -> Digest {
-        // No value has an empty text.
+        // The empty text stands for a missing attribute, because no value has an empty text.
         value.map_or_else(|| Digest::from_text(""), Digest::by_number)
     }
 
@@ -34,9 +34,10 @@ impl Digest {
     }
 }
 
-/// Both digests of a value. A row of the journal has only one of them: the digest of the text for a moved or copied value,
-/// and the digest by number for a computed value. [`ValueDigests::contains`] accepts either, so it recognises the value
-/// whatever kind of change wrote it. For a value without numbers, the two digests are equal.
+/// Both digests of a value. A journal row has only one of them. For a moved or copied value, this is the digest of the
+/// text. For a computed value, this is the digest that does not depend on how numbers are written.
+/// [`ValueDigests::contains`] accepts either, so it recognises the value of any kind of change. For a value without
+/// numbers, the two digests are equal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ValueDigests {
     /// [`Digest::from_value`].
@@ -51,18 +52,18 @@ impl ValueDigests {
         ValueDigests { text: Digest::from_value(value), number: Digest::by_number(value) }
     }
 
-    /// Returns whether a journal row with this digest may be about this value.
+    /// Returns whether a journal row with this digest can refer to this value.
     pub fn contains(&self, written: Digest) -> bool {
         self.both().contains(&written)
     }
 
-    /// Returns the two digests, that of the text first.
+    /// Returns the two digests. The digest of the text is the first.
     pub(super) fn both(&self) -> [Digest; 2] {
         [self.text, self.number]
     }
 }
 
-/// Returns the same value with one spelling for equal numbers.
+/// Returns the same value with every number in canonical form.
 pub(super) fn with_canonical_numbers(value: &Value) -> Value {
     let canonical = |number: &Num| Num::from_wire(number.canonical());
     match value {

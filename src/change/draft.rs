@@ -11,16 +11,16 @@ use crate::item::{Item, ItemKey, KeySchema, NotComputable, Path, PathStep, Value
 /// The actions and conditions collected so far for one item.
 pub(super) struct Draft<'a> {
     pub(super) item: &'a Item,
-    /// Whether the table does not have the item. `item` then has only the key.
+    /// Whether the item is missing from the table. If so, `item` has only the key.
     pub(super) is_missing: bool,
     pub(super) history: &'a ItemHistory,
     /// The plan's rules about items.
     pub(super) rules: &'a ItemRules,
     /// The table's key.
     pub(super) key: &'a KeySchema,
-    /// Whether the `where` of a change does not count, because a stable attribute that it reads has changed.
+    /// Whether to ignore the `where` of every change, because a stable attribute of the item has changed.
     pub(super) ignores_selection: bool,
-    /// Values that this write restores, by path. These paths have no value now.
+    /// Values that this write restores, by path. These paths currently have no value.
     pub(super) restored: BTreeMap<&'a Path, &'a Value>,
     pub(super) actions: Vec<Action>,
     conditions: Vec<Condition>,
@@ -30,13 +30,14 @@ pub(super) struct Draft<'a> {
     pub(super) diverged: Vec<Path>,
     /// Targets whose existing value counts as done even though it differs from what the plan implies.
     pub(super) skipped: Vec<Path>,
-    /// Paths whose values stay unchanged. These paths are reported if nothing else in the item changes.
+    /// Paths whose values stay. If the item needs no other change, it is reported as diverged at these paths.
     pub(super) unchanged: Vec<Path>,
     rejected: Option<String>,
     not_computable: Option<NotComputable>,
-    /// What programs must answer before the write can be planned.
+    /// The questions that programs must answer before the write can be planned.
     pub(super) questions: Vec<ProgramQuestion>,
-    /// Whether only a record of the item's history allows a change: the selection does not include the item.
+    /// Whether a rollback needs a record of this write, because the selection may no longer include the item when the
+    /// rollback runs.
     pub(super) needs_record: bool,
     /// Whether the journal must record every write, because an item may need several of them.
     pub(super) records_all: bool,
@@ -73,9 +74,9 @@ impl<'a> Draft<'a> {
         }
     }
 
-    /// Marks an item as not computable if it is refused for another reason and its version cannot be raised. So a run
-    /// and verification judge such an item in the same way: an item that lacks something to compute counts as not
-    /// computable, whatever else is wrong with it.
+    /// If an item is refused for another reason and its version cannot be raised, marks it as not computable. A run and
+    /// verification then agree: an item without a result counts as not computable, even if something else is wrong with
+    /// it.
     pub(super) fn check_version_of_refused(&mut self, version: &Path, later: usize) {
         let is_refused = self.rejected.is_some() || !self.diverged.is_empty();
         if is_refused && let Err(why) = self.next_version(version, later) {
@@ -96,7 +97,7 @@ impl<'a> Draft<'a> {
             return Decision::Diverged(self.diverged);
         }
         self.settle_maps();
-        // An item without actions may still need a write, which depends on the answers of programs.
+        // An item without actions may still need a write, depending on the answers of programs.
         let needs_nothing = self.actions.is_empty() && self.questions.is_empty();
         if needs_nothing && !self.unchanged.is_empty() {
             return Decision::Diverged(self.unchanged);
@@ -113,8 +114,8 @@ impl<'a> Draft<'a> {
                 return Decision::NotComputable(why);
             }
         }
-        // The first condition requires that the item exists. Without this condition, UpdateItem would recreate a
-        // deleted item.
+        // The first condition determines whether the item must exist. Without this condition, UpdateItem would recreate
+        // a deleted item.
         let partition_key = self.key.partition.name.clone();
         let created = self.actions.iter().find_map(Action::created_item);
         let derived = self.actions.iter().find_map(Action::derived_item);
@@ -148,7 +149,7 @@ impl<'a> Draft<'a> {
         }
     }
 
-    /// Adds the actions and conditions for the maps that the write creates, and for those that it leaves empty.
+    /// Adds the actions and conditions for the maps that the write creates, and for the empty maps that it removes.
     fn settle_maps(&mut self) {
         for (root, map) in std::mem::take(&mut self.new_maps) {
             match root.get(self.item) {
@@ -168,7 +169,7 @@ impl<'a> Draft<'a> {
         self.remove_created_maps();
     }
 
-    /// Returns by how many bytes the operations planned so far make the item larger.
+    /// Returns the number of bytes by which the operations planned so far enlarge the item.
     pub(super) fn growth(&self) -> i64 {
         self.added_bytes as i64 - self.removed_bytes as i64
     }
@@ -216,8 +217,8 @@ impl<'a> Draft<'a> {
         self.removed_bytes += bytes_at(path, value);
     }
 
-    /// Plans a write that the size rule refuses: the new value has at least this number of bytes, which is more than an
-    /// item may have. The action repeats the value that is there.
+    /// Plans a write that the size rule refuses. The new value has at least `bytes` bytes, which is more than an item
+    /// may have. The action therefore writes the existing value.
     pub(super) fn overwrite_with_too_many_bytes(&mut self, path: &Path, now: &Value, bytes: usize) {
         self.overwrite(path, now, now);
         self.added_bytes += bytes;
@@ -359,8 +360,8 @@ pub(super) fn image_after(item: &Item, actions: &[Action]) -> Item {
 pub(super) enum Placement {
     /// The target can be set, because its parent exists.
     Ready,
-    /// The target's parent is missing, or is a NULL that counts as missing, and the write can create it. The path names
-    /// the outermost missing map.
+    /// The target's parent is missing, or is a NULL that counts as missing. The write can create the parent. The path
+    /// is the path of the outermost missing map.
     ParentMissing(Path),
     /// The target cannot be set. The text explains why.
     Impossible(String),

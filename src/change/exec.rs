@@ -1,9 +1,9 @@
 //! `exec`: values that a program of the operator computes.
 //!
 //! The decision stays pure. If an item needs an answer of a program, the decision contains the [`ProgramQuestion`]. The
-//! caller asks the program and decides again with the [`ProgramAnswers`]. An answer belongs to the inputs from which it
-//! was computed: with other inputs, the decision asks again. The write is conditional on every input, so a stale answer
-//! is never written.
+//! caller asks the program and decides again with the [`ProgramAnswers`]. An answer is valid only for the inputs from
+//! which it was computed. If the inputs differ, the decision asks again. The write is conditional on every input, so a
+//! stale answer is never written.
 //!
 //! The marker is the SHA-256 of the inputs, and each write sets it together with the outputs. It shows from which
 //! inputs the outputs were computed, so no pass has to compute them again. A program that always computes the same
@@ -29,21 +29,22 @@ pub struct Exec {
     /// The attributes that the program computes. It cannot write any other attribute.
     pub outputs: Vec<Path>,
     /// The attribute that gets the SHA-256 of the inputs, in the same write as the outputs. `None` if the program is
-    /// deterministic: the tool then asks it again instead.
+    /// deterministic. In that case, the tool asks the program again instead.
     pub marker: Option<Path>,
-    /// More files that determine what the program computes. Their content is part of the plan's fingerprint.
+    /// Additional files that determine what the program computes. Their content is part of the plan's fingerprint.
     pub files: Vec<String>,
     /// The names of the environment variables that the program receives. It receives no others.
     pub env: Vec<String>,
     /// Maximum number of processes.
     pub workers: usize,
-    /// Maximum number of items that a process gets at a time.
+    /// The maximum number of items in one batch for a process.
     pub batch: usize,
     /// The time within which a process must answer a batch.
     pub timeout: Duration,
     /// The additional time for the first batch of a process.
     pub start_timeout: Duration,
-    /// What was found on this machine. It is not part of the plan's text. `None` until the files were looked up.
+    /// The program as found on this machine. It is not part of the plan's text. `None` until the program's files have
+    /// been looked up.
     pub program: Option<ProgramFiles>,
 }
 
@@ -70,12 +71,13 @@ pub struct ProgramQuestion {
     pub inputs: Item,
     /// The SHA-256 of the inputs.
     pub digest: String,
-    /// Whether the item has a value for each output, and needs a write only if the answer differs.
+    /// Whether the item already has a value for each output. Such an item needs a write only if the answer differs from
+    /// these values.
     pub compares: bool,
 }
 
-/// What a program answered to a question: a value for each output, or why there is no valid answer. The text names no
-/// values. It completes the sentence "the program …".
+/// A program's answer to a question: a value for each output, or the reason why there is no valid answer. The reason
+/// contains no values, and completes the sentence "the program …".
 pub type ProgramAnswer = Result<Item, String>;
 
 /// The answers to the questions about one item.
@@ -113,7 +115,7 @@ pub(super) enum ExecState {
     NoInputs,
     /// The marker shows that the outputs were computed from the current inputs.
     Applied,
-    /// These targets have values, but the item does not have both the marker of the current inputs and all outputs.
+    /// These targets have values, but an output or the marker of the current inputs is missing.
     Occupied(Vec<Path>),
     /// The marker and all outputs are missing.
     Free,
@@ -128,7 +130,7 @@ pub enum ExecFault {
     Stale,
     /// The inputs are gone, but the migration's marker is still there.
     Unexpected,
-    /// Another value was there before, and the plan counts it as done.
+    /// A different value existed before, and the plan counts it as done.
     Skipped,
 }
 
@@ -144,8 +146,8 @@ impl Exec {
         self.outputs.iter().chain(&self.marker)
     }
 
-    /// Returns the path whose value shows that the migration wrote the outputs: the marker, or the first output of
-    /// a change without one. A plan's `exec` has at least one output.
+    /// Returns the path whose value shows that the migration wrote the outputs: the marker, or the first output if the
+    /// change has no marker. A plan's `exec` has at least one output.
     pub fn main_target(&self) -> &Path {
         self.marker.as_ref().unwrap_or(&self.outputs[0])
     }
@@ -169,9 +171,9 @@ impl Exec {
         if occupied.is_empty() { ExecState::Free } else { ExecState::Occupied(occupied) }
     }
 
-    /// Compares an item with this change. `position` is the position of the change in the plan. Returns the path with
-    /// the fault; `None` if the item matches. `record` shows which values the migration wrote. `answers` are the
-    /// answers to the question of [`Exec::comparison`]. A change with a marker needs no answers.
+    /// Compares an item with this change. `position` is the position of the change in the plan. Returns the path and
+    /// the kind of the fault, or `None` if the item matches. `record` shows which values the migration wrote. `answers`
+    /// are the answers to the question of [`Exec::comparison`]. A change with a marker needs no answers.
     pub fn compare(
         &self,
         position: usize,
@@ -188,7 +190,8 @@ impl Exec {
 
     /// Compares an item with this change by its marker.
     ///
-    /// The comparison trusts a marker that somebody else wrote: applications may compute the outputs themselves.
+    /// The comparison also trusts a marker that somebody else wrote, because applications may compute the outputs
+    /// themselves.
     fn fault<'a>(
         &'a self,
         marker: &'a Path,
@@ -221,9 +224,9 @@ impl Exec {
     }
 }
 
-/// Returns the SHA-256 of these inputs, in hexadecimal digits. It is computed from the text of the inputs as one JSON
-/// object in DynamoDB JSON: names and members of sets sorted, numbers as digits and a power of ten (`15E-1`), no
-/// spaces.
+/// Returns the SHA-256 of these inputs, in hexadecimal digits. The hashed text is one object in DynamoDB JSON that
+/// contains the inputs. Its names and the members of its sets are sorted. Numbers are written as digits and a power of
+/// ten (`15E-1`). The text contains no spaces.
 pub fn input_digest(inputs: &Item) -> String {
     let canonical = inputs.iter().map(|(name, value)| (name.clone(), with_canonical_numbers(value))).collect();
     let digest = Sha256::digest(item_to_json(&canonical).to_string());

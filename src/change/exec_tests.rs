@@ -1,4 +1,4 @@
-//! Tests `exec` against the model of `UpdateItem`. A pure function takes the place of the program.
+//! Tests `exec` against the model of `UpdateItem`. A pure function replaces the program.
 
 use std::collections::BTreeMap;
 
@@ -28,14 +28,14 @@ fn expand(plan: &Plan) -> Changes {
     Changes::for_expand(&plan.changes, plan.strategy, key(), Vec::new()).with_rules(plan.item_rules())
 }
 
-/// What the program answers: `x` names the inputs, and `y` is their number.
+/// The program's answer: `x` contains the names of the inputs, and `y` is the number of inputs.
 fn program(inputs: &Item) -> Item {
     let names: Vec<String> = inputs.iter().map(|(name, value)| format!("{name}={}", value.to_json())).collect();
     let count = Value::N(Num::parse(&inputs.len().to_string()).unwrap());
     Item::from([("x".to_owned(), Value::S(names.join(","))), ("y".to_owned(), count)])
 }
 
-/// Decides, asks the program, and decides again. Like `engine/decisions.rs`.
+/// Decides, asks the program, and decides again, as `engine/decisions.rs` does.
 fn decide(changes: &Changes, image: &Item) -> Decision {
     let Decision::NeedsAnswers(questions, _) = changes.decide(image) else { return changes.decide(image) };
     let mut answers = ProgramAnswers::default();
@@ -151,7 +151,7 @@ fn verification_needs_no_program() {
     let mut theirs = after.clone();
     theirs.insert("x".to_owned(), Value::S("their model".to_owned()));
     assert_eq!(exec.compare(0, &theirs, &ItemHistory::default(), false, &none), None);
-    // With `skip`, a value of somebody else counts as done.
+    // With `skip`, a value that somebody else wrote counts as done.
     let foreign = item(json!({"pk": {"S": "1"}, "a": {"S": "x"}, "x": {"S": "theirs"}}));
     assert_eq!(
         exec.compare(0, &foreign, &ItemHistory::default(), true, &none),
@@ -171,7 +171,7 @@ fn any_value() -> impl Generator<Value = Value> {
     ]
 }
 
-/// An item with any of the names. Often its marker belongs to its inputs.
+/// Generates an item with some of the attributes. The item's marker often matches its inputs.
 fn any_item() -> impl Generator<Value = Item> {
     let names = INPUTS.into_iter().chain(OUTPUTS).chain(["m", "other"]).collect::<Vec<_>>();
     let attributes = proptest::collection::btree_map(select(names), any_value(), 0..6);
@@ -190,8 +190,8 @@ fn any_item() -> impl Generator<Value = Item> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(4_000))]
 
-    /// A write stores exactly the answer and the marker, and fails if anything on which it depends has changed. It is
-    /// not repeated. Afterwards, verification finds no mismatch, and undo restores the item exactly.
+    /// A write stores exactly the answer and the marker, and fails if anything on which it depends has changed. A
+    /// second run does not repeat it. Afterwards, verification finds no mismatch, and undo restores the item exactly.
     #[test]
     fn a_write_is_the_answer_to_the_inputs(
         existing in select(vec!["keep", "overwrite", "skip"]),
@@ -213,7 +213,7 @@ proptest! {
         prop_assert_eq!(&after, &expected);
         prop_assert_eq!(changes.decide(&after), Decision::AlreadyApplied);
         // A writer changes one attribute before the write arrives. If the write still succeeds, the program would have
-        // answered the same for the changed image.
+        // given the same answer for the changed image.
         let mut raced = image.clone();
         raced.insert(edit.0.to_owned(), edit.1);
         if let Some(raced_after) = update(&write, Some(&raced)) {
@@ -229,7 +229,7 @@ proptest! {
             other => panic!("{other:?} for {after:?}"),
         };
         prop_assert_eq!(restored, image);
-        // A value that somebody wrote since is never taken back.
+        // Undo never changes a value that somebody has written since.
         let mut theirs = after.clone();
         theirs.insert("x".to_owned(), Value::S("theirs".to_owned()));
         prop_assert_eq!(undo.decide_with(&theirs, &history), Decision::Diverged(vec![path("x")]));

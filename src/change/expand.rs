@@ -25,9 +25,10 @@ pub(super) enum ExpandOp {
     },
     /// Writes a constant to the target.
     Set { to: Path, value: Value, on_existing: OnExisting },
-    /// Removes the path in place, unless the copy of its value to one of these targets was skipped.
+    /// Removes the path, unless one of these targets kept a different value because of `skip`.
     Remove { path: Path, skip_targets: Vec<Path> },
-    /// Writes a computed value to the target. If the value replaces an old attribute, items without it need nothing.
+    /// Writes a computed value to the target. If the value replaces an old attribute, an item without the old attribute
+    /// needs no write.
     Compute { to: Path, formula: Formula, on_existing: OnExisting, replaces: Option<Replaced> },
     /// Converts the value to another type, under the same name.
     Convert { path: Path, conversion: Conversion },
@@ -76,7 +77,7 @@ impl ExpandOp {
             }
             Change::Convert { path, conversion } => Some(ExpandOp::Convert { path, conversion }),
             Change::Append { to, addition } => Some(ExpandOp::Append { to, addition }),
-            // Every write raises the version (`Draft::finish`), so no operation does.
+            // `Draft::finish` raises the version in every write, so no operation is needed.
             Change::Bump { .. } => None,
             Change::Delete { gap, keeps_image } => Some(ExpandOp::Delete { gap, keeps_image }),
             Change::Exec { exec, on_existing } => Some(ExpandOp::Exec { position, exec, on_existing }),
@@ -85,8 +86,8 @@ impl ExpandOp {
         }
     }
 
-    /// Returns the path that identifies the operation's change in the plan. A change that deletes the item, or puts
-    /// a derived item, has none.
+    /// Returns the path that identifies the operation's change in the plan. A change that deletes the item, or puts a
+    /// derived item, has no such path.
     pub(super) fn own_path(&self) -> Option<&Path> {
         match self {
             ExpandOp::Copy { to: path, .. }
@@ -234,7 +235,7 @@ impl Draft<'_> {
             }
             ExpandOp::Compute { to, formula, on_existing, replaces } => {
                 replaces.iter().for_each(|replaced| self.require_unchanged(&replaced.path));
-                // With `replaces`, an item with an old value needs a new one that follows from it.
+                // With `replaces`, an item with an old value needs the new value that the old value implies.
                 let skips_any = *on_existing == OnExisting::Skip && replaces.is_none();
                 self.compute(to, formula, *on_existing, skips_any);
             }
@@ -264,8 +265,9 @@ impl Draft<'_> {
             Some(existing) => {
                 let on_existing = self.on_existing_value(to, existing, on_existing);
                 if in_place && on_existing == OnExisting::Skip {
-                    // If the values became equal before the write, an in-place move would have to remove the source.
-                    // The condition therefore requires that neither value has changed.
+                    // If the values became equal before the write arrives, this in-place move would have to remove the
+                    // source, which this write does not do. The condition therefore requires that neither value has
+                    // changed.
                     self.require(Condition::Equals(from.clone(), value.clone()));
                     self.require_unchanged(to);
                 }
@@ -285,7 +287,7 @@ impl Draft<'_> {
                 Placement::Ready => {
                     self.require(Condition::Missing(to.clone()));
                     self.require_parent(to);
-                    // A recorded digest must be that of the value that is written.
+                    // The recorded digest must be the digest of the written value.
                     self.require(match on_existing == OnExisting::Skip || self.needs_record {
                         true => Condition::Equals(from.clone(), value.clone()),
                         false => Condition::Exists(from.clone()),
@@ -312,7 +314,7 @@ impl Draft<'_> {
         match to.get(self.item) {
             Some(existing) if existing == value => {
                 self.already_applied = true;
-                // With `skip`, any value is enough, unless a NULL counts as missing.
+                // With `skip`, any value counts as done, unless it is a NULL that counts as missing.
                 self.require(match on_existing == OnExisting::Skip && !self.is_null_missing(to) {
                     true => Condition::Exists(to.clone()),
                     false => Condition::Equals(to.clone(), value.clone()),
@@ -328,8 +330,8 @@ impl Draft<'_> {
         }
     }
 
-    /// Returns whether an unequal value at a target may be overwritten. If so, also records the value in a pre-image,
-    /// and requires that the target still has this value.
+    /// Returns whether the plan allows the tool to overwrite a different value at a target. If so, also records the
+    /// value in a pre-image, and requires that the target still has this value.
     pub(super) fn prepare_overwrite(&mut self, to: &Path, existing: PreImage, on_existing: OnExisting) -> bool {
         match on_existing {
             OnExisting::Keep => {
@@ -337,8 +339,8 @@ impl Draft<'_> {
                 false
             }
             OnExisting::Skip => {
-                // If a writer removes the value before the write, or replaces it by a NULL that counts as missing, the
-                // write must fail. The tool then decides again and fills the target.
+                // If a writer removes the value before the write, or replaces it with a NULL that counts as missing,
+                // the write must fail. The tool then decides again and fills the target.
                 match self.is_null_missing(to) {
                     true => self.require_unchanged(to),
                     false => self.require(Condition::Exists(to.clone())),

@@ -107,8 +107,8 @@ impl Placeholders {
     }
 }
 
-/// Returns the placeholder with this number. Letters after the digits make the expressions shorter. The letter `m` is
-/// missing, because `:m` is the operand of `attribute_type`.
+/// Returns the placeholder with this number. It uses letters as further digits, so that expressions are shorter. It
+/// does not use the letter `m`, because `:m` is the operand of `attribute_type`.
 fn placeholder(sign: char, mut number: usize) -> String {
     const DIGITS: &[u8; 35] = b"0123456789abcdefghijklnopqrstuvwxyz";
     let mut digits = vec![DIGITS[number % DIGITS.len()]];

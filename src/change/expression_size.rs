@@ -9,11 +9,11 @@ use crate::item::{MAX_ITEM_BYTES, Path, PathStep, value_bytes};
 /// variables).
 const MAX_VALUE_BYTES: usize = 2 * 1024 * 1024;
 
-/// Length of a placeholder, such as `#a7`, in bytes. A shorter one counts as this long.
+/// Length of a placeholder, such as `#a7`, in bytes. A shorter placeholder counts as equally long.
 const PLACEHOLDER_BYTES: usize = 3;
 
-/// Number of names, or of values, whose placeholders have at most [`PLACEHOLDER_BYTES`] bytes: 35 of one character and
-/// 35² of two.
+/// Number of placeholders for names, or for values, with at most [`PLACEHOLDER_BYTES`] bytes. After the sign (`#` or
+/// `:`), 35 placeholders have one character and 35² have two characters.
 const MAX_PLACEHOLDERS: usize = 35 + 35 * 35;
 
 /// Length of ` AND ` in bytes.
@@ -29,8 +29,8 @@ pub fn is_within_limits(write: &GuardedWrite) -> bool {
         && update_bytes(&write.actions) <= MAX_ITEM_BYTES
 }
 
-/// Upper bounds for the size of a write's expressions. The sum of the bounds of two sets of actions and conditions is a
-/// bound for a write with both sets.
+/// Upper bounds for the size of a write's expressions. If one write contains two sets of actions and conditions, the
+/// sum of their bounds is a bound for this write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct ExpressionSize {
     update_bytes: usize,
@@ -44,7 +44,7 @@ pub(super) struct ExpressionSize {
 }
 
 impl ExpressionSize {
-    /// The limits of one write. `SET ` and ` REMOVE ` are subtracted.
+    /// The limits of one write, reduced by the bytes of `SET ` and ` REMOVE `.
     pub(super) const LIMITS: ExpressionSize = ExpressionSize {
         update_bytes: MAX_EXPRESSION_BYTES - 12,
         condition_bytes: MAX_EXPRESSION_BYTES,
@@ -144,7 +144,7 @@ impl ExpressionSize {
         ExpressionSize { condition_operators, ..self }
     }
 
-    /// Returns the largest used share of any limit.
+    /// Computes the used share of each limit, and returns the largest share.
     pub(super) fn fullness(self) -> f64 {
         let shares = self.figures().into_iter().zip(ExpressionSize::LIMITS.figures());
         shares.map(|(figure, limit)| figure as f64 / limit as f64).fold(0.0, f64::max)

@@ -26,7 +26,7 @@ pub enum Formula {
     Custom(CustomFormula),
 }
 
-/// Whether the functions of custom changes return the same result again.
+/// Whether the functions of custom changes return the same result when they are called twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(not(feature = "internals"), non_exhaustive)]
 pub enum Repeatable<'a> {
@@ -41,7 +41,7 @@ pub enum Repeatable<'a> {
 /// How an old value is computed from a new value.
 ///
 /// An inverse need not return the old value that an item once had. It must return a value from which the formula
-/// computes the same new value again. [`Inverse::value`] checks this for every item.
+/// computes the same new value. [`Inverse::value`] checks this for every item.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Inverse {
     back: Box<Formula>,
@@ -81,12 +81,14 @@ impl Inverse {
     ///
     /// # Errors
     ///
-    /// Fails if the inverse has no result, or if the formula computes another new value from the result.
+    /// Fails if the inverse has no result, or if the formula computes a different new value from this result.
     pub fn value(&self, item: &Item, facts: &Facts) -> Result<Option<Value>, NotComputable> {
         let Inverse { back, forward, old, new, inputs: _ } = self;
         let Some(wanted) = new.get(item) else { return Ok(None) };
         let failed = |why: &str| {
-            NotComputable::new(format!("`{old}` cannot be restored from `{new}`: the inverse has no result: {why}"))
+            NotComputable::new(format!(
+                "`{old}` cannot be restored from `{new}`, because the inverse has no result: {why}"
+            ))
         };
         let mut restored = item.clone();
         old.remove(&mut restored);
@@ -97,18 +99,19 @@ impl Inverse {
         };
         if !put(&mut restored, old, value.clone()) {
             return Err(NotComputable::new(format!(
-                "`{old}` cannot be restored from `{new}`: the item has a value of another type where `{old}` needs a map"
+                "`{old}` cannot be restored from `{new}`, because `{old}` needs a map where the item has a value of \
+                 another type"
             )));
         }
         match forward.value(&restored, facts) {
             Ok(Some(again)) if stored(again.clone()) == *wanted => Ok(Some(value)),
             Ok(_) => Err(NotComputable::new(format!(
-                "`{old}` cannot be restored from `{new}`: the plan computes another value for `{new}` from the result \
-                 of the inverse"
+                "`{old}` cannot be restored from `{new}`, because the plan computes a different value for `{new}` from \
+                 the result of the inverse"
             ))),
             Err(why) => Err(NotComputable::new(format!(
-                "`{old}` cannot be restored from `{new}`: the plan computes no value for `{new}` from the result of \
-                 the inverse: {}",
+                "`{old}` cannot be restored from `{new}`, because the plan computes no value for `{new}` from the \
+                 result of the inverse: {}",
                 why.reason()
             ))),
         }
@@ -144,7 +147,7 @@ impl Formula {
     ///
     /// # Errors
     ///
-    /// Fails if the item has no such value, for example because an input is missing or has another type.
+    /// Fails if the value cannot be computed, for example because an input is missing or has the wrong type.
     pub fn value(&self, item: &Item, facts: &Facts) -> Result<Option<Value>, NotComputable> {
         match self {
             Formula::Expression(expression) => expression.evaluate(item, facts).map(Some),
@@ -179,7 +182,7 @@ pub(super) fn at_path(path: &Path, why: &NotComputable) -> NotComputable {
     NotComputable::new(format!("`{path}` cannot be converted: {}", why.reason()))
 }
 
-/// Puts a value at a path. Creates the maps that are missing on the way. Returns false if this is not possible.
+/// Puts a value at a path. Creates missing parent maps. Returns false if this is not possible.
 fn put(item: &mut Item, path: &Path, value: Value) -> bool {
     for ancestor in path.ancestors() {
         if ancestor.get(item).is_none() {
@@ -190,7 +193,7 @@ fn put(item: &mut Item, path: &Path, value: Value) -> bool {
 }
 
 /// Returns the value in the form in which DynamoDB stores it: numbers have no redundant zeros. A formula that turns a
-/// number into text must see the number as it will be read.
+/// number into text must see the number in the form in which DynamoDB returns it.
 pub(super) fn stored(value: Value) -> Value {
     match value {
         Value::N(number) => Value::N(number.stored()),

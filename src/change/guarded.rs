@@ -32,18 +32,18 @@ pub struct GuardedWrite {
     pub next: Option<Box<NextWrite>>,
 }
 
-/// What the decision about an item's next write is based on.
+/// The basis of the decision about an item's next write.
 #[derive(Debug, Clone, PartialEq)]
 #[cfg_attr(not(feature = "internals"), non_exhaustive)]
 pub struct NextWrite {
     /// The item after the write, if nobody else has changed it since it was read. The next write is guarded like every
-    /// other, so it fails if this image is not current.
+    /// other write, so it fails if this image is stale.
     pub image: Item,
 }
 
 /// Number of bytes that a journal row needs in addition to its key (stored twice because of an index), its path and its
-/// value. These bytes hold the row's numbers, its time, and the database's overhead. `tests/state/store/journal.rs`
-/// measures them.
+/// value. These bytes contain the row's numeric columns, its time, and the database's overhead.
+/// `tests/state/store/journal.rs` measures them.
 const JOURNAL_ROW_BYTES: usize = 80;
 
 impl GuardedWrite {
@@ -125,12 +125,12 @@ impl GuardedWrite {
         self.deleted_item().is_some() || self.created_item().is_some() || self.derived_item().is_some()
     }
 
-    /// Returns the derived item that this write puts, or `None` if it puts none.
+    /// Returns the derived item that this write puts, or `None` if it puts no derived item.
     pub fn derived_item(&self) -> Option<&Item> {
         self.actions.iter().find_map(Action::derived_item)
     }
 
-    /// Returns the key of the derived item that this write puts, or `None` if it puts none.
+    /// Returns the key of the derived item that this write puts, or `None` if it puts no derived item.
     pub fn derived_key(&self) -> Option<&ItemKey> {
         self.actions.iter().find_map(|action| match action {
             Action::PutDerived { key, .. } => Some(key),
@@ -142,7 +142,7 @@ impl GuardedWrite {
         })
     }
 
-    /// Returns the key under which the journal records this write: that of the item that it changes.
+    /// Returns the key under which the journal records this write. It is the key of the item that the write changes.
     pub fn record_key(&self) -> &ItemKey {
         self.derived_key().unwrap_or(&self.key)
     }
@@ -165,7 +165,7 @@ impl GuardedWrite {
             JOURNAL_ROW_BYTES + 2 * key + pre.path.to_string().len() + value
         };
         let planned = self.pre_images.iter().map(row).sum::<usize>();
-        // The confirmation of a put repeats what was recorded before it, and has a row of its own.
+        // The confirmation of a put repeats the rows that were recorded before the put, and adds one row.
         if self.derived_item().is_some() { 2 * planned + JOURNAL_ROW_BYTES + 2 * key } else { planned }
     }
 }
@@ -256,7 +256,7 @@ impl Action {
         }
     }
 
-    /// Returns the derived item that the action puts, or `None` if it puts none.
+    /// Returns the derived item that the action puts, or `None` if it puts no derived item.
     pub fn derived_item(&self) -> Option<&Item> {
         match self {
             Action::PutDerived { item, .. } => Some(item),

@@ -6,22 +6,22 @@
 //!
 //! A path can have several pre-images. They can come from several passes, or from a write that was planned a second
 //! time after a lost reply. They can also come from a write that was in flight when the process was killed. Such a
-//! write may never have arrived. Neither the oldest nor the newest pre-image is always the right one:
+//! write may never have arrived. In some cases the oldest pre-image is wrong, and in some cases the newest:
 //!
 //! - The oldest can be wrong. A pass recorded `x0` and died before it sent its write. A live writer wrote `x1`. The
 //!   next pass recorded `x1` and overwrote it. The application's last value was `x1`, but the oldest pre-image would
 //!   restore `x0`.
 //! - The newest can be wrong. A pass overwrote `x0` with the old attribute's value `v`. An application that knows only
 //!   the old attribute changed that attribute. Another pass recorded `v`, which the tool itself had written, and
-//!   overwrote it. The newest pre-image would restore `v`, which no application ever wrote there.
+//!   overwrote it. The newest pre-image would restore `v`, which no application ever wrote to the new attribute.
 //!
 //! The right pre-image is therefore the newest one whose value the tool did not write itself. For every write that
 //! moves or copies, the journal keeps the digest of the written value next to the pre-image
 //! ([`PreImage::written_digest`]). If a pre-image equals the value that the previous recorded write wrote, the tool
-//! itself wrote that value, and a rollback uses the previous pre-image instead. The pre-image of a constant is never
-//! the constant itself, because a write that would change nothing is not sent.
+//! itself wrote that value, and a rollback uses the previous pre-image instead. The pre-image of a write that sets a
+//! constant is never the constant itself, because a write that would change nothing is not sent.
 //!
-//! A rollback ignores the pre-image of a refused write. It does not ignore the pre-image of a write with an unknown
+//! A rollback ignores the pre-image of a refused write. A rollback considers the pre-image of a write with an unknown
 //! outcome. If the write with the unknown outcome took effect, its pre-image is the right one. If it did not take
 //! effect, there are three cases. First, the recorded value may still be there. The rollback detects this and has
 //! nothing to undo. Second, a live writer may have replaced the recorded value. A later write has then recorded the
@@ -33,9 +33,9 @@
 //!
 //! If a copy writes to a path without a value, the journal gets no entry for the copy, unless the change uses `skip`. A
 //! later pass that overwrites the copy therefore cannot distinguish the copy from a live writer's value. This
-//! distinction is not necessary. If the item has a baseline, a target that the baseline does not list did not exist
-//! before the migration. A rollback removes this target, even if a later pass found and overwrote a value there. The
-//! journal still has the overwritten value.
+//! distinction is not necessary. If the item has a baseline, the baseline lists every target that existed before the
+//! migration. A rollback removes any other target, even if a later pass found and overwrote a value there. The journal
+//! still has the overwritten value.
 //!
 //! One race remains. A pass overwrites a preexisting target. A live writer then removes only the target. The next pass
 //! creates the target again, and another pass overwrites it. A rollback then restores the value that the recreated
@@ -43,19 +43,20 @@
 //!
 //! # Values that a repair overwrote
 //!
-//! `verify --repair` fixes values that differ from what the plan implies. Like a pass, it records each fix in the
+//! `verify --repair` fixes values that differ from what the plan implies. Like a pass, a repair records each fix in the
 //! journal, with the digest of the written value. If a pass wrote the path before the repair, the value that the repair
-//! found did not exist before the migration, so a rollback ignores that value. If no pass wrote the path, the repair
-//! was the tool's first write to it, and a rollback uses the pre-image of the repair. This happens if the passes kept a
-//! preexisting target, because its value was equal to the source's value or had diverged. The baseline has a digest of
-//! the preexisting value, so the rollback detects whether a different value has replaced the preexisting value since.
+//! found did not exist before the migration. A rollback ignores that value. If no pass wrote the path, the repair was
+//! the tool's first write to it, and a rollback uses the pre-image of the repair. This happens if the passes left a
+//! preexisting target unchanged, because its value was equal to the source's value or had diverged. The baseline has a
+//! digest of the preexisting value, so the rollback detects whether a different value has replaced the preexisting
+//! value since.
 //!
 //! # Stable attributes
 //!
-//! A plan can name attributes that no writer ever changes. The journal records the digest of each of them that a
-//! selection reads, in the same transaction as the pre-images of the item's first write, or with its baseline. If the
-//! value differs later, somebody broke the promise. Whether the item is selected now then shows nothing about what the
-//! migration did, so only a record of a write allows a change of the item.
+//! A plan can name attributes that no writer ever changes. If a selection reads such an attribute, the journal records
+//! its digest, either with the pre-images of the item's first write or with the item's baseline. If the value differs
+//! later, somebody broke the promise. The current selection then does not show what the migration did, so only a record
+//! of a write allows a change of the item.
 //!
 //! # Digests
 //!
@@ -89,24 +90,24 @@ pub enum HistoryLookup {
     /// To decide what the item needs. The records are checked first. An item whose record cannot be read is not
     /// written.
     ForDecision,
-    /// To report the paths whose state after the phase differs from their state before the migration, and to find stable
-    /// attributes that have changed. If the state file is damaged, the phase continues: it reports facts that it cannot
-    /// read as unknown, and does not check stable attributes without a readable record.
+    /// To report the paths whose state after the phase differs from their state before the migration, and to find
+    /// stable attributes that have changed. If the state file is damaged, the phase continues. It reports unreadable
+    /// facts as unknown, and checks only the stable attributes that have a readable record.
     ForReport,
-    /// To find the writes of an item that a killed process may not have completed. The history contains only what `run`
-    /// recorded after the last complete run in which the item was not a failure. Like `ForReport`, it contains what is
-    /// readable.
+    /// To find the writes of an item that a killed process may not have completed. The history contains only those
+    /// records of `run` that are newer than the last complete run in which the item was not a failure. As with
+    /// `ForReport`, unreadable records are left out.
     ForUnfinishedWrites,
 }
 
-/// A recorded delete of this migration, or a recorded put of a derived item.
+/// The record of an item that this migration deleted, or of a derived item that it put.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Deletion {
-    /// The item before the delete, or the derived item, as in the newest record.
+    /// The item before the delete, or the derived item, as the newest record contains it.
     pub image: Item,
     /// Whether DynamoDB confirmed the delete. If not, another writer may have deleted the item.
     pub is_confirmed: bool,
-    /// Whether a rollback has put the item back since.
+    /// Whether a rollback has undone the delete or the put since.
     pub undone: Undone,
     /// The puts, if the records are about a derived item.
     pub puts: PutRecord,
@@ -114,20 +115,20 @@ pub struct Deletion {
     pub removed: Option<Item>,
 }
 
-/// Whether a rollback has put a deleted item back.
+/// Whether a rollback has undone a delete or a put.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Undone {
-    /// No rollback has tried.
+    /// No rollback has tried to undo it.
     #[default]
     No,
     /// A rollback may have sent the write, but recorded no reply.
     Unknown,
-    /// The item was in the table again, or the derived item was gone. An application made every later change.
+    /// The deleted item existed again, or the derived item was gone. Every later change comes from an application.
     Yes,
 }
 
 impl Deletion {
-    /// Returns whether the decision about the item depends on whether the table has it.
+    /// Returns whether the decision about the item depends on whether the item exists in the table.
     pub fn needs_read(&self) -> bool {
         match self.undone {
             Undone::No => !self.is_confirmed,
@@ -148,7 +149,7 @@ pub struct ItemHistory {
     without_baseline: bool,
     /// Why the record cannot be read. `None` if it can be read.
     unreadable: Option<String>,
-    /// Targets that were equal to their source when the baseline was recorded, after dual writes began.
+    /// Targets that were equal to their source when the baseline was recorded (after the start of dual writes).
     equal_targets: BTreeSet<Path>,
     /// The last delete of the item.
     deletion: Option<Deletion>,
@@ -225,8 +226,8 @@ impl ItemHistory {
         self.unreadable.as_deref()
     }
 
-    /// Returns the same history with these targets, which were equal to their sources when the baseline was recorded,
-    /// after dual writes began.
+    /// Returns the same history with these targets. They were equal to their sources when the baseline was recorded
+    /// (after the start of dual writes).
     #[must_use]
     pub fn with_equal_targets(self, equal_targets: impl IntoIterator<Item = Path>) -> ItemHistory {
         ItemHistory { equal_targets: equal_targets.into_iter().collect(), ..self }
@@ -284,8 +285,7 @@ impl ItemHistory {
         self.journal.get(path).into_iter().flatten().map(|(_, row)| &row.prior)
     }
 
-    /// Returns whether the item shows no effect of a recorded write to this path: no write is recorded, or the path
-    /// still has the state that the newest recorded write found.
+    /// Returns whether the path has no recorded write, or still has the state that the newest recorded write found.
     pub(super) fn is_as_found(&self, path: &Path, item: &Item) -> bool {
         match (self.priors(path).next(), path.get(item)) {
             (None, _) | (Some(PriorValue::Nothing), None) => true,
@@ -304,15 +304,16 @@ impl ItemHistory {
         }
     }
 
-    /// Returns the last state of the path that the tool did not write itself. For a value that is converted under the
-    /// same name, this is the application's last value, even if a repair found it.
+    /// Returns the last state of the path that the tool did not write itself. For a value that is converted in place,
+    /// this is the application's last value, even if a repair found it.
     pub(super) fn last_foreign(&self, path: &Path) -> Option<&PriorValue> {
         self.newest_foreign(path, None)
     }
 
-    /// Returns whether an older recorded write found another value than the last one that the tool did not write itself.
-    /// If that write took effect, a live writer has built this value on the tool's own. For a list or map, it may then
-    /// contain elements that the tool changed, and lack values that the tool removed.
+    /// Compares the last value that the tool did not write itself with the values that older recorded writes found.
+    /// Returns whether any of these values differs. If the older write that found a different value took effect, a live
+    /// writer may have derived the last value from the tool's value. Such a list or map may contain elements that the
+    /// tool changed, and may lack values that the tool removed.
     pub(super) fn last_foreign_may_be_mixed(&self, path: &Path) -> bool {
         let Some(rows) = self.journal.get(path) else { return false };
         let Some(at) = newest_foreign_row(rows, None) else { return false };
@@ -360,8 +361,8 @@ impl ItemHistory {
         self.journal.values().flatten().any(|(origin, _)| *origin == PreImageOrigin::Repair)
     }
 
-    /// Returns the values that repairs replaced at this path, newest first. Omits values that, according to the records,
-    /// the tool wrote itself or the item had before the migration.
+    /// Returns the values that repairs replaced at this path, newest first. Omits a value if the records show that the
+    /// tool wrote it or that the item had it before the migration.
     pub(super) fn repaired_over(&self, path: &Path) -> impl Iterator<Item = &Value> {
         let rows = self.journal.get(path).map_or(&[][..], Vec::as_slice);
         let before = self.newest_foreign(path, Some(PreImageOrigin::Run)).and_then(PriorValue::value);
@@ -381,7 +382,8 @@ impl ItemHistory {
     }
 
     /// Returns the first of these stable attributes whose value differs from its record. An attribute without a record
-    /// cannot differ. The oldest record counts: it is from the first write or from the baseline.
+    /// counts as unchanged. If there are several records, the oldest counts, because it is from the first write or from
+    /// the baseline.
     pub fn changed_stable<'p>(&self, stable: &'p [Path], item: &Item) -> Option<&'p Path> {
         let is_record = |row: &&(PreImageOrigin, PreImage)| row.1.prior == PriorValue::SameAsSource;
         stable.iter().find(|path| {
@@ -391,8 +393,8 @@ impl ItemHistory {
         })
     }
 
-    /// Returns whether the migration created a map at this path, which had no value or a NULL. Changes write members of
-    /// the map, never the map itself.
+    /// Returns whether the migration created a map at this path because the path had no value or a NULL. Changes write
+    /// only members of such a map, never the map itself.
     pub(super) fn map_was_created(&self, map: &Path) -> bool {
         self.was_created(map) || self.map_replaced_null(map)
     }
@@ -407,8 +409,8 @@ impl ItemHistory {
         self.journal.get(path).is_some_and(|rows| rows.iter().any(|(_, row)| row.prior == PriorValue::Nothing))
     }
 
-    /// Returns whether a record shows that the migration wrote this target: it created the value, or `run` overwrote
-    /// one. (A repair may have recorded a value that it only removed.)
+    /// Returns whether a record shows that the migration created a value at this target, or that `run` overwrote a
+    /// value there. A value that a repair recorded is no proof, because the repair may only have removed this value.
     pub(super) fn has_write_of(&self, target: &Path) -> bool {
         let overwrote = |(origin, row): &(PreImageOrigin, PreImage)| {
             *origin == PreImageOrigin::Run && matches!(row.prior, PriorValue::Value(_))
@@ -424,8 +426,8 @@ fn newest_foreign_row(rows: &[(PreImageOrigin, PreImage)], origin: Option<PreIma
     (0..rows.len()).find(counts)
 }
 
-/// Returns whether the newest write in `earlier` that took effect wrote a value with one of the digests `found`. A write
-/// that found the same value did not take effect, so it is ignored.
+/// Returns whether the newest write in `earlier` that took effect wrote a value with one of the digests `found`. A
+/// write that found the same value did not take effect, so it is ignored.
 fn is_written_by(found: &[Digest], earlier: &[(PreImageOrigin, PreImage)]) -> bool {
     let Some(first) = found.first() else { return false };
     let wrote_it = |row: &PreImage| row.written_digest.is_some_and(|written| found.contains(&written));

@@ -153,7 +153,7 @@ fn the_tools_copy_is_replaced_even_if_the_old_value_changed_since() {
     assert_eq!(scenario.undo(), Decision::Diverged(vec![path("b")]));
 }
 
-/// The journal entry of a write that was never sent does not show who wrote the value that the write found.
+/// If a write was never sent, its journal entry does not show who wrote the value that it found.
 #[test]
 fn a_killed_write_over_the_tools_own_value_does_not_make_it_foreign() {
     let s = |text: &str| Some(Value::S(text.into()));
@@ -203,7 +203,7 @@ fn a_rollback_after_a_repair_restores_the_state_before_the_migration() {
         assert!(!matches!(scenario.undo(), Decision::Write(_)), "{on_existing:?} {spoilt:?}");
     }
     // An application that knows only the old name continues to write, and a pass or a repair runs after each of its
-    // writes.
+    // writes. A rollback still restores the new attribute's value from before the migration.
     for image in [&unequal, &equal] {
         let mut scenario = Scenario::new(&moves(), ExpandContract, Overwrite, image);
         scenario.run(false);
@@ -219,7 +219,8 @@ fn a_rollback_after_a_repair_restores_the_state_before_the_migration() {
         scenario.undo();
         assert_eq!((scenario.image.get("a"), &scenario.image["b"]), (s("w4").as_ref(), &image["b"]));
     }
-    // The same is true for a constant, a value that was removed in place, and an in-place copy.
+    // A rollback also ignores the value that a repair found if the change is a constant, an in-place removal or an
+    // in-place copy.
     for (plan, strategy, name) in [
         (vec![set("b", json!({"S": "c"}))], ExpandContract, "b"),
         (vec![remove("b")], InPlace, "b"),
@@ -282,7 +283,8 @@ fn the_tools_own_values_are_not_restored() {
     scenario.run(false);
     assert!(matches!(scenario.undo(), Decision::Write(_)));
     assert_eq!(scenario.image.get("b"), s("x1").as_ref());
-    // The same is true for a constant that a live writer overwrote and that a later pass wrote again.
+    // A live writer overwrote a constant, and a later pass wrote the constant again. The rollback restores the live
+    // writer's value.
     let mut scenario = Scenario::new(&[set("b", json!({"S": "c"}))], ExpandContract, Overwrite, &image);
     scenario.run(false);
     scenario.edit([("b".to_owned(), s("x1"))].into());

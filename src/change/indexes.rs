@@ -1,4 +1,5 @@
-//! The currently known indexes of the table. Indexes may be added or deleted while a run lasts. This module is pure.
+//! The currently known indexes of the table. Indexes may be added or deleted while a run lasts. This module does no
+//! I/O.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -18,7 +19,7 @@ struct Inner {
 }
 
 impl Indexes {
-    /// Returns all indexes, by position.
+    /// Returns all indexes, in the order of their positions.
     pub fn schemas(&self) -> Arc<[IndexSchema]> {
         Arc::clone(&self.0.schemas.read().unwrap_or_else(PoisonError::into_inner))
     }

@@ -10,8 +10,8 @@ pub enum SelectingIndex {
     /// The plan selects through no index.
     #[default]
     None,
-    /// The plan selects through an index, but its key is unknown: the table has no such index now, or nobody has read
-    /// the table's description. It is unknown which items the index contained.
+    /// The plan selects through an index, but the key of the index is unknown, because the table currently has no such
+    /// index or because the table's description has not been read. So it is unknown which items the index contains.
     Unknown,
     /// The plan selects through an index with this key.
     Known(IndexSchema),
@@ -27,24 +27,24 @@ impl SelectingIndex {
     }
 }
 
-/// The rules of a plan about items: which items are selected, to which items each change applies, and how expressions
-/// are evaluated.
+/// A plan's rules about items: which items are selected, to which items each change applies, and how expressions are
+/// evaluated.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[cfg_attr(not(feature = "internals"), non_exhaustive)]
 pub struct ItemRules {
     /// The items that the plan changes. `None` means every item.
     pub selection: Option<Selection>,
-    /// The index through which the plan selects items. An item that lacks one of its key attributes, or has another type
-    /// there, is not in the index, so it is not selected.
+    /// The index through which the plan selects items. If an item lacks one of the index key attributes, or has one
+    /// with the wrong type, it is not in the index, so it is not selected.
     pub index: SelectingIndex,
-    /// The paths in stable attributes that a `where` reads and that the plan leaves unchanged. The journal records their
-    /// values when the migration first writes an item. Empty if the plan deletes items.
+    /// The paths in stable attributes that a `where` reads and that the plan leaves unchanged. The journal records
+    /// their values when the migration first writes an item. Empty if the plan deletes items.
     pub stable: Vec<Path>,
-    /// What the plan says about single changes: their own `where`, and whether a NULL counts as missing.
+    /// The options of individual changes: their own `where`, and whether a NULL counts as missing.
     pub options: OptionsByTarget,
     /// What happens to an item for which an expression has no result.
     pub on_not_computable: OnNotComputable,
-    /// The facts about the migration that expressions may use.
+    /// The facts about the migration that expressions can use.
     pub facts: Facts,
 }
 
@@ -54,8 +54,8 @@ impl ItemRules {
         self.selection.is_some() || self.index != SelectingIndex::None
     }
 
-    /// Returns whether the index through which the plan selects contains this item. Returns true if there is no such
-    /// index. If the key of the index is unknown, no item is known to be in it, so the result is false.
+    /// Returns whether the index through which the plan selects contains this item. Returns true if the plan selects
+    /// through no index. Returns false if the key of the index is unknown.
     pub(super) fn is_in_index(&self, item: &Item) -> bool {
         let index = match &self.index {
             SelectingIndex::None => return true,
@@ -74,8 +74,8 @@ impl ItemRules {
         self.selection.as_ref().map_or(Selected::Yes, |selection| selection.includes(item, &self.facts))
     }
 
-    /// Returns whether the `where` of the plan includes this derived item. The index or the file of keys does not matter
-    /// here: a derived item must stay outside the selection even if it enters the index later.
+    /// Returns whether the `where` of the plan includes this derived item. Ignores the index and the file of keys,
+    /// because a derived item must stay outside the selection even if it enters the index later.
     pub fn selects_derived(&self, item: &Item) -> Selected {
         self.selection.as_ref().map_or(Selected::Yes, |selection| selection.includes(item, &self.facts))
     }

@@ -1,7 +1,7 @@
-//! The reasons why a rollback reports an item that it changed. For some reasons, the item may differ from its state
-//! before the migration, because the records do not show that state. This happens even if nobody else writes to the
-//! table. For the other reasons, a value that an application may have written is lost: a repair replaced the value, or
-//! the reply to the item's delete is missing.
+//! The reasons why a rollback reports an item that it changed. Some reasons mean that the item may differ from its
+//! state before the migration, because the records do not show that state. Such a difference is possible even if nobody
+//! else writes to the table. The other reasons mean that a value of an application may be lost. Either a repair
+//! replaced the value, or the reply to the item's delete is missing.
 
 use std::fmt;
 
@@ -21,8 +21,8 @@ pub enum Leftover {
     /// that this migration wrote it nor that the item had it before the migration, so an application may have written
     /// it.
     RepairedOver,
-    /// The rollback sent the delete of a derived item and got no reply, and the item is gone. If a writer did not stop and
-    /// changed the item just before the delete, nothing shows that change.
+    /// The rollback sent the delete of a derived item and got no reply, and the item is gone. If a writer did not stop
+    /// and changed the item just before the delete, no record shows this change.
     DeleteReplyLost,
 }
 
@@ -40,7 +40,7 @@ impl Leftover {
 }
 
 impl Leftover {
-    /// Returns the first words of a report's line about such items.
+    /// Returns the first words of the report line about such items.
     pub fn label(self) -> &'static str {
         match self {
             Leftover::NewRemoved | Leftover::OldCreated | Leftover::Unknown => "not as before",

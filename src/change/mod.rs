@@ -172,7 +172,7 @@ pub enum Change {
         /// twice.
         conversion: Conversion,
     },
-    /// Adds members to the set at `to`, or an element to the list at `to`, unless they are there already.
+    /// Adds members to the set at `to`, or an element to the list at `to`, unless the container already has them.
     Append {
         /// The path of the set or list. If it is missing, it is created.
         to: Path,
@@ -188,7 +188,7 @@ pub enum Change {
     Delete {
         /// Why the delete cannot remove an attribute that was not read.
         gap: GapRule,
-        /// Whether the journal keeps the deleted item. Without it, there is no way back.
+        /// Whether the journal keeps the deleted item. Otherwise, a rollback cannot restore the item.
         keeps_image: bool,
     },
     /// Writes values that a program of the operator computes.
@@ -198,9 +198,9 @@ pub enum Change {
         /// What happens if a target already has a value that was not computed from the current inputs.
         on_existing: OnExisting,
     },
-    /// Changes every element of a list, or every value of a map. All such changes of one container are one change.
+    /// Changes every element of a list, or every value of a map. All such changes of one container form one [`Change`].
     Each {
-        /// The container, and what changes in its elements.
+        /// The container, and the changes in its elements.
         each: Arc<Each>,
     },
     /// Puts a derived item for each selected item.
@@ -217,7 +217,7 @@ pub enum Strategy {
     /// `run` only adds attributes. `contract` later removes old attributes and carries out every `remove`. The changes
     /// in the elements of a list or map are an exception: `run` makes all of them.
     ExpandContract,
-    /// `run` moves and removes in one write.
+    /// `run` makes all changes, including removals, in one write.
     InPlace,
 }
 
@@ -261,7 +261,8 @@ pub enum Outcome {
     AlreadyApplied,
     /// No change of the plan applies to the item, for example because the item has no source.
     NothingToDo,
-    /// A target already had a different value. The value stays and counts as done, and the item needed no other change.
+    /// A target already had a value that differs from what the plan implies. The value stays and counts as done, and
+    /// the item needed no other change.
     Skipped,
     /// The item was deleted after the scan.
     Gone,

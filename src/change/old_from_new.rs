@@ -2,8 +2,8 @@
 //! plan's inverse. This phase is needed if applications have written only the new attribute.
 //!
 //! Every write is compare-and-set. If a live writer has changed a value since the item was read, the write fails and
-//! the tool decides again. An item is reported as diverged in three cases. Its new values contradict each other. It has
-//! an old value but no new value, and needs no other change. Or the old value that must change is a list element. This
+//! the tool decides again. An item is reported as diverged in three cases: its new values contradict each other; it has
+//! an old value but no new value, and needs no other change; the old value that must change is a list element. This
 //! phase also writes an item that had only its new attribute before the migration; `playbook` explains why in "What the
 //! model taught".
 
@@ -64,9 +64,9 @@ impl OldFromNewOp {
         targets.iter().map(|target| &target.to)
     }
 
-    /// Returns whether records show that this migration wrote every target of the operation in this item. If the item has
-    /// an old value, the recorded writes must be those that this value implies: another item with the same key may have
-    /// been written since.
+    /// Returns whether records show that this migration wrote every target of the operation in this item. If the item
+    /// has an old value, the recorded writes must have written what this value implies, because an application may have
+    /// deleted the item and created a new item with the same key.
     pub(super) fn is_proven(&self, item: &Item, facts: &Facts, history: &ItemHistory) -> bool {
         let is_written = |source: &Source, to: &Path| match source.value(item, facts) {
             Ok(Some(implied)) => history.has_written(to, &implied),
@@ -100,9 +100,9 @@ impl Draft<'_> {
     }
 
     /// Computes the old value from the new value with the plan's inverse. The rules are those of
-    /// [`Draft::refresh_old`]. An old value from which the new value can be computed stays, because the inverse may
-    /// give another one. If no old value can be computed, the item is a failure: readers that switch back would miss
-    /// its new value.
+    /// [`Draft::refresh_old`]. If the new value can be computed from the old value, the old value stays, because the
+    /// inverse may compute a different value. If no old value can be computed, the item is a failure. Readers that
+    /// switch back to the old attribute would miss the item's new value.
     fn recompute_old(&mut self, source: &Source, CopyTarget { to, skips_existing }: &CopyTarget) {
         let item = self.item;
         let from = &source.path;
@@ -144,8 +144,8 @@ impl Draft<'_> {
         }
     }
 
-    /// Writes a computed old value. Returns the reason if the value cannot be written. The caller must have recorded
-    /// the value that this replaces.
+    /// Writes a computed old value. Returns the reason if the value cannot be written. The caller must already have
+    /// recorded the value that this write replaces.
     fn write_old(&mut self, from: &Path, value: Value) -> Result<(), String> {
         if let Some(old) = from.get(self.item) {
             self.subtract_bytes(from, old);
@@ -163,8 +163,8 @@ impl Draft<'_> {
         Ok(())
     }
 
-    /// Requires that the old attribute is still missing. Notes in the journal if a rollback may leave the old attribute
-    /// on an item that had only the new one before the migration.
+    /// Requires that the old attribute is still missing. If a rollback may leave the old attribute on an item that had
+    /// only the new attribute before the migration, the journal gets a note.
     fn create_old<'p>(&mut self, from: &Path, targets: impl IntoIterator<Item = &'p Path>) {
         self.require(Condition::Missing(from.clone()));
         if self.history.unreadable_reason().is_some() {
@@ -208,8 +208,8 @@ impl Draft<'_> {
             return self.unchanged.push(from.clone());
         }
         if old != new && from.ends_in_index() {
-            // List elements are never written. The list may have changed by the time of the write, so the index may
-            // refer to a different element.
+            // The tool never writes list elements. If the list changes before the write arrives, the index may refer to
+            // a different element.
             return self.diverged.push(from.clone());
         }
         match (old, new) {

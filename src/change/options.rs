@@ -1,9 +1,8 @@
-//! What a plan says about one change besides the change itself: the items to which the change applies, and whether a
-//! NULL counts as missing.
+//! The options of one change in a plan: the items to which the change applies, and whether a NULL counts as missing.
 //!
 //! A change with its own `where` applies only to the items for which the `where` is true. The decision about an item
-//! depends on every `where` that was tested, so a write pins what each `where` read, whether the `where` was true or
-//! false.
+//! depends on every `where` that was tested, even if it was false. A write therefore pins everything that each `where`
+//! read.
 //!
 //! With `null_is_missing`, a NULL at the target counts as missing, and so does a NULL at a map that contains the
 //! target. The NULL is recorded in the journal before it is overwritten, and the write's condition requires that it is
@@ -15,7 +14,7 @@ use std::collections::BTreeMap;
 use super::{Change, Selection};
 use crate::item::{Item, Path, Value};
 
-/// What a plan says about one change besides the change itself.
+/// The options of one change in a plan.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[cfg_attr(not(feature = "internals"), non_exhaustive)]
 pub struct ChangeOptions {

@@ -47,7 +47,7 @@ fn written(changes: &Changes, image: &Item) -> GuardedWrite {
     }
 }
 
-/// If the index through which the plan selects is deleted after the run, nobody knows which items it contained.
+/// If the index through which the plan selects is deleted after the run, it is unknown which items the index contained.
 #[test]
 fn only_records_count_after_the_index_was_deleted() {
     let mut plan = plan("strategy = \"expand-contract\"", "", &["move = \"a\"\nto = \"b\""]);
@@ -67,7 +67,7 @@ fn only_records_count_after_the_index_was_deleted() {
         let decided = changes.decide_with(found, &ItemHistory::default());
         assert_eq!(decided, Decision::NothingToDo, "{changes:?}");
     }
-    // A run records what it writes for a plan that selects items, and a rollback relies on it.
+    // If a plan selects items, a run records its writes, and a rollback relies on these records.
     let rows = [(PreImageOrigin::Run, PreImage::without_value(&path("b")).with_written_value(&after["b"]))];
     let Decision::Write(back) = undo(&plan).decide_with(&after, &ItemHistory::new([], rows)) else {
         panic!("{after:?}")
@@ -131,8 +131,8 @@ fn each_change_applies_where_its_condition_is_true() {
     assert_eq!(verdict(&plan, &failed, &ItemHistory::default()), Verdict::Missing);
 }
 
-/// A `where` that was false is pinned too. If it becomes true before the write arrives, the item would get only a part
-/// of its changes.
+/// A write also pins the inputs of a `where` that was false. Otherwise, the `where` could become true before the write
+/// arrives, and the item would get only some of its changes.
 #[test]
 fn a_condition_that_is_false_is_pinned() {
     let plan = plan("on_not_computable = \"fail\"", "", &[KIND, LATE]);
@@ -155,7 +155,7 @@ fn a_value_computed_from_itself_needs_a_condition_that_ends() {
     let at = |n: &str| item(json!({"pk": {"S": "1"}, "n": {"N": n}}));
     assert_eq!(check(&written(&expand(&plan), &at("2")), &at("2"))["n"], at("3")["n"]);
     assert!(matches!(expand(&plan).decide(&at("1")), Decision::NotComputable(_)));
-    // The change does not apply, so the other change is made all the same.
+    // The change does not apply to this item, so it does not prevent the other change.
     let image = at("7");
     assert_eq!(check(&written(&expand(&plan), &image), &image)["n"], image["n"]);
 }
@@ -233,7 +233,8 @@ fn any_plan() -> impl Generator<Value = Plan> {
     })
 }
 
-/// Returns whether the change applies to the item, computed without expressions. `None` if this has no result.
+/// Returns whether the change applies to the item, computed without the evaluator of expressions. Returns `None` if the
+/// `where` has no result.
 fn applies(plan: &Plan, change: &Change, image: &Item) -> Option<bool> {
     let source = plan.options.of_change(change).applies_to.as_ref().map(|selection| selection.condition.source());
     match (source, image.get("kind")) {
@@ -250,7 +251,8 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(4_000))]
 
     /// A write changes exactly the targets of the changes that apply, and fails if anything on which it depends has
-    /// changed. It is not repeated. Afterwards, verification finds no mismatch, and undo restores the item exactly.
+    /// changed. A second run does not repeat it. Afterwards, verification finds no mismatch, and undo restores the item
+    /// exactly.
     #[test]
     fn a_write_follows_every_option(plan in any_plan(), image in any_item(), edit in (select(&NAMES[..]), any_item())) {
         let changes = expand(&plan);
@@ -306,7 +308,7 @@ proptest! {
             other => prop_assert!(false, "{:?} for {:?}", other, after),
         }
     }
-    /// The same for a computed value that replaces an attribute, in a plan with a cutover.
+    /// Tests a computed value that replaces an attribute, with every combination of options, in a plan with a cutover.
     #[test]
     fn a_replacement_follows_every_option(
         null in any::<bool>(),

@@ -13,7 +13,7 @@ impl Draft<'_> {
         }
     }
 
-    /// Requires that everything that determines the relation of a pair is unchanged.
+    /// Pins everything that determines whether the new value follows from the old value.
     pub(super) fn require_pair_unchanged(&mut self, source: &Source, to: &Path) {
         self.require_unchanged(&source.path);
         if let Some(derivation) = &source.derivation {

@@ -26,8 +26,8 @@ pub enum PriorValue {
     /// creates for a target, and for targets of in-place moves and of changes with `skip`. A rollback needs no other
     /// information to undo such a write.
     Nothing,
-    /// The path already has the value with the recorded digest, and the write does not change it. The row of an in-place
-    /// move that only removes its source has the target as its path. The row of a stable attribute
+    /// The path already has the value with the recorded digest, and the write does not change it. The row of an
+    /// in-place move that only removes its source has the target as its path. The row of a stable attribute
     /// ([`ItemRules::stable`](super::ItemRules::stable)) records its value when the migration first wrote the item.
     SameAsSource,
     /// The write deletes the whole item, which has these attributes.
@@ -45,10 +45,10 @@ pub enum PriorValue {
 pub enum ItemMark {
     /// DynamoDB confirmed the delete.
     Deleted,
-    /// A rollback is about to put the item back, or to delete the derived item. This mark is recorded before the write is
-    /// sent.
+    /// A rollback is about to restore the item, or to delete the derived item. This mark is recorded before the write
+    /// is sent.
     PuttingBack,
-    /// The item is in the table again, or the derived item is gone.
+    /// The item exists in the table again, or the derived item is gone.
     PutBack,
 }
 
@@ -89,7 +89,7 @@ impl PreImage {
     }
 
     /// Creates the pre-image of a whole item that a write deletes. `partition_key` is the name of the partition key.
-    /// Its path stands for the item, because no other write can change a key.
+    /// The path of this key stands for the item, because no other write can change a key.
     pub fn of_item(partition_key: &str, item: &Item) -> PreImage {
         let path = Path::attribute(partition_key);
         PreImage { path, prior: PriorValue::Item(item.clone()), written_digest: None }
@@ -132,8 +132,8 @@ impl PreImage {
         }
     }
 
-    /// Returns the digests of the value that the path had before the write: of its text, and by number. Returns an
-    /// empty list if the path had no value.
+    /// Returns the known digests of the value that the path had before the write. Returns an empty list if the path had
+    /// no value.
     pub(super) fn found(&self) -> Vec<Digest> {
         match &self.prior {
             PriorValue::Value(value) => ValueDigests::from_value(value).both().to_vec(),

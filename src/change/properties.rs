@@ -64,14 +64,14 @@ impl Change {
                 paths.inputs.extend(each.inputs());
                 paths.writes.push(each.container());
             }
-            // The attributes of the derived item are no paths of the source item.
+            // The attributes of the derived item are not paths of the source item.
             Change::Put { derived } => paths.inputs.extend(derived.inputs()),
         }
         paths
     }
 
     /// Returns the path that identifies the change in its plan: its target, or the path that it removes. No two changes
-    /// of a plan have the same one.
+    /// of a plan have the same path.
     pub fn own_path(&self) -> Option<&Path> {
         let paths = self.paths();
         paths.writes.first().or(paths.removes.first()).copied()
@@ -85,7 +85,7 @@ impl Change {
             | Change::Set { on_existing, .. }
             | Change::Compute { on_existing, .. }
             | Change::Exec { on_existing, .. } => Some(*on_existing),
-            // Each change in the elements has its own answer.
+            // Each change in the elements has its own `on_existing`.
             Change::Each { .. } => None,
             Change::Remove { .. }
             | Change::Convert { .. }
@@ -125,7 +125,8 @@ impl Change {
             | Change::Append { .. }
             | Change::Bump { .. }
             | Change::Exec { .. }
-            // A plan with such a change has no cutover. `run` changes the elements at once, as it converts a value.
+            // A plan with such a change has no cutover. `run` changes the elements immediately, as it does for a
+            // `convert`.
             | Change::Each { .. }
             | Change::Put { .. } => true,
             Change::Move { .. }
@@ -146,7 +147,7 @@ impl Change {
             | Change::Delete { .. }
             | Change::Put { .. } => true,
             Change::Each { each } => each.computes(),
-            // An answer that is not valid is a failure, which no plan skips.
+            // An invalid answer of a program is a failure that no plan can skip.
             Change::Move { .. }
             | Change::Copy { .. }
             | Change::Set { .. }
@@ -155,11 +156,11 @@ impl Change {
         }
     }
 
-    /// Returns whether an expression or a conversion of this change, or a version that it raises, has a result for this
-    /// item. `rules` are those of the plan.
+    /// Returns whether every expression and conversion of this change has a result for this item, and whether the
+    /// version that it needs is valid. `rules` are the plan's rules.
     ///
-    /// A version has a result if the way back can raise it, because the item may have been written already. `run`
-    /// demands more.
+    /// It is enough that a rollback can raise the version, because a run may already have written the item. `run`
+    /// requires room for more raises.
     pub fn is_computable(&self, item: &Item, rules: &ItemRules) -> bool {
         let facts = &rules.facts;
         match self {
@@ -204,7 +205,8 @@ impl Change {
         if let Change::Each { each } = self { Some(each) } else { None }
     }
 
-    /// Returns how the change computes a derived item for each selected item. Returns `None` if it puts none.
+    /// Returns how the change computes a derived item for each selected item. Returns `None` if the change puts no
+    /// derived items.
     pub fn derived(&self) -> Option<&Arc<DerivedItem>> {
         if let Change::Put { derived } = self { Some(derived) } else { None }
     }
@@ -214,12 +216,14 @@ impl Change {
         if let Change::Exec { exec, .. } = self { Some(exec) } else { None }
     }
 
-    /// Returns how the change deletes items, and whether the journal keeps them. Returns `None` if it deletes none.
+    /// Returns how the change deletes items, and whether the journal keeps them. Returns `None` if the change deletes
+    /// no items.
     pub fn deletion(&self) -> Option<(&GapRule, bool)> {
         if let Change::Delete { gap, keeps_image } = self { Some((gap, *keeps_image)) } else { None }
     }
 
-    /// Returns the target and the replaced attribute, if no old value can be computed from a new one.
+    /// Returns the target and the replaced attribute of a change without an `inverse`. No old value can be computed
+    /// from its new values.
     pub fn without_inverse(&self) -> Option<(&Path, &Path)> {
         if let Change::Compute { to, replaces: Some(Replaced { path, inverse: None }), .. } = self {
             Some((to, path))

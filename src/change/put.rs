@@ -1,36 +1,38 @@
 //! `put`: writes a derived item for each selected item, and removes it on a rollback.
 //!
-//! One transaction checks the source item and puts the derived item. The check requires that every attribute that the
-//! derived item or the selection was computed from is unchanged. The put requires that no item with the derived key
-//! exists. So a live writer can change neither item in between. Before the transaction, the engine reads the derived
-//! item (`engine/client/derived.rs`), because a transaction costs capacity even if it fails.
+//! One transaction checks the source item and puts the derived item. The check pins every attribute from which the
+//! derived item or the selection was computed. The put requires that no item with the derived key exists. So a live
+//! writer can change neither item in between. Before the transaction, the engine reads the derived item
+//! (`engine/client/derived.rs`), because a transaction costs capacity even if it fails.
 //!
 //! # Undo
 //!
-//! The journal has two records of each put, both under the key of the derived item: the derived item with the key of its
-//! source, before the transaction is sent, and a confirmation, after DynamoDB accepted the transaction. The confirmation
-//! contains the derived item again, because two sources can have the same derived key, and their records can alternate.
-//! A rollback deletes a derived item only if the newest confirmation is of exactly this item. Records without a
-//! confirmation may be newer: another source may have tried to put its item, and its process died. If the process dies
-//! between the two records of a put, it is unknown whether this migration or an application put the item. Such an item
-//! stays, and is a failure of the rollback.
+//! The journal gets two records of each put, both under the key of the derived item. Before the tool sends the
+//! transaction, it records the derived item and the key of its source. After DynamoDB has accepted the transaction, the
+//! tool records a confirmation. The confirmation contains the derived item again, because two sources can have the same
+//! derived key, and their records can alternate. A rollback deletes a derived item only if the newest confirmation is
+//! for exactly this item. There may be newer records without a confirmation, because a process may have recorded the
+//! derived item of another source and then died. If the process dies between the two records of a put, it is unknown
+//! whether this migration or an application put the item. Such an item stays, and is a failure of the rollback.
 //!
-//! One limit remains. If an application deletes a derived item and later puts an equal one, nothing shows that the item
-//! is another one, so a rollback deletes it. The tool states this limit before each rollback.
+//! One limit remains. If an application deletes a derived item and later puts an equal one, no record shows that this
+//! item is new, so a rollback deletes it. The tool states this limit before each rollback.
 //!
-//! A transaction whose record has no confirmation of its own may still arrive, and put the item after the rollback
-//! deleted it. So the rollback deletes such an item only when no transaction can be on its way any more
-//! (`engine/write/writer/put_back.rs`).
+//! If the record of a transaction has no confirmation, the transaction may still be in flight. The transaction could
+//! then put the item after the rollback has deleted it. So the rollback deletes such an item only when no transaction
+//! can still be in flight (`engine/write/writer/put_back.rs`).
 //!
 //! The condition of the delete compares every recorded attribute. A condition cannot say "and no other attribute", so
-//! the operator states for each rollback that nobody writes the derived items until it ends (`--writers-stopped`).
-//! DynamoDB returns the removed item, and the writer compares it with the record (`engine/write/writer/derived.rs`).
+//! the operator states for each rollback that nobody writes the derived items until the rollback ends
+//! (`--writers-stopped`). DynamoDB returns the removed item, and the tool compares it with the record
+//! (`engine/write/writer/derived.rs`).
 //!
-//! Before the delete is sent, the journal records that it may be on its way. If its reply is lost and the item is gone, the
-//! report of the rollback names the item: a writer that did not stop may have changed it just before the delete.
+//! Before the delete is sent, the journal records that it may be in flight. If the reply is lost and the item is gone,
+//! the report of the rollback names the item. A writer that did not stop may have changed the item just before the
+//! delete.
 //!
-//! When a derived item is gone, the journal gets a mark. A repeated rollback then leaves an item alone that an
-//! application puts later, even if it is equal.
+//! When a derived item is gone, the journal gets a mark. If an application later puts an item with this key, even an
+//! equal one, a repeated rollback leaves this item unchanged.
 
 use std::collections::BTreeSet;
 
@@ -55,10 +57,10 @@ pub struct DerivedItem {
 const UNCONFIRMED: &str = "the derived item exists, but it is unknown whether this migration or an application put it, because \
                            the run died or lost the reply. The item stays. Delete it by hand if no application needs it";
 
-/// Number of attribute names that the reason of a failure lists.
+/// Maximum number of attribute names in the reason for a failure.
 const MAX_NAMES: usize = 5;
 
-/// Returns the reason of a failure: a rollback deleted a derived item that a writer changed just before. The text
+/// Returns the reason for a failure if a writer changed a derived item just before a rollback deleted it. The text
 /// contains no values.
 pub(crate) fn changed_before_removal(planned: &Item, removed: &Item) -> String {
     format!(
@@ -87,8 +89,8 @@ impl DerivedItem {
         self.key.iter().chain(&self.attributes)
     }
 
-    /// Returns the paths of the source item that determine the derived item. They are distinct, and none is inside
-    /// another.
+    /// Returns the paths of the source item that determine the derived item. The paths are distinct, and no path is
+    /// inside another.
     pub fn inputs(&self) -> Vec<&Path> {
         let all: BTreeSet<&Path> = self.expressions().flat_map(|(_, expression)| expression.inputs()).collect();
         let mut kept: Vec<&Path> = Vec::new();
@@ -144,7 +146,7 @@ fn text_of(fault: KeyFault) -> String {
 impl Draft<'_> {
     /// Plans the put of the derived item.
     pub(super) fn put(&mut self, derived: &DerivedItem, schema: &KeySchema) {
-        // The key of an item never changes.
+        // The key needs no condition, because the key of an item never changes.
         let is_key = |input: &&Path| schema.names().any(|key| key == input.root());
         derived.inputs().into_iter().filter(|input| !is_key(input)).for_each(|input| self.require_unchanged(input));
         let item = match derived.of_source(self.item, schema, &self.rules.facts) {
@@ -188,7 +190,7 @@ impl Draft<'_> {
         let history = self.history;
         let Some(Deletion { image, undone, puts, removed, .. }) = history.deletion() else { return };
         if let Some(removed) = removed {
-            // This rollback removed the item, and died before it could record the failure.
+            // An earlier process of this rollback removed the item, and died before it could record the failure.
             return self.reject(changed_before_removal(puts.planned_for(removed).unwrap_or(image), removed));
         }
         if *undone == Undone::Yes || self.is_missing {
@@ -199,7 +201,7 @@ impl Draft<'_> {
             if self.item == image {
                 return self.reject(UNCONFIRMED.to_owned());
             }
-            // Somebody changed the item since, or the put did not take effect and the item is another one.
+            // Somebody has changed the item since, or the put did not take effect and somebody else put this item.
             let put = puts.confirmed.as_ref().map_or(image, |put| &put.item);
             self.diverged.extend(ExistingDerived::of(Some(self.item), put).different_paths());
             return;
@@ -236,7 +238,7 @@ impl ExistingDerived {
         }
     }
 
-    /// Compares the item with the derived key, if there is one, with the derived item that the plan implies.
+    /// Compares the derived item that the plan implies with the existing item at its key, if any.
     pub fn of(existing: Option<&Item>, derived: &Item) -> ExistingDerived {
         let Some(existing) = existing else { return ExistingDerived::Missing };
         let names: BTreeSet<&String> = existing.keys().chain(derived.keys()).collect();

@@ -126,7 +126,7 @@ fn an_item_without_a_valid_derived_key_is_not_computable() {
     refuses(unknown, user(json!({})), "has no key attribute `pk`");
 }
 
-/// Otherwise, each run would derive items from the items of the run before.
+/// Otherwise, each run would derive more items from the items that the previous run derived.
 #[test]
 fn a_derived_item_that_would_be_selected_is_a_failure() {
     let rejects = |changes: Changes, part: &str| {
@@ -162,7 +162,7 @@ fn a_rollback_deletes_exactly_what_was_put() {
 #[test]
 fn a_rollback_keeps_everything_else() {
     let undo = undo();
-    // Nothing is recorded: an equal item is somebody else's.
+    // Without a record, even an equal item belongs to somebody else.
     assert_eq!(undo.decide_with(&lookup(), &ItemHistory::default()), Decision::NothingToDo);
     // Somebody changed the item, or added an attribute.
     for (name, value) in [("user", "USER#2"), ("note", "x")] {
@@ -181,22 +181,23 @@ fn a_rollback_keeps_everything_else() {
     assert_eq!(undo.decide_with(&lookup(), &record(&rows)), Decision::AlreadyApplied);
 }
 
-/// Two sources with one derived key record their items alternately. A confirmation counts only for its own item.
+/// Two sources have the same derived key, and the records of their items alternate. A confirmation counts only for its
+/// own item.
 #[test]
 fn a_confirmation_belongs_to_its_item() {
     let mut other = lookup();
     other.insert("user".to_owned(), Value::S("USER#2".to_owned()));
     let other_row = PreImage::of_item("pk", &other);
-    // The other source recorded its item between the record and the confirmation of the first one.
+    // In this order: the first source's record, the other source's record, and the first source's confirmation.
     let rows = [&confirmed()[..2], std::slice::from_ref(&other_row), &confirmed()[2..]].concat();
     assert!(matches!(undo().decide_with(&lookup(), &record(&rows)), Decision::Write(_)));
     assert_eq!(undo().decide_with(&other, &record(&rows)), Decision::Diverged(vec![path("user")]));
-    // It recorded its item later.
+    // The record of the other source's item is newer than the confirmation of the first source.
     let rows = [confirmed(), vec![other_row]].concat();
     assert!(matches!(undo().decide_with(&other, &record(&rows)), Decision::Rejected(_)));
 }
 
-/// The rows of another source, before its transaction is sent.
+/// Returns the rows that are recorded for another source before its transaction is sent.
 fn other_put() -> Vec<PreImage> {
     let mut other = lookup();
     other.insert("user".to_owned(), Value::S("USER#2".to_owned()));
@@ -204,15 +205,17 @@ fn other_put() -> Vec<PreImage> {
     vec![PreImage::source_of("pk", &source), PreImage::of_item("pk", &other)]
 }
 
-/// The record of a source whose process died before it knew that the item exists hides no confirmed put.
+/// A process recorded the item of another source, and died before it found that an item with this key exists. This
+/// newer record must not hide the confirmed put.
 #[test]
 fn a_newer_record_without_confirmation_hides_no_put() {
     let rows = [confirmed(), other_put()].concat();
     assert!(matches!(undo().decide_with(&lookup(), &record(&rows)), Decision::Write(_)));
-    // If the other source's put was confirmed, the first item was gone, so somebody else put the equal item.
+    // If the other source's put was also confirmed, the first item must have been gone. So somebody else put this equal
+    // item.
     let rows = [rows, other_put(), vec![PreImage::confirmed_delete("pk")]].concat();
     assert_eq!(undo().decide_with(&lookup(), &record(&rows)), Decision::Diverged(vec![path("user")]));
-    // A confirmation before the mark of a rollback belongs to a put that is undone.
+    // A confirmation that is older than a rollback's mark belongs to a put that is already undone.
     let rows = [confirmed(), vec![PreImage::mark("pk", ItemMark::PutBack)], other_put()].concat();
     assert_eq!(undo().decide_with(&lookup(), &record(&rows)), Decision::Diverged(vec![path("user")]));
 }
@@ -283,7 +286,8 @@ fn any_user() -> impl proptest::strategy::Strategy<Value = Item> {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 2_000, ..ProptestConfig::default() })]
 
-    /// A write planned from one image takes effect on another one only if the derived item is the same for both.
+    /// If the source item differs from the planned image, the write takes effect only if both images produce the same
+    /// derived item.
     #[test]
     fn no_derived_item_is_put_from_stale_inputs(planned in any_user(), current in any_user()) {
         let Decision::Write(write) = run().decide(&planned) else { return Ok(()) };
@@ -303,7 +307,7 @@ proptest! {
         prop_assert_eq!(existing, Some(DerivedEffect::Exists));
     }
 
-    /// After the put, a second run finds the derived item equal, and a rollback deletes it.
+    /// After the put, a second run finds an equal derived item, and a rollback deletes it.
     #[test]
     fn what_was_put_is_recognised(source in any_user()) {
         let Decision::Write(write) = run().decide(&source) else { return Ok(()) };
@@ -316,7 +320,7 @@ proptest! {
     }
 }
 
-/// The key schema of the tests has no sort key, so a wider one is tested here.
+/// The key schema of the other tests has no sort key, so this test uses a key schema with one.
 #[test]
 fn both_parts_of_the_key_are_checked() {
     let wide = KeySchema {

@@ -3,8 +3,8 @@
 //! outputs.
 //!
 //! The tool does not trust this promise. It overwrites a value that differs from the answer only if the plan says
-//! `on_existing = "overwrite"`. Before it overwrites a value, the tool asks twice. If the two answers differ, the item is
-//! a failure and stays unchanged.
+//! `on_existing = "overwrite"`. Before it overwrites a value, the tool asks twice. If the two answers differ, the item
+//! is a failure and stays unchanged.
 
 use std::sync::Arc;
 
@@ -17,8 +17,8 @@ use crate::item::{Item, Path};
 const ANSWERS_TO_OVERWRITE: usize = 2;
 
 impl ProgramAnswers {
-    /// Returns the answer on which all answers to a question agree, or why there is none. Returns `None` if there are
-    /// fewer than `least` answers about inputs with this SHA-256.
+    /// Returns `None` if fewer than `least` answers about inputs with this SHA-256 are known. Otherwise, returns the
+    /// answer if all answers agree, or the reason why there is no valid answer.
     fn agreed(&self, position: usize, digest: &str, least: usize) -> Option<Result<&Item, String>> {
         let answers: Vec<_> = self.all_to(position, digest).collect();
         if answers.is_empty() || answers.len() < least {
@@ -44,9 +44,9 @@ impl Exec {
         self.marker.is_none()
     }
 
-    /// Returns what to ask the program to find out whether the item has the outputs that its inputs imply. `position`
-    /// is the position of the change in the plan. Returns `None` if the item alone shows this, or if the change has a
-    /// marker.
+    /// Returns the question whose answer shows whether the item has the outputs that its inputs imply. `position` is
+    /// the position of the change in the plan. Returns `None` if the change has a marker, or if the item itself already
+    /// shows this.
     pub fn comparison(&self, position: usize, item: &Item) -> Option<ProgramQuestion> {
         let inputs = self.inputs_of(item);
         let has_outputs = self.outputs.iter().all(|output| output.get(item).is_some());
@@ -56,8 +56,8 @@ impl Exec {
         })
     }
 
-    /// Compares an item with this change by the answer of the program. Returns the path with the fault; `None` if the
-    /// item matches, or if the program was not asked. `record` shows which values the migration wrote.
+    /// Compares an item with the program's answer. Returns the path and the kind of the fault. Returns `None` if the
+    /// item matches, or if there is no answer. `record` shows which values the migration wrote.
     pub(super) fn fault_by_answer(
         &self,
         position: usize,
@@ -77,7 +77,8 @@ impl Exec {
             return Some(existing.map_or((missing, ExecFault::Missing), |output| (output, ExecFault::Skipped)));
         }
         let implied = answers.agreed(position, &input_digest(&inputs), 1)?;
-        // Without an answer, nothing shows that the outputs are right.
+        // If the program gave no valid answer, it is unknown whether the outputs are correct, so report the first
+        // output.
         let differs =
             |output: &&Path| implied.as_ref().map_or(true, |implied| implied.get(output.root()) != output.get(item));
         let fault = if is_skipped { ExecFault::Skipped } else { ExecFault::Stale };
@@ -121,7 +122,8 @@ impl Draft<'_> {
         let differing: Vec<Path> = differing.map(|output| (*output).clone()).collect();
         match on_existing {
             OnExisting::Keep if !differing.is_empty() => return self.diverged.extend(differing),
-            // With `skip`, an existing output counts as done, so the item gets none of the other outputs.
+            // With `skip`, if an existing output differs from the answer or only some outputs exist, the existing
+            // outputs count as done, and the others are not written.
             OnExisting::Skip if !differing.is_empty() || (1..exec.outputs.len()).contains(&existing.len()) => {
                 existing.iter().for_each(|output| self.require(Condition::Exists((*output).clone())));
                 return self.skipped.extend(existing.into_iter().cloned());

@@ -1,4 +1,4 @@
-//! Tests `exec` with `deterministic = true` against the model of `UpdateItem`. A function takes the place of the program.
+//! Tests `exec` with `deterministic = true` against the model of `UpdateItem`. A function replaces the program.
 
 use std::cell::Cell;
 
@@ -31,7 +31,7 @@ fn undo(plan: &Plan) -> Changes {
     Changes::for_undo(&plan.changes, plan.strategy, key(), Vec::new()).with_rules(plan.item_rules())
 }
 
-/// What the program answers: `x` names the inputs, and `y` is their number.
+/// The program's answer: `x` contains the names of the inputs, and `y` is the number of inputs.
 fn program(inputs: &Item) -> Item {
     let names: Vec<String> = inputs.iter().map(|(name, value)| format!("{name}={}", value.to_json())).collect();
     let count = Value::N(Num::parse(&inputs.len().to_string()).unwrap());
@@ -47,7 +47,7 @@ fn answers_to(questions: Vec<ProgramQuestion>, answer: impl Fn(&Item) -> Program
     answers
 }
 
-/// Decides, asks the program, and decides again. Like `engine/decisions.rs`.
+/// Decides, asks the program, and decides again, as `engine/decisions.rs` does.
 fn decide(changes: &Changes, image: &Item, answer: impl Fn(&Item) -> ProgramAnswer) -> Decision {
     match changes.decide(image) {
         Decision::NeedsAnswers(questions, _) => {
@@ -83,7 +83,7 @@ fn the_answer_shows_that_an_item_is_done() {
     assert!(questions.len() == 1 && questions[0].compares && least.actions.is_empty());
     assert_eq!(decide(&changes, &after, right), Decision::AlreadyApplied);
     assert_eq!(verdict(&plan, &after, &history_of(&write), right), Verdict::Matching);
-    // One output is gone: it is filled, and the other one is pinned.
+    // One output is missing. The write fills it and pins the other output.
     let mut part = after.clone();
     part.remove("y");
     let Decision::Write(filled) = decide(&changes, &part, right) else { panic!() };
@@ -98,7 +98,8 @@ fn the_answer_shows_that_an_item_is_done() {
     assert_eq!(verdict(&plan, &gone, &ItemHistory::default(), right), Verdict::Matching);
 }
 
-/// An application wrote one output again, and the item left the selection. The other output is still the migration's.
+/// An application has rewritten one output, and the item has left the selection. The other output still has the value
+/// of the migration.
 #[test]
 fn each_output_of_the_migration_is_compared() {
     let plan = plan("where = 'type(item.s) == \"S\" && item.s == \"yes\"'\n");
@@ -114,12 +115,12 @@ fn each_output_of_the_migration_is_compared() {
     only_second.remove("x");
     let unreadable = ItemHistory::unreadable("a row is damaged");
     assert!(verdict(&plan, &only_second, &unreadable, right).is_mismatch());
-    // Nothing of the migration is left.
+    // No value of the migration is left.
     left.insert("y".to_owned(), Value::S("theirs".to_owned()));
     assert_eq!(verdict(&plan, &left, &record, right), Verdict::NotSelected);
 }
 
-/// A program gives another answer each time, although the plan promises that it does not.
+/// A program gives a different answer each time, although the plan promises that it is deterministic.
 #[test]
 fn nothing_is_overwritten_with_the_answers_of_a_program_that_is_not_deterministic() {
     let calls = Cell::new(0);
@@ -142,7 +143,7 @@ fn nothing_is_overwritten_with_the_answers_of_a_program_that_is_not_deterministi
     for plan in [&kept, &overwriting, &skipping] {
         assert_eq!(verdict(plan, &after, &history_of(&write), random), Verdict::Stale);
     }
-    // The way back needs no answer.
+    // A rollback needs no answer.
     let Decision::Write(back) = undo(&kept).decide_with(&after, &history_of(&write)) else { panic!() };
     assert_eq!(update(&back, Some(&after)), Some(image));
 }
@@ -186,8 +187,8 @@ fn any_image() -> impl Generator<Value = Item> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(3_000))]
 
-    /// A run ends at the outputs that the inputs imply, or changes nothing. A second run writes nothing, verification
-    /// agrees with the run, a changed input or output fails the write, and undo restores the item.
+    /// A run writes the outputs that the inputs imply, or changes nothing. A second run writes nothing, verification
+    /// agrees with the run, the write fails if an input or output has changed, and undo restores the item.
     #[test]
     fn a_run_by_recomputation(image in any_image(), existing in select(vec!["keep", "skip", "overwrite"]), raced in any_image()) {
         let plan = plan(&format!("on_existing = \"{existing}\""));

@@ -1,7 +1,7 @@
-//! Finds out from the journal of a derived item which puts DynamoDB confirmed, and which may still arrive.
+//! Determines from the journal of a derived item which puts DynamoDB confirmed, and which may still be in flight.
 //!
-//! Each record of a put is the key of its source followed by the derived item. A confirmation is the same two rows
-//! followed by a mark, in one transaction of the journal. Records of several sources can alternate.
+//! The record of a put has two rows: the key of its source, then the derived item. A confirmation has the same two rows
+//! and then a mark, all in one transaction of the journal. Records of several sources can alternate.
 
 use super::pre_image::{ItemMark, PriorValue};
 use crate::item::{Item, ItemKey, Value};
@@ -22,24 +22,25 @@ pub struct PutRecord {
     pub confirmed: Option<RecordedPut>,
     /// The newest recorded put, confirmed or not.
     pub newest: Option<RecordedPut>,
-    /// Whether a recorded transaction may still arrive, because its record has no confirmation of its own.
+    /// Whether a recorded transaction may still be in flight, because its record has no confirmation of its own.
     pub has_unconfirmed: bool,
 }
 
 impl PutRecord {
-    /// Returns the newest confirmed put, or else the newest put, if it put exactly this item.
+    /// Returns the record of the put of exactly this item: the newest confirmed put, or else the newest recorded put.
+    /// Returns `None` if neither of them put this item.
     pub(crate) fn of(&self, item: &Item) -> Option<&RecordedPut> {
         self.confirmed.iter().chain(&self.newest).find(|put| put.item == *item)
     }
 
-    /// Returns the recorded item that a rollback wanted to delete when it deleted this item. Its delete compared every
-    /// attribute of the recorded item.
+    /// `removed` is an item that a rollback deleted. Returns the recorded item that the rollback intended to delete.
+    /// The condition of the delete compared every attribute of the recorded item.
     pub(super) fn planned_for(&self, removed: &Item) -> Option<&Item> {
         let is_part = |put: &&RecordedPut| put.item.iter().all(|(name, value)| removed.get(name) == Some(value));
         self.confirmed.iter().find(is_part).map(|put| &put.item)
     }
 
-    /// Returns whether the newest confirmed put is of exactly this item.
+    /// Returns whether the newest confirmed put has put exactly this item.
     pub(super) fn has_put(&self, item: &Item) -> bool {
         self.confirmed.as_ref().is_some_and(|put| put.item == *item)
     }
@@ -48,7 +49,7 @@ impl PutRecord {
 /// Collects the recorded puts of one derived key.
 #[derive(Debug, Default)]
 pub(super) struct RecordedPuts {
-    /// The puts, newest first, each with whether it is a confirmation.
+    /// The puts, newest first. The flag says whether the put is a confirmation.
     puts: Vec<(RecordedPut, bool)>,
     /// Number of `puts` that are newer than the last rollback's mark.
     newer_than_mark: Option<usize>,
@@ -88,7 +89,7 @@ impl RecordedPuts {
         let has_unconfirmed = self.has_unconfirmed();
         let newest = self.puts.first().map(|(put, _)| put.clone());
         let counted = self.newer_than_mark.unwrap_or(self.puts.len());
-        // A put requires that no item with its key exists. So the items of all older puts were gone before it.
+        // A put requires that no item with its key exists. So the items of all older puts were already gone.
         let confirmed = self.puts.into_iter().take(counted).find(|(_, confirms)| *confirms).map(|(put, _)| put);
         PutRecord { confirmed, newest, has_unconfirmed }
     }

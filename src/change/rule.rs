@@ -2,14 +2,14 @@
 //! sent.
 //!
 //! Every write is checked against these rules: in a run, a dry run, a repair, contract and rollback. A dry run and a
-//! later run therefore make the same decision about every item. A write that DynamoDB would reject costs nothing,
-//! because it is not sent.
+//! later run therefore make the same decision about every item. The check also saves the cost of a write that DynamoDB
+//! would reject.
 //!
 //! Sources: developer guide, "Service quotas" (item size, nesting, length of key values), "Supported data types" (key
 //! types, no empty key values). Third-party recordings of AWS responses show that DynamoDB checks only index keys that
-//! a write changes. They also show that the innermost of 32 documents must be empty, and how the size of the update
-//! itself counts towards the item limit. If an index key has several attributes, this module applies the length limit
-//! to each attribute. It is not documented whether AWS adds the lengths of the attributes.
+//! a write changes. They also show that the innermost of 32 nested documents must be empty, and how the size of the
+//! update itself counts towards the item size limit. If an index key has several attributes, this module applies the
+//! length limit to each attribute. It is not documented whether AWS adds the lengths of the attributes.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -30,7 +30,7 @@ const MAX_SORT_KEY: usize = 1024;
 pub enum Rule {
     /// The item would exceed 400 KB.
     ItemSize {
-        /// Whether the item would be small enough if the same write removed the old attributes.
+        /// Whether the item would fit if the same write removed the old attributes.
         fits_in_place: bool,
     },
     /// The update itself exceeds the maximum size of an item.
@@ -52,7 +52,7 @@ pub enum Rule {
     },
 }
 
-/// Why a value is not valid in the key of an index.
+/// A value that is not valid in the key of an index.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct IndexKeyFault {
     /// The name of the key attribute.
@@ -96,7 +96,7 @@ pub enum KeyType {
 /// write was planned.
 pub(super) fn broken_rule(write: &GuardedWrite, image: &Item, indexes: &[IndexSchema]) -> Option<Rule> {
     let nothing = Item::new();
-    // The derived item is another item, so nothing of it is unchanged.
+    // The derived item is a new item, so all its values count as changed.
     let image = if write.derived_item().is_some() { &nothing } else { image };
     nesting(write, image)
         .or_else(|| {
@@ -147,7 +147,7 @@ pub(super) fn update_bytes(actions: &[Action]) -> usize {
         Action::SetFrom { to, from, .. } => 19 + target(to) + source(from),
         Action::SetValue { to, value } => 19 + target(to) + value_bytes(value),
         Action::Remove { path } => 1 + target(path),
-        // Not an update: the size of the item itself counts.
+        // These actions are not updates. Only the size of the item itself counts.
         Action::DeleteItem { .. } | Action::PutItem { .. } | Action::PutDerived { .. } => 0,
     };
     3 + actions.iter().map(action).sum::<usize>()
@@ -166,7 +166,7 @@ fn nesting(write: &GuardedWrite, image: &Item) -> Option<Rule> {
                 let (name, _) = item.iter().find(|(_, value)| is_too_deep(value))?;
                 return Some(Rule::Nesting { path: Path::attribute(name.as_str()) });
             }
-            // The table contained the item that is put back.
+            // The table once contained the restored item, so its nesting is valid.
             Action::Remove { .. } | Action::DeleteItem { .. } | Action::PutItem { .. } => return None,
         };
         let remaining_levels = (MAX_LEVELS + 1).saturating_sub(to.steps().len());

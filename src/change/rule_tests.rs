@@ -135,7 +135,7 @@ fn a_growing_item_has_at_most_400_kb() {
     // By the tool's calculation the item is already too large, but this write does not make it larger.
     let over = image(MAX_ITEM_BYTES + 9);
     assert!(matches!(decide(&[remove("old")], InPlace, &over, Vec::new()), Decision::Write(_)));
-    // An update has its own size in addition to the value.
+    // The size of an update is larger than the size of its value.
     let alone = item(json!({"pk": {"S": ""}}));
     let value = |bytes: usize| set("v", s(bytes).to_json());
     let most = MAX_ITEM_BYTES - 3 - 19 - 1;

@@ -2,11 +2,12 @@
 //!
 //! A single change may have its own selection (`options.rs`).
 //!
-//! The selection is part of every write's condition: what it read must still be unchanged when the write arrives. An
-//! item that stopped matching is therefore never written.
+//! The selection is part of every write's condition: everything that the selection read must be unchanged when the
+//! write arrives. An item that no longer matches is therefore never written.
 //!
-//! A selection decides `run` only. The passes on the way back, and `contract`, change an item only if a record shows
-//! that this migration wrote it, or if a selection that cannot change (by keys and stable attributes) includes it.
+//! Only `run` may rely on a selection that can change. `contract` and the passes of a rollback change an item in two
+//! cases. Either a record shows that this migration wrote the item, or the item is in a selection that cannot change
+//! because it reads only keys and stable attributes.
 //!
 //! The values of stable attributes are recorded when the migration first writes an item (`stable.rs`).
 
@@ -72,8 +73,8 @@ impl Selection {
         self.changeable(is_key).is_empty()
     }
 
-    /// Returns the filter with which a scan of a table with this key leaves out items that are not selected. `None` if
-    /// DynamoDB can evaluate no first part of the condition.
+    /// Returns a filter for the scan of a table with this key. With it, DynamoDB leaves out items that are not
+    /// selected. Returns `None` if DynamoDB cannot evaluate even the first part of the condition.
     pub fn filter(&self, key: &KeySchema) -> Option<Filter> {
         let known = std::iter::once(&key.partition).chain(&key.sort);
         let known = known.fold(KnownTypes::default(), |known, key| known.with(&key.name, Some(&key.kind)));
@@ -86,8 +87,8 @@ impl Selection {
         self.condition.inputs().iter().filter(is_stable)
     }
 
-    /// Returns the names of the attributes that the selection reads and that may change: those that are neither in the
-    /// table's key nor stable.
+    /// Returns the names of the changeable attributes that the selection reads. An attribute is changeable if it is
+    /// neither stable nor in the table's key.
     pub fn changeable(&self, is_key: impl Fn(&str) -> bool) -> Vec<&str> {
         let roots = self.condition.inputs().iter().map(|input| input.root());
         roots.filter(|name| !is_key(name) && !self.stable.iter().any(|stable| stable == name)).collect()

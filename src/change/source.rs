@@ -1,7 +1,7 @@
 //! The old attribute from which the value of a new attribute comes.
 //!
-//! A `move` or `copy` has the same value at both attributes. A `compute … replaces` computes the new value from the old
-//! one, and an inverse computes an old value from the new one. Each phase asks a [`Source`] which new value an item
+//! A `move` or `copy` gives both attributes the same value. A `compute … replaces` computes the new value from the old
+//! value, and an inverse computes an old value from the new one. Each phase asks a [`Source`] which new value an item
 //! implies, so all phases treat both kinds of pair by the same rules.
 
 use std::borrow::Cow;
@@ -17,8 +17,8 @@ use crate::item::{Item, NotComputable, Path, Value};
 pub struct Replaced {
     /// The old path. `contract` removes it.
     pub path: Path,
-    /// How an old value is computed from the new value. Without it, an item that applications wrote only at the new
-    /// attribute cannot get its old value back.
+    /// How an old value is computed from the new value. Without an inverse, no old value can be restored if
+    /// applications have written only the new attribute of an item.
     pub inverse: Option<Inverse>,
 }
 
@@ -31,7 +31,7 @@ pub struct Source {
     pub derivation: Option<Box<Derivation>>,
 }
 
-/// How a new value is computed from an old value, and back.
+/// How a new value is computed from an old value, and how an old value is computed from a new value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Derivation {
     /// Computes the new value.

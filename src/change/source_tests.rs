@@ -1,5 +1,5 @@
 //! Tests computed values that replace an old attribute. `tests/playbook/model/table.rs` compares the decisions of every
-//! phase with those of a move; these tests check what is different. The expected values come from plain Rust code, not
+//! phase with those of a move; these tests check the differences. The expected values come from plain Rust code, not
 //! from the evaluator of expressions.
 
 use proptest::prelude::{ProptestConfig, prop_assert, prop_assert_eq, prop_oneof, proptest};
@@ -89,7 +89,8 @@ fn contract_journals_every_old_value() {
     assert_eq!(write(&contract(&year()), &not_computable).pre_images.len(), 1, "new-only writers own the new value");
 }
 
-/// An old value from which the new value can be computed stays byte for byte, although the inverse gives another one.
+/// If the new value can be computed from the old value, the old value stays byte for byte, although the inverse
+/// computes a different value.
 #[test]
 fn old_from_new_leaves_a_matching_old_value_alone() {
     let image = item(json!({"pk": {"S": "1"}, "date": {"S": "2025-07-31"}, "year": {"N": "2025"}}));
@@ -126,7 +127,7 @@ fn an_old_value_that_breaks_the_law_is_never_written() {
     };
     // From "12345-01-01", the plan computes 1234.
     let why = broken(json!({"pk": {"S": "1"}, "date": {"S": "secret"}, "year": {"N": "12345"}}));
-    assert!(why.starts_with("`date` cannot be restored from `year`") && why.contains("another value"), "{why}");
+    assert!(why.starts_with("`date` cannot be restored from `year`") && why.contains("a different value"), "{why}");
     let why = broken(json!({"pk": {"S": "1"}, "year": {"S": "secret"}}));
     assert!(why.starts_with("`date` cannot be restored from `year`"), "{why}");
     let one_way = [replace("date", "year", "number(item.date.substring(0, 4))", None)];
@@ -134,17 +135,17 @@ fn an_old_value_that_breaks_the_law_is_never_written() {
     assert!(why.contains("no `inverse`"), "{why}");
 }
 
-/// DynamoDB drops the redundant zeros of a number. A formula would see the number without them.
+/// DynamoDB drops the redundant zeros of a number, so the check of the formula must use the number without these zeros.
 #[test]
 fn the_law_is_checked_with_the_number_that_dynamodb_stores() {
     let to_text = [replace("n", "text", "string(item.n)", Some("number(item.text)"))];
     let image = |text: &str| json!({"pk": {"S": "1"}, "text": {"S": text}});
     let exact = write(&old_from_new(&to_text), &item(image("1.5")));
     assert_eq!(check(&exact, &item(image("1.5")))["n"], Value::N(Num::parse("1.5").unwrap()));
-    assert!(failure(&old_from_new(&to_text), image("1.50")).contains("another value"));
+    assert!(failure(&old_from_new(&to_text), image("1.50")).contains("a different value"));
 }
 
-/// The other inputs are conditions of every write whose value depends on them.
+/// The condition of a write pins every other input of the value.
 #[test]
 fn other_inputs_are_pinned_on_the_way_back() {
     let scaled = [replace("cents", "amount", "item.cents * item.scale", Some("item.amount / item.scale"))];
@@ -160,7 +161,7 @@ fn other_inputs_are_pinned_on_the_way_back() {
     }
 }
 
-/// The document that contained the old attribute may be missing when the old value is restored.
+/// The parent document of the old attribute can be missing when the old value is restored.
 #[test]
 fn an_old_value_inside_a_missing_document_is_restored() {
     let nested = [replace("doc.a.x", "b", "[item.doc.a.x]", Some("item.b[0]"))];
@@ -174,8 +175,8 @@ fn an_old_value_inside_a_missing_document_is_restored() {
     );
 }
 
-/// Dual writers write both attributes, so no journal entry shows who wrote the new value. The baseline shows that it
-/// did not exist before.
+/// Dual writers write both attributes, so no journal entry shows who wrote the new value. The baseline shows that the
+/// new value did not exist before the migration.
 #[test]
 fn undo_removes_what_dual_writers_wrote() {
     let image = item(json!({"pk": {"S": "1"}, "date": {"S": "2025-07-31"}}));
@@ -188,7 +189,7 @@ fn undo_removes_what_dual_writers_wrote() {
         assert!(matches!(scenario.undo(), Decision::Write(_)), "{date} {new}");
         assert_eq!(text(&scenario.image), text(&item(json!({"pk": {"S": "1"}, "date": {"S": date}}))));
     }
-    // A value that existed before stays.
+    // A preexisting value stays.
     let both = item(json!({"pk": {"S": "1"}, "date": {"S": "2025-07-31"}, "year": {"N": "1"}}));
     let mut scenario = Scenario::new(&year(), ExpandContract, Keep, &both);
     scenario.run(false);
@@ -196,7 +197,7 @@ fn undo_removes_what_dual_writers_wrote() {
     assert_eq!(text(&scenario.image), text(&both));
 }
 
-/// A formula and an inverse, and the same functions in Rust.
+/// A formula and its inverse, with the same two functions in Rust.
 #[derive(Debug, Clone, Copy)]
 struct Pair {
     formula: &'static str,
@@ -227,7 +228,8 @@ fn printed(value: &Value) -> Option<Value> {
     }
 }
 
-/// Some inverses keep the law for every value, some for a few values, and one never.
+/// Some of these inverses compute a valid old value for every new value, some do so only for a few new values, and one
+/// inverse never does.
 const PAIRS: [Pair; 6] = [
     Pair { formula: "number(item.a)", inverse: "string(item.b)", forward: parsed, back: printed },
     Pair { formula: "string(item.a)", inverse: "number(item.b)", forward: printed, back: parsed },

@@ -1,15 +1,16 @@
 //! Several writes for one item (`split = true`).
 //!
-//! All changes of an item go in one write if the limits of DynamoDB allow it. If they do not, and the plan says
-//! `split = true`, the changes of an item go in several writes, one after the other. Readers may see the item between
-//! two of them.
+//! One write makes all changes of an item if the limits of DynamoDB allow it. Otherwise, and only if the plan says
+//! `split = true`, several writes make these changes, one after the other. Readers may see the item between two of
+//! these writes.
 //!
-//! Changes that share a path stay in one write ([`inseparable`]), so each write can be sent again, and a kill between
-//! two writes does no harm: the next decision finds what is left. A decision about an item is still made for all its
-//! changes together. If one of them is not possible, no write is sent.
+//! Changes that share a path stay in one write ([`inseparable`]), so each write can be repeated. A kill between two
+//! writes does no harm, because the next decision finds the remaining changes. The tool still decides about all changes
+//! of an item together. If one of them is not possible, no write is sent.
 //!
-//! The journal records every write of such a plan, also a copy to a path without a value. So the next process knows
-//! which parts of an item an earlier process wrote ([`Changes::partly_written`]), and a rollback undoes exactly these.
+//! The journal records every write of such a plan, including a copy to a path without a value. So the next process
+//! knows which parts of an item an earlier process wrote ([`Changes::partly_written`]), and a rollback undoes exactly
+//! these parts.
 
 use std::collections::BTreeMap;
 
@@ -27,11 +28,11 @@ use super::undo::UndoOp;
 use super::{Change, Condition, Formula, ItemHistory, OptionsByTarget, ProgramAnswers, Selected, Strategy};
 use crate::item::{Item, Path};
 
-/// Returns the positions of the changes that must stay in one write, group by group. Two changes are in one group if
-/// both use a path, or parts of the same path, and one of them modifies it in some pass. A `bump` is in no group,
-/// because every write contains it.
+/// Groups the changes that must stay in one write, and returns the positions of each group's changes. Two changes
+/// belong to the same group if they use overlapping paths and one of them modifies its path in some pass. A `bump` is
+/// in no group, because every write contains it.
 ///
-/// A copy's source counts as modified: on the way back, the old attribute is written from all its copies together.
+/// A copy's source counts as modified, because a rollback writes the old attribute from all its copies together.
 pub fn inseparable(changes: &[Change], options: &OptionsByTarget) -> Vec<Vec<usize>> {
     let mut group_of: Vec<usize> = (0..changes.len()).collect();
     // Paths with different top-level attributes never overlap.
@@ -45,7 +46,7 @@ pub fn inseparable(changes: &[Change], options: &OptionsByTarget) -> Vec<Vec<usi
             uses.entry(path.root().to_owned()).or_default().push((position, path.clone(), is_modified));
         }
     }
-    // All outputs of a custom change appear together.
+    // One write sets all outputs of a custom change.
     let mut custom: BTreeMap<&str, usize> = BTreeMap::new();
     for (position, change) in changes.iter().enumerate() {
         if let Change::Compute { formula: Formula::Custom(formula), .. } = change {
@@ -87,15 +88,15 @@ fn join(group_of: &mut [usize], first: usize, second: usize) {
 
 impl Changes {
     /// Allows several writes for one item. `changes` and `strategy` are those of the plan, and the rules must be set
-    /// already ([`Changes::with_rules`]). Changes nothing in a phase that works without a plan's operations.
+    /// already ([`Changes::with_rules`]). Has no effect in a phase that works without a plan's operations.
     #[must_use]
     pub fn with_split(self, changes: &[Change], strategy: Strategy) -> Changes {
         let groups = inseparable(changes, &self.rules().options);
         self.with_groups(changes, strategy, &groups)
     }
 
-    /// Like [`Changes::with_split`], but with these groups. A write of a group has these conditions in addition to its
-    /// own.
+    /// Like [`Changes::with_split`], but with these groups. `pins` contains additional conditions for the writes of
+    /// each group.
     #[must_use]
     pub fn with_pinned_groups(
         self,
@@ -125,11 +126,11 @@ impl Changes {
         self
     }
 
-    /// Returns this write and the writes that follow it, if nobody else writes the item meanwhile. The list has one
-    /// element unless the plan says `split = true`.
+    /// Returns this write and the item's further writes, on the assumption that nobody else writes the item meanwhile.
+    /// The list has one element unless the plan says `split = true`.
     pub fn all_writes(&self, write: GuardedWrite, history: &ItemHistory) -> Vec<GuardedWrite> {
         let mut writes = vec![write];
-        // Each write completes at least one group, and the next decision finds it complete.
+        // Each write completes at least one group, so the item needs at most as many writes as there are groups.
         for _ in 0..self.parts.len() {
             let Some(next) = writes.last().and_then(|last| last.next.as_ref()) else { break };
             let Decision::Write(write) = self.decide_with(&next.image, history) else { break };
@@ -138,8 +139,8 @@ impl Changes {
         writes
     }
 
-    /// Returns the decision to send this write, or the first of several writes with the same effect, if the write is
-    /// too long and the plan allows several.
+    /// Returns the decision to send this write. If the write is too long and the plan allows several writes, returns
+    /// the first of several writes with the same effect.
     pub(super) fn split(
         &self,
         item: &Item,
@@ -151,7 +152,7 @@ impl Changes {
         if self.parts.len() < 2 || ExpressionSize::of(&whole.actions, &whole.conditions).fits(self.limits) {
             return Decision::Write(whole);
         }
-        // A part that needs no write has conditions too: the decision about the item depends on them.
+        // A part that needs no write also has conditions, because the decision about the item depends on its values.
         let (mut sizes, mut done) = (Vec::new(), Vec::new());
         for part in 0..self.parts.len() {
             let mut draft = self.new_draft(item, history);
@@ -196,7 +197,8 @@ impl Changes {
                 | Decision::Refused(..)
                 | Decision::NeedsAnswers(..)) => return other,
             };
-            // The condition of a map that the parts together leave empty is in no part's size.
+            // If the parts together leave a map empty, the write removes the map under an additional condition. No
+            // part's size includes this condition.
             let fits = ExpressionSize::of(&write.actions, &write.conditions).fits(self.limits);
             if fits || chosen.len() < 2 {
                 break write;
@@ -219,7 +221,7 @@ impl Changes {
         }
         if writes > 1 {
             let image = image_after(item, &write.actions);
-            // Send the first write only if all others are possible. This decision includes the writes after the next.
+            // Send the first write only if all further writes are possible. This recursive decision checks all of them.
             match self.decide_checked(&image, false, history, answers) {
                 Decision::Write(_) => {}
                 impossible @ (Decision::Rejected(_) | Decision::NotComputable(_) | Decision::Refused(..)) => {
@@ -231,7 +233,7 @@ impl Changes {
                 | Decision::Diverged(_)
                 | Decision::NeedsAnswers(..) => {
                     return Decision::Rejected(
-                        "after the first of its writes, the other changes would not be possible".to_owned(),
+                        "after the first write, the other changes of the item would not be possible".to_owned(),
                     );
                 }
             }
@@ -240,21 +242,21 @@ impl Changes {
         Decision::Write(write)
     }
 
-    /// Returns whether an item may be partly written, because a process was killed between two writes of it. If so, the
-    /// caller must look up the items' records before the pass writes the items.
+    /// Returns whether an item may be partly written, because a process was killed between two writes of the item. If
+    /// so, the caller must look up the items' records before the pass writes the items.
     pub fn may_be_partly_written(&self) -> bool {
         self.parts.len() > 1 && matches!(self.ops, Ops::Expand(_))
     }
 
-    /// Returns the paths that, according to the item's record, an earlier process wrote, if another part of the item
-    /// still has to be written. Returns no path if the item is complete, or if an earlier process completed it and
-    /// another writer changed it since. `unfinished` is the part of the record that
-    /// [`HistoryLookup::ForUnfinishedWrites`](super::HistoryLookup::ForUnfinishedWrites) finds: a complete run wrote the
-    /// whole item, so its writes say nothing about a part.
+    /// If the item is partly written, returns the paths that an earlier process wrote according to the item's record.
+    /// Returns no path if the item is complete, or if an earlier process completed it and another writer has changed it
+    /// since. `unfinished` is the part of the record that
+    /// [`HistoryLookup::ForUnfinishedWrites`](super::HistoryLookup::ForUnfinishedWrites) finds. It leaves out the
+    /// writes of complete runs, because a complete run wrote the whole item.
     ///
-    /// A part counts as written if it needs nothing and `unfinished` has a write of it. A part counts as not yet written
-    /// if it still needs something and no write in `unfinished` took effect: its paths still have the values that the
-    /// newest record found.
+    /// A part counts as written if it needs no write and `unfinished` contains a write of this part. A part counts as
+    /// not yet written if it still needs a write and no write in `unfinished` took effect. In this case, its paths
+    /// still have the values that the newest record found.
     pub fn partly_written(&self, item: &Item, history: &ItemHistory, unfinished: &ItemHistory) -> Vec<Path> {
         let mut written = Vec::new();
         if !self.may_be_partly_written() || unfinished.is_empty() {
@@ -282,7 +284,7 @@ impl Changes {
         if is_open { written } else { Vec::new() }
     }
 
-    /// Starts the plan of a write for this item.
+    /// Creates an empty draft for this item.
     fn new_draft<'a>(&'a self, item: &'a Item, history: &'a ItemHistory) -> Draft<'a> {
         let mut draft = Draft::new(item, history, self.rules(), self.key());
         draft.ignores_selection = self.changed_stable(item, history).is_some();
@@ -306,7 +308,8 @@ impl Changes {
 struct PartSize {
     part: usize,
     size: ExpressionSize,
-    /// By how many bytes the part makes the item smaller, as a negative number. Zero if it makes the item larger.
+    /// If the part shrinks the item, the number of bytes by which it does so, as a negative number. Zero if the part
+    /// enlarges the item.
     growth: i64,
 }
 
@@ -319,10 +322,11 @@ struct FirstWrite {
     writes: usize,
 }
 
-/// Distributes the parts of an item's changes to as few writes as first-fit finds, the largest parts first. Returns the
-/// write that makes the item smallest, so that the item does not exceed its limit between two writes. If none makes it
-/// smaller, returns the one that was filled first. First-fit distributes the other parts in the same way again, so the
-/// order does not change the number of writes. `base` is what every write contains.
+/// Distributes the parts of an item's changes over writes by first-fit, the largest parts first. Returns the write that
+/// shrinks the item most, so that the item does not exceed its size limit between two writes. If no write shrinks the
+/// item, returns the write that was filled first. After this write, first-fit distributes the other parts in the same
+/// way as before, so this choice does not change the number of writes. `base` is the size of everything that every
+/// write contains.
 fn first_write(base: ExpressionSize, mut sizes: Vec<PartSize>, limits: ExpressionSize) -> FirstWrite {
     sizes.sort_by(|a, b| {
         let by_size = b.size.fullness().total_cmp(&a.size.fullness());

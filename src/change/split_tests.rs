@@ -14,7 +14,8 @@ use super::*;
 use crate::item::Item;
 use crate::passes::verify::{Repair, Truth};
 
-/// The passes of a migration whose items may need several writes, because a condition has few operators.
+/// The passes of a migration whose items may need several writes, because the tests allow only few operators in a
+/// condition.
 struct Passes {
     plan: Vec<Change>,
     strategy: Strategy,
@@ -45,8 +46,8 @@ impl Passes {
     }
 }
 
-/// Sends writes until none is left, or until `most` were sent. Decides after each write from the image that the engine
-/// has. Returns the item and the sent writes.
+/// Sends writes until none is left, or until `most` were sent. After each write, decides from the image that the engine
+/// would have. Returns the item and the sent writes.
 fn carry_out(changes: &Changes, image: &Item, history: &ItemHistory, most: usize) -> (Item, Vec<GuardedWrite>) {
     let mut image = image.clone();
     let mut sent = Vec::new();
@@ -77,8 +78,8 @@ fn history_of(changes: &Changes, image: &Item, sent: &[GuardedWrite]) -> ItemHis
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(4_000))]
 
-    /// Several writes have the effect of one. A kill between two writes does no harm, a write that is sent twice does
-    /// nothing the second time, and the way back ends where it ends after one write.
+    /// Several writes have the same effect as one write. A kill between two writes does no harm, and a repeated write
+    /// changes nothing. A rollback gives the same result as after one write.
     #[test]
     fn several_writes_are_one(
         plan in any_plan(),
@@ -101,7 +102,7 @@ proptest! {
         if let Some(first) = sent.first() {
             prop_assert_eq!(&expand.all_writes(first.clone(), &none), &sent);
         }
-        // Each write is one step: its repetition fails, and what it changed is not changed again.
+        // A repeated write fails, or leaves the item unchanged.
         let mut now = image.clone();
         for write in &sent {
             now = check(write, &now);
@@ -112,7 +113,8 @@ proptest! {
         let (resumed, after_kill) = carry_out(&expand, &killed, &none, 100);
         prop_assert_eq!(&resumed, &whole);
 
-        // The records alone show that an earlier process wrote a part, also if the next write was recorded and not sent.
+        // The records alone show that an earlier process wrote a part, even if the next write was recorded but not
+        // sent.
         let is_partly = |item: &Item, sent: &[GuardedWrite]| {
             let history = history_of(&expand, &image, sent);
             prop_assert!(expand.partly_written(item, &history, &ItemHistory::EMPTY).is_empty());
@@ -158,15 +160,15 @@ fn wide_item(count: usize) -> Item {
     wide
 }
 
-/// 144 moves and 144 constants take as few writes as the limits allow. The condition of one write has room for 72 moves
-/// or 135 constants, because of its bytes.
+/// 144 moves and 144 constants take as few writes as the limits allow. The maximum size of a condition in bytes allows
+/// 72 moves or 135 constants in one write.
 #[test]
 fn many_attributes_take_the_minimum_of_writes() {
     for (plan, image, writes) in [
         (attributes(144, |n| mv(&format!("old{n}"), &format!("new{n}"))), wide_item(144), 2),
         (attributes(144, |n| set(&format!("new{n}"), json!({"N": n.to_string()}))), wide_item(0), 2),
         (attributes(72, |n| mv(&format!("old{n}"), &format!("new{n}"))), wide_item(72), 1),
-        // An item that needs few of the changes gets one write.
+        // One write is enough for an item that needs only few of the changes.
         (attributes(144, |n| mv(&format!("old{n}"), &format!("new{n}"))), wide_item(20), 1),
     ] {
         for strategy in [ExpandContract, InPlace] {
@@ -185,8 +187,8 @@ fn many_attributes_take_the_minimum_of_writes() {
     }
 }
 
-/// A live writer changes a target that the second write has not reached. The second write fails, and the writer's value
-/// stays.
+/// A live writer changes a target that the second write has not yet changed. The second write fails, and the writer's
+/// value stays.
 #[test]
 fn a_write_between_two_writes_is_noticed() {
     let plan = attributes(144, |n| mv(&format!("old{n}"), &format!("new{n}")));
@@ -199,7 +201,7 @@ fn a_write_between_two_writes_is_noticed() {
     raced.insert("new143".to_owned(), Value::S("theirs".to_owned()));
     assert_eq!(update(&second, Some(&raced)), None);
     assert_eq!(expand.decide(&raced), Decision::Diverged(vec![path("new143")]));
-    // A writer deletes the item: the second write must not put it back.
+    // If a writer deletes the item, the second write must not create it again.
     assert_eq!(update(&second, None), None);
 }
 
@@ -248,7 +250,8 @@ fn changes_that_share_a_path_stay_in_one_write() {
     assert_eq!(groups, [vec![0], vec![1, 3], vec![2], vec![4], vec![5]]);
 }
 
-/// A repair of many attributes is split too, and each write is conditional on both sides of the pairs that it writes.
+/// A repair of many attributes also needs several writes. The condition of each write pins both values of each pair
+/// that it writes.
 #[test]
 fn a_repair_gets_several_writes() {
     let plan = attributes(144, |n| mv(&format!("old{n}"), &format!("new{n}")));
@@ -272,8 +275,8 @@ fn a_repair_gets_several_writes() {
     assert!((0..144).all(|n| image[&format!("new{n}")] == image[&format!("old{n}")]));
 }
 
-/// The old value is derived only because all copies are equal. A write of a repair pins all of them, even the ones that
-/// it does not read.
+/// A repair derives the old value only if all copies are equal. Its write pins all copies, including those that it does
+/// not read.
 #[test]
 fn a_repair_pins_everything_that_its_decision_depends_on() {
     let pair =
@@ -299,12 +302,14 @@ fn a_repair_pins_everything_that_its_decision_depends_on() {
         writes += 1;
         assert!(writes < 10);
     }
-    // Each of the 100 old values needs three conditions, and two writes have room for fewer than 300.
+    // Each of the 100 old values needs three conditions. Two writes together can have fewer than 300 conditions, so a
+    // third write is necessary.
     assert_eq!(writes, 3);
     assert!((0..100).all(|n| image[&format!("old{n}")] == image[&format!("other{n}")]));
 }
 
-/// If one write suffices only because other changes are done, it still tests those changes as far as it has room.
+/// If one write suffices only because other changes are already done, its condition tests those changes too, within the
+/// limits of one write.
 #[test]
 fn the_last_write_tests_changes_that_are_done() {
     let plan = attributes(12, |n| mv(&format!("old{n}"), &format!("new{n}")));
@@ -320,7 +325,8 @@ fn the_last_write_tests_changes_that_are_done() {
     assert!(ExpressionSize::of(&write.actions, &write.conditions).fits(ExpressionSize::LIMITS.with_operators(18)));
 }
 
-/// The item fits 400 KB after all writes, so it must fit between two of them: the write that makes room comes first.
+/// The item fits in 400 KB after all writes, so it must also fit between two of them. The write that shrinks the item
+/// therefore comes first.
 #[test]
 fn a_write_that_makes_room_comes_first() {
     let big = |kilobytes: usize| Value::S("x".repeat(kilobytes * 1024));
@@ -334,7 +340,8 @@ fn a_write_that_makes_room_comes_first() {
     assert!(after.contains_key("added") && !after.contains_key("junk"));
 }
 
-/// Before the first write, the tool decides about all of them. If a later one breaks a rule, no write is sent.
+/// Before the first write, the tool decides about all further writes. If a further write breaks a rule, no write is
+/// sent.
 #[test]
 fn no_write_is_sent_if_a_later_one_is_impossible() {
     let long = Value::S("x".repeat(crate::item::MAX_ITEM_BYTES - 20));

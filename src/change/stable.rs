@@ -1,9 +1,9 @@
 //! Stable attributes: attributes that no writer ever changes, according to the plan. A selection by stable attributes
-//! cannot change, so `contract` and the way back rely on it. This module checks the promise.
+//! cannot change, so `contract` and a rollback rely on it. This module checks whether such an attribute has changed.
 //!
 //! The first write to an item records the digests of its stable attributes in the journal, and the write's condition
-//! pins them. The baseline of an item that the migration does not write records them too. An item without such a record
-//! was not written, or nobody had recorded it. Its current attributes then decide.
+//! pins them. The baseline of an item that the migration does not write records them too. If an item has no such
+//! record, the tool relies on the item's current attributes.
 
 use super::decide::Changes;
 use super::decision::Decision;
@@ -31,8 +31,8 @@ impl Draft<'_> {
         }
     }
 
-    /// Rejects the item if a stable attribute has changed. No record shows that the migration wrote the value in
-    /// question, and the tool cannot rely on the selection.
+    /// If a stable attribute has changed, rejects the item, because the tool cannot rely on the selection. Undo calls
+    /// this function before it removes a value whose write is not recorded, or the last copy of a value.
     pub(super) fn reject_if_stable_changed(&mut self) {
         if let Some(path) = self.history.changed_stable(&self.rules.stable, self.item) {
             self.reject(stable_changed(path));
@@ -41,10 +41,10 @@ impl Draft<'_> {
 }
 
 impl Changes {
-    /// Decides about an item whose stable attribute `changed` differs from its record. The selection shows nothing about
-    /// such an item. So the decision ignores every `where`: an item that would need nothing even if it were selected
-    /// needs nothing. Old-from-new also writes an item if a record shows that this migration wrote all its targets that
-    /// need something. Every other item is rejected.
+    /// Decides about an item whose stable attribute `changed` differs from its record. The selection of such an item is
+    /// unreliable, so the decision ignores every `where`. If a selected item in this state would need no write, the
+    /// item is not written. Old-from-new also writes the item if a record shows that this migration wrote every target
+    /// that needs a change. Every other item is rejected.
     pub(super) fn decide_without_selection(
         &self,
         item: &Item,
@@ -92,14 +92,15 @@ impl Changes {
     pub(super) fn checks_stable(&self) -> bool {
         let relies_on_selection = match &self.ops {
             Ops::Contract(_) | Ops::OldFromNew(_) => !self.ops.is_empty(),
-            // `run` decides which items are selected. Undo checks the attributes itself, and always needs the history.
+            // `run` itself decides which items are selected. Undo compares the attributes in its own code, because it
+            // always needs the history.
             Ops::Expand(_) | Ops::Undo(_) | Ops::Decider(_) => false,
         };
         relies_on_selection && !self.rules.stable.is_empty()
     }
 
-    /// Returns the stable attribute that has changed since it was recorded, if this phase must not rely on the selection
-    /// of such an item.
+    /// Returns a stable attribute that has changed since it was recorded. Returns `None` in a phase that does not rely
+    /// on the selection.
     pub(super) fn changed_stable(&self, item: &Item, history: &ItemHistory) -> Option<&Path> {
         if self.checks_stable() { history.changed_stable(&self.rules.stable, item) } else { None }
     }

@@ -71,7 +71,7 @@ fn a_write_records_what_its_condition_pins() {
     let Decision::Write(write) = changes(Changes::for_expand, &plan).decide(&before) else { panic!() };
     assert!(write.pre_images.contains(&PreImage::of_stable(&path("kind"), before.get("kind"))));
     assert!(write.conditions.contains(&Condition::Equals(path("kind"), before["kind"].clone())));
-    // A plan without stable attributes records nothing more.
+    // A plan without stable attributes records no such attribute.
     let without = self::plan(&PLAN.replace("item.kind", "item.pk").replace("stable = [\"kind\", \"unread\"]\n", ""));
     assert_eq!(without.item_rules().stable, Vec::<Path>::new());
 }
@@ -80,9 +80,9 @@ fn a_write_records_what_its_condition_pins() {
 fn contract_old_from_new_and_verification_report_a_changed_attribute() {
     let plan = plan(PLAN);
     for (before, kinds) in [
-        // The run wrote the item, which has left the selection since.
+        // The run wrote the item. Now the plan no longer selects it.
         (image("order", json!("x"), Json::Null), ("order", "invoice")),
-        // The baseline recorded the item, which has entered the selection since.
+        // The baseline recorded the item. Now the plan selects it.
         (image("invoice", json!("x"), json!("x")), ("invoice", "order")),
     ] {
         let history = history(&plan, &before);
@@ -90,7 +90,7 @@ fn contract_old_from_new_and_verification_report_a_changed_attribute() {
         for phase in [Changes::for_contract as Phase, Changes::for_old_from_new] {
             let phase = changes(phase, &plan);
             assert!(phase.lookup().is_some());
-            // Old-from-new may rely on the record that the run wrote the new attribute.
+            // Old-from-new can rely on a record that shows that the run wrote the new attribute.
             let is_proven = kinds.0 == "order" && matches!(phase.ops, ops::Ops::OldFromNew(_));
             assert_eq!(is_reported(&phase.decide_with(&other, &history)), !is_proven, "{kinds:?}");
             assert!(!is_reported(&phase.decide_with(&same, &history)), "{kinds:?}");
@@ -103,8 +103,8 @@ fn contract_old_from_new_and_verification_report_a_changed_attribute() {
     }
 }
 
-/// If the run created the new attribute, old-from-new copies it back. Otherwise the rollback would leave the only copy of a
-/// value in the new attribute, or remove it.
+/// If the run created the new attribute, old-from-new copies its value to the old attribute. Without this copy, the new
+/// attribute might have the only copy of a value, and the rollback could remove it.
 #[test]
 fn old_from_new_restores_what_the_run_created() {
     let plan = plan(PLAN);
@@ -115,14 +115,15 @@ fn old_from_new_restores_what_the_run_created() {
         let Decision::Write(write) = old_from_new.decide_with(&now, &written) else { panic!("{now:?}") };
         assert_eq!(check(&write, &now)["a"], Value::S("y".to_owned()));
     }
-    // The new attribute existed before the migration, so nothing shows what the old one should be.
+    // The new attribute existed before the migration, so no record shows the correct old value.
     let recorded = history(&plan, &image("invoice", json!("x"), json!("x")));
     for a in [Json::Null, json!("x")] {
         assert!(is_reported(&old_from_new.decide_with(&image("order", a, json!("y")), &recorded)));
     }
 }
 
-/// Another item with the same key may have been inserted since the run. Its old value is not the value that the run copied.
+/// Another item with the same key may have been inserted since the run. Its old value is not the value that the run
+/// copied.
 #[test]
 fn old_from_new_leaves_an_item_whose_old_value_the_run_did_not_copy() {
     let plan = plan(PLAN);
@@ -131,7 +132,7 @@ fn old_from_new_leaves_an_item_whose_old_value_the_run_did_not_copy() {
     assert!(is_reported(&old_from_new.decide_with(&image("note", json!("1"), json!("2")), &written)));
 }
 
-/// If old-from-new did not restore the old attribute, undo keeps the new one, even if the run wrote its value.
+/// If old-from-new did not restore the old attribute, undo keeps the new attribute, even if the run wrote its value.
 #[test]
 fn undo_keeps_the_last_copy_if_the_attribute_has_changed() {
     for text in [PLAN.to_owned(), PLAN.replace("name = \"m\"\n", "name = \"m\"\non_existing = \"overwrite\"\n")] {
@@ -145,7 +146,7 @@ fn undo_keeps_the_last_copy_if_the_attribute_has_changed() {
     }
 }
 
-/// An item that would need nothing even if it were selected is no failure.
+/// If a selected item in the same state would need no write, the item is not a failure.
 #[test]
 fn an_item_that_needs_nothing_is_not_reported() {
     let plan = plan(PLAN);
@@ -162,7 +163,7 @@ fn an_item_that_needs_nothing_is_not_reported() {
         assert_eq!(contract, Decision::NothingToDo, "{kind}");
         let old_from_new = changes(Changes::for_old_from_new, &plan).decide_with(&equal, &history);
         assert_eq!(old_from_new, Decision::AlreadyApplied, "{kind}");
-        // A rollback may continue. On the way forward, the item is reported.
+        // During a rollback, the item counts as matching. In the expanded table, verification reports it.
         assert_eq!(parity.compare(&equal, &history).verdict, Verdict::Matching, "{kind}");
         assert_eq!(verdict(&plan, &equal, &history).0, Verdict::Stale, "{kind}");
         let unequal = image(kind, json!("x"), json!("y"));
@@ -170,7 +171,7 @@ fn an_item_that_needs_nothing_is_not_reported() {
     }
 }
 
-/// A damaged record does not stop old-from-new: it then judges the item by its current attributes.
+/// If the record is damaged, old-from-new relies on the item's current attributes.
 #[test]
 fn old_from_new_needs_no_readable_record() {
     let plan = plan(PLAN);
@@ -188,7 +189,7 @@ fn old_from_new_needs_no_readable_record() {
     ));
 }
 
-/// A missing attribute is a value too.
+/// The removal of a stable attribute counts as a change.
 #[test]
 fn a_removed_stable_attribute_is_a_change() {
     let plan = plan(&PLAN.replace("type(item.kind) == \"S\" && item.kind == \"order\"", "!has(item.kind)"));
@@ -199,7 +200,7 @@ fn a_removed_stable_attribute_is_a_change() {
     assert!(!is_reported(&changes(Changes::for_contract, &plan).decide_with(&before, &history)));
 }
 
-/// If the attribute has changed, undo still restores what a record shows as written by the migration, and nothing else.
+/// If the attribute has changed, undo reverts a value only if a record shows that the migration wrote it.
 #[test]
 fn undo_acts_only_on_records_if_the_attribute_has_changed() {
     let plan = plan(PLAN);
@@ -207,8 +208,9 @@ fn undo_acts_only_on_records_if_the_attribute_has_changed() {
     let written = history(&plan, &image("order", json!("x"), Json::Null));
     let Decision::Write(back) = undo.decide_with(&image("invoice", json!("x"), json!("x")), &written) else { panic!() };
     assert_eq!(back.actions, [Action::Remove { path: path("b") }]);
-    // The run found nothing to write, because the item had neither attribute. Applications wrote both since. As long as
-    // the item is selected, the selection is enough; after a change of the attribute, only a record would be.
+    // The run found nothing to write, because the item had neither attribute. Applications have written both attributes
+    // since. While the stable attribute is unchanged, the selection is sufficient proof. After the stable attribute has
+    // changed, only a record would be sufficient.
     let kind = PreImage::of_stable(&path("kind"), Some(&Value::S("invoice".to_owned())));
     let recorded = ItemHistory::new([], [(PreImageOrigin::Run, kind)]);
     let selected = image("order", json!("x"), json!("x"));
@@ -218,7 +220,7 @@ fn undo_acts_only_on_records_if_the_attribute_has_changed() {
     assert!(!is_reported(&undo.decide_with(&image("order", json!("x"), Json::Null), &recorded)));
 }
 
-/// The oldest record counts: a later write must not hide that the attribute has changed.
+/// The oldest record counts, so that a later write cannot hide a change of the attribute.
 #[test]
 fn a_later_record_does_not_replace_the_first() {
     let plan = plan(PLAN);
@@ -232,8 +234,8 @@ fn a_later_record_does_not_replace_the_first() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(4_000))]
 
-    /// Whatever happened to an item: no phase writes it because of the selection after the attribute changed,
-    /// and no phase reports an attribute that has not changed.
+    /// After the attribute has changed, no phase relies on the selection to write the item. No phase reports an
+    /// attribute that has not changed.
     #[test]
     fn only_a_changed_attribute_is_reported(
         (kind, later) in (select(vec!["order", "invoice"]), select(vec!["order", "invoice"])),
@@ -258,13 +260,13 @@ proptest! {
         let after = image(later, json!(a2), json!(b2));
         let has_changed = is_recorded && kind != later;
         let is_written = matches!(decision, Decision::Write(_));
-        // What the phases would do if every item were selected.
+        // Compare with the decision of a phase that selects every item.
         for phase in [Changes::for_contract as Phase, Changes::for_old_from_new] {
             let all = phase(&plan.changes, plan.strategy, key(), Vec::new()).decide_with(&after, &history);
             let needs_nothing =
                 matches!(all, Decision::NothingToDo | Decision::AlreadyApplied | Decision::Skipped(_));
             let phase = changes(phase, &plan);
-            // An old value that the run did not copy belongs to another item, or was written since.
+            // If the run did not copy the old value, the value belongs to another item or was written since.
             let is_copied = a2.is_none() || a2 == a;
             let is_proven = is_written && is_copied && matches!(phase.ops, ops::Ops::OldFromNew(_));
             let found = phase.decide_with(&after, &history);

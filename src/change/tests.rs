@@ -143,7 +143,7 @@ fn check_pre_image(pre: &PreImage, write: &GuardedWrite, image: &Item) {
             assert!(missing(&pre.path) || pre.path.ancestors().any(|map| missing(&map)));
         }
         PriorValue::Item(_) | PriorValue::Mark(_) => unreachable!("these plans change paths"),
-        // An in-place move that only removes its source, or the record of a stable attribute.
+        // This is an in-place move that only removes its source, or the record of a stable attribute.
         PriorValue::SameAsSource => assert!(write.conditions.iter().any(|c| match c {
             Condition::PathsEqual(_, to) => *to == pre.path,
             Condition::Equals(path, value) => *path == pre.path && path.get(image) == Some(value),
@@ -164,7 +164,7 @@ fn check_pre_image(pre: &PreImage, write: &GuardedWrite, image: &Item) {
                 _ => false,
             }));
         }
-        // The note is about an earlier repair, so it depends on nothing that a writer can change.
+        // The note is about an earlier repair, so no writer can change anything on which it depends.
         PriorValue::Leftover(Leftover::RepairedOver) => {}
         PriorValue::Leftover(Leftover::DeleteReplyLost) => unreachable!("these plans delete no derived item"),
     }
@@ -371,7 +371,7 @@ pub(super) fn targets(plan: &[Change]) -> Vec<&Path> {
     plan.iter().flat_map(|change| change.paths().writes).collect()
 }
 
-/// Generates plans that combine different kinds of change, as a plan file may.
+/// Generates plans that combine different kinds of change, as a plan file can.
 pub(super) fn any_plan() -> impl Generator<Value = Vec<Change>> {
     proptest::sample::select(vec![
         vec![mv("a", "b")],

@@ -18,8 +18,8 @@ use crate::item::{Item, KeySchema, Path, Value};
 /// What this phase does to undo one change of the plan.
 #[derive(Debug, Clone)]
 pub(super) enum UndoOp {
-    /// Restores a target to its state before the migration. The target belongs to a copy, to a move whose source
-    /// stayed, or to a computed value whose old attribute stayed.
+    /// Restores a target to its state before the migration. The target is that of a copy, of a move whose source
+    /// stayed, or of a computed value whose old attribute stayed.
     Copy { source: Source, to: Path, skips_existing: bool, in_place: bool },
     /// Reverses an in-place move: moves the value back to the source.
     Move { from: Path, to: Path },
@@ -29,13 +29,13 @@ pub(super) enum UndoOp {
     Remove { path: Path },
     /// Removes a computed value, or restores the value that it replaced.
     Computed { to: Path },
-    /// Restores the value before a conversion under the same name.
+    /// Restores the value that was converted under the same name.
     Converted { path: Path },
-    /// Restores a list or map before the changes in its elements.
+    /// Restores a list or map to its state before the changes in its elements.
     Elements { container: Path },
     /// Removes what the migration added to a set or a list.
     Appended { to: Path, addition: Addition },
-    /// Puts a deleted item back.
+    /// Restores a deleted item.
     Restore,
     /// Deletes a derived item.
     RemoveDerived,
@@ -63,7 +63,7 @@ impl UndoOp {
             Change::Convert { path, .. } => Some(UndoOp::Converted { path }),
             Change::Each { each } => Some(UndoOp::Elements { container: each.container().clone() }),
             Change::Append { to, addition } => Some(UndoOp::Appended { to, addition }),
-            // The version never goes back.
+            // Undo never restores the version.
             Change::Bump { .. } => None,
             Change::Delete { keeps_image, .. } => keeps_image.then_some(UndoOp::Restore),
             Change::Put { .. } => Some(UndoOp::RemoveDerived),
@@ -74,7 +74,7 @@ impl UndoOp {
         op.into_iter().collect()
     }
 
-    /// Returns the paths that the operation may change. Returns no path if it puts a whole item back, or deletes a
+    /// Returns the paths that the operation may change. Returns no path if it restores a whole item, or deletes a
     /// derived item.
     pub(super) fn changed_paths(&self) -> impl Iterator<Item = &Path> {
         let (one, another) = match self {
@@ -91,8 +91,8 @@ impl UndoOp {
         one.into_iter().chain(another)
     }
 
-    /// Returns the paths at which a repair may have replaced one value with another. A repair of an added element, a
-    /// conversion or a list or map derives the new value from the old one, so it replaces none.
+    /// Returns the paths at which a repair may have replaced one value with another. Omits conversions, appends and
+    /// changes in elements, because their repair derives the new value from the value that it finds.
     fn replaceable_paths(&self) -> impl Iterator<Item = &Path> {
         let (one, another) = match self {
             UndoOp::Move { from, to } => (Some(to), Some(from)),
@@ -142,9 +142,9 @@ impl<'a> Draft<'a> {
         self.note_repaired_values(ops);
     }
 
-    /// Notes each path at which a repair replaced a value that this write does not restore. The note goes to the journal
-    /// with the write's pre-images, so the report of the rollback survives a crash. If the rollback does not write the
-    /// item, there is no note.
+    /// Notes each path at which a repair replaced a value that this write does not restore. The note goes to the
+    /// journal with the write's pre-images, so the report of the rollback survives a crash. If the rollback does not
+    /// write the item, there is no note.
     fn note_repaired_values(&mut self, ops: &[UndoOp]) {
         let history = self.history;
         if !history.has_repairs() {
@@ -161,14 +161,15 @@ impl<'a> Draft<'a> {
         self.pre_images.extend(lost);
     }
 
-    /// Returns whether the plan's selection and the change's own `where` cannot change and include the item. Requires
-    /// that what they read is unchanged.
+    /// Returns whether the plan's selection and the change's own `where` both include the item and cannot change. Pins
+    /// everything that they read.
     fn is_surely_selected(&mut self, to: &Path) -> bool {
         let rules = self.rules;
         let key = self.key;
         let selections = rules.selection.iter().chain(rules.options.of(to).applies_to.as_ref());
         let is_key = |name: &str| key.names().any(|key| key == name);
-        // Items enter and leave an index, and an index may have been deleted since the run.
+        // A selection through an index can change, because items enter and leave an index, and the index may have been
+        // deleted since the run.
         rules.index == SelectingIndex::None
             && selections.into_iter().all(|selection| {
                 let is_fixed = selection.is_fixed(is_key);
@@ -184,20 +185,20 @@ impl<'a> Draft<'a> {
         let restored = self.restored.get(from).copied();
         let old = from.get(item).or(restored);
         let new = to.get(item);
-        // An old value that this write restores has the copy that the run made of it.
+        // If this write restores the old value, the run's copy must equal the restored value.
         let is_implied = |new: &Value| match from.get(item) {
             Some(_) => source.implies(item, &self.rules.facts, new),
             None => restored == Some(new),
         };
         let is_implied = new.is_some_and(is_implied);
-        // If old-from-new left out the item, the target may have the only copy of its value.
+        // If old-from-new left the item unchanged, the target may have the only copy of its value.
         let is_last_copy = old.is_none() && self.history.changed_stable(&self.rules.stable, item).is_some();
         let is_preexisting = history.is_preexisting(to);
         let mut prior = history.prior_of_copy(to, new);
         if in_place && self.needs_record && !is_preexisting {
-            // Every write of such a copy is recorded, so the records show which value the migration found, even if a
-            // writer stored it after the first pass had read the item. No application writes both attributes, so this
-            // value does not follow from the old attribute.
+            // Every write of such a copy is recorded. So the records show which value the migration found, even if a
+            // writer stored this value after the first pass had read the item. No application writes both attributes,
+            // so this value does not follow from the old attribute.
             prior = prior.or_else(|| history.prior(to));
         }
         if let Some(PriorValue::Value(before)) = prior {
@@ -216,16 +217,15 @@ impl<'a> Draft<'a> {
                     }
                     self.overwrite(to, new, before);
                 }
-                // Applications write both attributes. The value follows from the old attribute, so the NULL that counts as
-                // missing replaces it, as a removal would if the target had been absent.
+                // Applications write both attributes, and the value follows from the old attribute. So undo restores
+                // the NULL that counts as missing. If the target had been absent, undo would remove the value.
                 Some(new) if is_implied && !self.needs_record && *before == Value::Null && self.is_null_missing(to) => {
                     self.require_implied(source, to, new, restored);
                     self.require(Condition::Equals(to.clone(), new.clone()));
                     self.overwrite(to, new, before);
                 }
-                // The target no longer has a value that the tool wrote. There are two possible reasons. Somebody wrote
-                // the target after the migration, perhaps together with the source. Or somebody deleted the item, and
-                // this item is a new one with the same key.
+                // The target no longer has a value that the tool wrote. Either somebody wrote the target after the
+                // migration, perhaps together with the source, or this is a new item with the same key.
                 _ => self.diverged.push(to.clone()),
             };
         }
@@ -233,8 +233,8 @@ impl<'a> Draft<'a> {
             return;
         }
         if self.needs_record {
-            // The selection may not include the item, so undo changes it only if a record shows a write to the target:
-            // a write that created the value, or one that overwrote a value.
+            // The selection may not include the item. So undo changes the item only if a record shows that a write
+            // created or overwrote the target's value.
             match new {
                 Some(new) if history.is_own_value(to, new) => {}
                 // The recorded write did not take effect.
@@ -300,7 +300,7 @@ impl<'a> Draft<'a> {
         }
     }
 
-    /// Cleans up an in-place move's target after the value was moved back to the source.
+    /// Cleans up the target of an in-place move after the value has been moved back to the source.
     fn clear_target(&mut self, to: &Path, new: &Value, prior: &PriorValue) {
         match prior {
             PriorValue::Nothing => self.remove(to, new),
@@ -311,8 +311,8 @@ impl<'a> Draft<'a> {
         }
     }
 
-    /// Restores a list or map, unless it may be one that a live writer built on what the tool wrote. To restore such a
-    /// list or map would keep a part of the migration, and would lose what an earlier write removed.
+    /// Restores a list or map, unless a live writer may have derived it from a value of the tool. Restoring such a list
+    /// or map would leave a part of the migration in place, and would lose values that an earlier write removed.
     fn revert_elements(&mut self, container: &Path) {
         let history = self.history;
         if history.last_foreign_may_be_mixed(container) {
@@ -321,7 +321,7 @@ impl<'a> Draft<'a> {
         self.revert_value(container, history.last_foreign(container), |now| history.is_own_value(container, now));
     }
 
-    /// Restores a removed value, unless the path has a different value now.
+    /// Restores a removed value, unless the path currently has a different value.
     fn revert_remove(&mut self, path: &Path) {
         let Some(PriorValue::Value(before)) = self.history.prior(path) else { return };
         match path.get(self.item) {
@@ -431,7 +431,7 @@ impl<'a> Draft<'a> {
         }
     }
 
-    /// Replaces the removals inside a map by one removal of the map, or by the NULL that the map replaced.
+    /// Replaces the removals inside a map with one removal of the map, or with the NULL that the map replaced.
     fn remove_map(&mut self, map: &Path) {
         let item: &'a Item = self.item;
         let Some(value) = map.get(item) else { return };

@@ -119,8 +119,9 @@ pub(super) fn moves() -> Vec<Change> {
     vec![mv("a", "b")]
 }
 
-/// Checks that a write loses no value at a path of the plan. If the write removes a value, the value must be at a path
-/// that the write set, in the journal, or in the plan, or the plan must compute it from the item again.
+/// Checks that a write loses no value at a path of the plan. If the write removes a value, the value must still exist
+/// in one of these places: a path that the write set, the journal, or the plan. Otherwise, the plan must be able to
+/// compute the value from the item.
 fn check_no_value_is_lost(plan: &[Change], write: &GuardedWrite, image: &Item, after: &Item) -> Result<(), String> {
     let paths = plan.iter().flat_map(|change| {
         let paths = change.paths();
@@ -326,8 +327,8 @@ proptest! {
     }
 }
 
-/// A run wrote the constant, an application replaced it, and a repair wrote the constant again. The rollback restores the
-/// item, and its journal notes the application's value, which nothing brings back.
+/// A run wrote the constant, an application replaced it, and a repair wrote the constant again. The rollback restores
+/// the state before the migration. A note in the journal shows that the application's value is not restored.
 #[test]
 fn an_undo_notes_a_value_of_an_application_that_a_repair_replaced() {
     let value = |text: &str| Value::S(text.to_owned());
@@ -347,11 +348,11 @@ fn an_undo_notes_a_value_of_an_application_that_a_repair_replaced() {
     assert_eq!(notes(vec![run()]), [], "nothing was repaired");
     // No run wrote the item, so the rollback restores what the repair replaced.
     assert_eq!(notes(vec![repair("gold")]), []);
-    // The run replaced the same value that the repair replaced, so the rollback restores it.
+    // The run had also replaced the value that the repair replaced, so the rollback restores this value.
     let replaced = (PreImageOrigin::Run, PreImage::with_value(&tier, &value("gold")));
     assert_eq!(notes(vec![repair("gold"), replaced.clone()]), []);
     assert_eq!(notes(vec![repair("silver"), replaced]), [Leftover::RepairedOver]);
-    // The repair replaced what the migration itself had written, so no application loses a value.
+    // The repair replaced a value that the migration itself had written, so no application loses a value.
     let own = (PreImageOrigin::Run, PreImage::without_value(&tier).with_written_value(&value("old")));
     assert_eq!(notes(vec![repair("old"), own]), []);
 }

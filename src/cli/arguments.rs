@@ -1,8 +1,8 @@
-//! Reorders command-line words that the operator may type in either order.
+//! Reorders command-line words that the operator can type in either order.
 
 use std::ffi::OsString;
 
-/// The commands that consist of two words, and their second words.
+/// The two-word commands: the first word of each, and its possible second words.
 const ACTIONS: [(&str, &[&str]); 2] =
     [("failures", &["list", "retry"]), ("ctl", &["pause", "resume", "rate", "drain", "status"])];
 
@@ -28,8 +28,8 @@ const OPTIONS_WITH_VALUE: &[&str] = &[
     "--otlp",
 ];
 
-/// Rewrites `failures PLAN list` to `failures list PLAN`, and `ctl PLAN pause` to `ctl pause PLAN`, so that both orders
-/// are accepted.
+/// Rewrites `failures PLAN list` to `failures list PLAN`, and `ctl PLAN pause` to `ctl pause PLAN`. So the operator can
+/// type either order.
 pub(crate) fn normalize_order(arguments: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
     let mut words = Vec::from_iter(arguments);
     let places = positionals(&words);

@@ -14,7 +14,7 @@ pub(crate) struct CtlArgs {
 /// `ctl pause|resume|rate|drain|status`
 #[derive(Debug, Subcommand)]
 pub(crate) enum CtlAction {
-    /// Stop reading and writing items until `ctl resume`, also after a restart. If no process is running, the next one
+    /// Stop reading and writing items until `ctl resume`, even across restarts. If no process is running, the next one
     /// begins paused
     Pause {
         /// The plan file
@@ -30,7 +30,7 @@ pub(crate) enum CtlAction {
         #[arg(value_name = "PLAN")]
         plan: PathBuf,
     },
-    /// Set the table's rate, also after a restart. If no process is running, the next one uses this rate
+    /// Set the table's rate, even across restarts. If no process is running, the next one uses this rate
     Rate {
         /// The plan file
         #[arg(value_name = "PLAN")]
@@ -41,7 +41,7 @@ pub(crate) enum CtlAction {
         /// Read capacity units per second
         #[arg(long, value_name = "UNITS")]
         read: Option<f64>,
-        /// Use the budgets of the plan again
+        /// Return to the plan's budgets
         #[arg(long = "plan", conflicts_with_all = ["write", "read"])]
         plan_rate: bool,
     },
@@ -51,8 +51,8 @@ pub(crate) enum CtlAction {
         #[arg(value_name = "PLAN")]
         plan: PathBuf,
     },
-    /// Show what the process is doing and why, the pause, the rate, and the last commands with the operators who gave
-    /// them. Also works if no process is running; changes nothing
+    /// Show what the process is doing and why, whether it is paused, the rate, and the last commands with their
+    /// operators. Also works if no process is running; changes nothing
     Status {
         /// The plan file
         #[arg(value_name = "PLAN")]

@@ -36,6 +36,6 @@ pub(crate) enum PassArg {
     Contract,
     /// The last pass of `rollback`: it undoes what the migration wrote
     Undo,
-    /// The pass that makes old attributes equal to new ones, before readers go back to the old ones
+    /// The pass that makes old attributes equal to the new ones, before readers return to the old ones
     OldFromNew,
 }

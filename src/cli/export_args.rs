@@ -1,11 +1,11 @@
-//! The arguments that select what a command exports.
+//! The arguments that select where a command sends its metrics.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::Args;
 
-/// What a command exports while it runs.
+/// Where a command sends its metrics while it runs.
 #[derive(Debug, Args)]
 #[group(id = "exports", multiple = true)]
 pub(crate) struct ExportArgs {

@@ -1,4 +1,4 @@
-//! Refuses `--set` for commands that read no plan.
+//! Refuses the option `--set` in commands that read no plan.
 
 use clap::CommandFactory as _;
 use clap::error::ErrorKind;
@@ -6,7 +6,7 @@ use clap::error::ErrorKind;
 use crate::cli::{Cli, Command};
 
 impl Cli {
-    /// Refuses `--set` for a command that reads no plan, because the option would have no effect.
+    /// Refuses `--set` in a command that reads no plan, because the option would have no effect.
     pub(crate) fn check(self) -> Result<Cli, clap::Error> {
         if self.global.overrides.is_empty() || self.command.reads_plan() {
             return Ok(self);

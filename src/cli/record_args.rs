@@ -28,7 +28,7 @@ pub(crate) struct JournalArgs {
     /// List only the values of this run
     #[arg(long)]
     pub run: Option<i64>,
-    /// List only the values after this number; each line starts with the value's number
+    /// List only the values whose number is higher than this; each line starts with the value's number
     #[arg(long, default_value_t = 0, value_name = "NUMBER")]
     pub after: i64,
     /// List at most this number of values
@@ -42,7 +42,7 @@ pub(crate) struct JournalArgs {
 /// `journal purge`
 #[derive(Debug, Subcommand)]
 pub(crate) enum JournalAction {
-    /// Delete the overwritten, removed and deleted values that the state file keeps; afterwards, a rollback is refused
+    /// Delete the overwritten, removed and deleted values that the state file stores; afterwards, a rollback is refused
     Purge {
         /// The plan file
         #[arg(value_name = "PLAN")]
@@ -73,14 +73,14 @@ pub(crate) enum FailuresAction {
         /// The plan file
         #[arg(value_name = "PLAN")]
         plan: PathBuf,
-        /// Accept a finding that prevents changes to items. Possible findings: client-encryption, which is recorded
-        /// with the run and applies to later commands too; and no-way-back, after a purge of the journal
+        /// Accept a finding that prevents changes to items. The finding is client-encryption (recorded with the run, so
+        /// it applies to later commands too) or no-way-back (after a purge of the journal)
         #[arg(long, value_name = "FINDING", value_parser = accept_parser())]
         accept: Vec<Acceptance>,
         /// Skip the plan's health checks: the pass begins and continues even if the application is unhealthy
         #[arg(long)]
         ignore_health_checks: bool,
-        /// What the command exports
+        /// Where the command sends its metrics
         #[command(flatten)]
         exports: ExportArgs,
     },

@@ -15,7 +15,7 @@ pub(crate) enum ReportFormat {
 }
 
 impl ReportFormat {
-    /// Returns the name on the command line, which is also the ending of the file.
+    /// Returns the format's name on the command line, which is also the file extension.
     pub(crate) fn name(self) -> &'static str {
         match self {
             ReportFormat::Html => "html",
@@ -46,7 +46,7 @@ pub(crate) struct ReportArgs {
     pub show_keys: bool,
 }
 
-/// Parses an address on loopback. The page has no password, so no other machine may reach it.
+/// Parses an address on loopback. The page has no password, so other machines must not be able to reach it.
 fn loopback(text: &str) -> Result<SocketAddr, String> {
     let address: SocketAddr =
         text.parse().map_err(|_| "it must be an IP address and a port, such as 127.0.0.1:8080".to_owned())?;

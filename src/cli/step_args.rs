@@ -1,4 +1,4 @@
-//! The options with which the operator confirms a step of the playbook, states facts or overrides obstacles. Each
+//! The options with which the operator confirms a step of the playbook, states facts and overrides obstacles. Each
 //! command accepts only the options that apply to it.
 
 use clap::Args;
@@ -43,10 +43,10 @@ pub(crate) struct ForwardFacts {
 #[derive(Debug, Clone, Copy, Default, Args)]
 #[command(next_help_heading = "Facts to state if the plan names no flag")]
 pub(crate) struct BackwardFacts {
-    /// On the way back: state that every reader reads the old attribute again
+    /// For a step back: state that every reader reads the old attribute again
     #[arg(long)]
     pub readers_back: bool,
-    /// On the way back: state that no writer writes the new attribute any more
+    /// For a step back: state that no writer writes the new attribute any more
     #[arg(long)]
     pub new_writes_stopped: bool,
 }

@@ -15,10 +15,10 @@ pub(crate) struct InitArgs {
     #[arg(long)]
     pub table: Option<String>,
     /// Sample of the table to read, for the names and types of attributes: a percentage or a number of items. The
-    /// command first prints the expected number of items, and reads at most about ten times this number
+    /// command first prints the expected number of items, and reads at most about ten times as many
     #[arg(long, value_name = "5%|ITEMS", default_value = "1000", requires = "table", conflicts_with = "no_sample")]
     pub sample: SampleSize,
-    /// Read only the table's description, and no items
+    /// Read only the table's description, no items
     #[arg(long, requires = "table")]
     pub no_sample: bool,
 }
@@ -34,7 +34,7 @@ pub(crate) struct StatsArgs {
     #[arg(long, group = "target")]
     pub table: Option<String>,
     /// Sample to read: a percentage or a number of items. The command first prints the expected number of items, and
-    /// reads at most about ten times this number
+    /// reads at most about ten times as many
     #[arg(long, value_name = "5%|ITEMS", default_value = "10000")]
     pub sample: SampleSize,
 }

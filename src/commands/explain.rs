@@ -11,7 +11,8 @@ use crate::commands::shared::{output, terminal};
 use backfill::internals::explain::{ExplainedPass, Explanation, InputItems, ItemInputError, read_items};
 use backfill::internals::migration::{Explainer, Migration};
 
-/// Maximum number of items that one command explains. Their explanations are in memory until the command prints them.
+/// Maximum number of items that one command explains. The command keeps their explanations in memory until it prints
+/// them.
 const MAX_ITEMS: usize = 1_000;
 
 /// Explains the item with the given key, or each item of a file.

@@ -79,10 +79,11 @@ fn exists_already(plan: &Path) -> anyhow::Error {
 }
 
 /// Describes the table and reads a sample of its items for the template. If the table is unreachable, the result
-/// contains only the table's name and the values from the command line. If the table cannot be sampled, the result
+/// contains only the table's name and the values from the command line. If the items cannot be read, the result
 /// contains only the description.
 ///
-/// Also returns what was read, for the JSON document. Returns `Err` if the operator interrupts the sample.
+/// Also returns what was read, for the JSON document. Returns `Err` if the operator interrupts the reading of the
+/// sample.
 async fn describe_for_template(
     global: &Global,
     name: &str,
@@ -94,7 +95,7 @@ async fn describe_for_template(
             let why =
                 if let PreflightError::Unusable { error, .. } = &error { error.to_string() } else { error.to_string() };
             output::stderr(&format!(
-                "the plan is written without the table's description, which could not be read: {why}"
+                "the table's description could not be read, so the plan is written without it: {why}"
             ));
             return Ok((undescribed(global, name), Json::Null));
         }
@@ -109,7 +110,7 @@ async fn describe_for_template(
     let outcome = match read {
         Ok(outcome) => outcome,
         Err(error) => {
-            output::stderr(&format!("the plan is written without attributes, because no items could be read: {error}"));
+            output::stderr(&format!("no items could be read, so the plan is written without attributes: {error}"));
             return Ok((table, Json::Null));
         }
     };
@@ -122,14 +123,14 @@ async fn describe_for_template(
     }
     let report = outcome.report();
     output::stderr(&format!("sample   has read {}", report.sample_text()));
-    // After a failure without a single item, the plan says nothing about attributes.
+    // If the sample was stopped before its first item, the plan says nothing about attributes.
     table.sample = Some(template_sample(&report)).filter(|sample| outcome.stopped().is_none() || sample.items > 0);
     let StatsReport { stats, .. } = report;
     let sampled = json!({ "coverage": stats.coverage().name(), "items": stats.items, "read_units": stats.read_units });
     Ok((table, sampled))
 }
 
-/// Converts the report of a sample for the template.
+/// Converts the report of a sample to the form that the template needs.
 fn template_sample(report: &StatsReport<'_>) -> TemplateSample {
     let basis = match report.stats.coverage() {
         Coverage::Whole => "every item of the table",

@@ -82,7 +82,7 @@ async fn list(global: &Global, args: &JournalArgs) -> anyhow::Result<Exit> {
                 }
             }
             match last.filter(|_| more) {
-                Some(last) => writeln!(out, "There are more values: list them with --after {last}"),
+                Some(last) => writeln!(out, "There are more values. To list them, use --after {last}"),
                 None if values.is_empty() => writeln!(out, "0 overwritten or removed values"),
                 None => Ok(()),
             }
@@ -131,7 +131,7 @@ fn write_row(out: &mut Vec<u8>, row: &PreImageRecord, phase: &str, show_values: 
     if show_values {
         write!(out, "  {}", value_text(value.as_ref()))?;
         if let JournaledWrite::Delete { removed: Some(removed), .. } = write {
-            write!(out, "  changed just before the delete to {}", value_text(Some(removed)))?;
+            write!(out, "  changed to {} just before the delete", value_text(Some(removed)))?;
         }
     }
     writeln!(out)

@@ -26,6 +26,7 @@ mod verify;
 
 pub(crate) use shared::exit::Exit;
 pub(crate) use shared::output::report_error;
+pub(crate) use shared::panics::end_process_on_panic;
 pub(crate) use shared::usage::report_usage;
 
 use crate::cli::{Cli, Command};

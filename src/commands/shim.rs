@@ -57,8 +57,8 @@ pub(crate) fn write_shim(global: &Global, args: &ShimArgs) -> anyhow::Result<Exi
     )
 }
 
-/// Writes the file with mode 0644. Replaces an existing file only with `force`, and atomically: a build that reads the
-/// file at the same time sees the old code or the new code.
+/// Writes the file with mode 0644. Replaces an existing file only if `force` is set. The replacement is atomic: a
+/// concurrent build reads either the old code or the new code.
 fn write_file(path: &Path, code: &[u8], force: bool) -> anyhow::Result<()> {
     if !force && std::fs::symlink_metadata(path).is_ok() {
         return Err(exists_already(path));
@@ -74,7 +74,7 @@ fn write_file(path: &Path, code: &[u8], force: bool) -> anyhow::Result<()> {
         file.set_permissions(<Permissions as std::os::unix::fs::PermissionsExt>::from_mode(0o644))?;
         file.sync_all()
     });
-    // A hard link fails if the file exists. A rename would replace a file that appeared since the check.
+    // A hard link fails if the file exists. A rename would replace a file that another process created after the check.
     let placed = written.and_then(|()| match force {
         true => std::fs::rename(&temporary, path),
         false => std::fs::hard_link(&temporary, path),

@@ -52,17 +52,18 @@ pub(crate) async fn verify(global: &Global, args: VerifyArgs) -> anyhow::Result<
     // refused.
     let can_repair = !is_clean && !report.repair && report.stage == "expanded";
     let commands = terminal::commands(global, &args.plan);
-    // A plan that only writes values has its own next step, because a repair would overwrite live values.
-    // So has a plan that deletes items.
+    // If the plan only writes values, do not suggest a repair, because it would overwrite live values. A plan that
+    // deletes items also has a next step of its own.
     let only_writes_values = kind(migration.plan()) == PlanKind::SetOnly;
     let has_own_step = only_writes_values || migration.plan().deletes_items();
-    // A repair cannot change an item that is not computable, so first look at such items, whatever the kind of the plan.
+    // A repair cannot change an item that is not computable. So for every kind of plan, the operator first looks at
+    // such items.
     let look_first = !is_clean && report.stage == "expanded" && lists_not_computable(&migration).await;
     let next_step = match (look_first, is_clean || (can_repair && has_own_step)) {
         (true, _) => Some(NextStep::now(commands.render("failures list"))),
         (false, true) => NextStep::find(&migration, &commands).await,
         (false, false) if can_repair => Some(NextStep::now(commands.render("verify --all --repair"))),
-        // The list has the reasons why the repair left items.
+        // The list shows why the repair did not change some items.
         (false, false) => (report.stage == "expanded").then(|| NextStep::now(commands.render("failures list"))),
     };
     let command_result = CommandResult::from_exit(found).next_step(next_step.as_ref());

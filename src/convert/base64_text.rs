@@ -1,4 +1,5 @@
-//! Binary values and their base64 texts: the standard alphabet with padding (RFC 4648, section 4), and nothing else.
+//! Converts between binary values and base64 text. Accepts only the standard alphabet with padding (RFC 4648, section
+//! 4).
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;

@@ -1,4 +1,4 @@
-//! Booleans and the words that mean them.
+//! Converts between booleans and the words that stand for them.
 
 use crate::item::{NotComputable, Num, Value};
 
@@ -24,7 +24,7 @@ impl BooleanWords {
         BooleanWords { true_values, false_values, stated: true }
     }
 
-    /// Converts a word, or one of the numbers 0 and 1. Returns `None` if the value's type cannot be converted.
+    /// Converts a word, or the number 0 or 1, to a boolean. Returns `None` if the value's type cannot be converted.
     pub(super) fn convert(&self, value: &Value) -> Option<Result<Value, NotComputable>> {
         if let Value::S(text) = value {
             return Some(self.read(text).map(Value::Bool));

@@ -58,7 +58,7 @@ fn set<T, K: Ord>(
     };
     let distinct: BTreeSet<K> = members.iter().map(identity).collect();
     if distinct.len() != members.len() {
-        return Some(Err(NotComputable::new("the list has a member twice, which a set cannot have")));
+        return Some(Err(NotComputable::new("the list contains a member twice, but a set cannot")));
     }
     Some(Ok(members))
 }

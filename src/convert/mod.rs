@@ -2,8 +2,9 @@
 //! This module is pure.
 //!
 //! A [`Conversion`] is exact: it returns a value with the same meaning, or the reason why no such value exists. It
-//! never guesses. For example, it refuses a text that two date formats read differently, and a number that would need
-//! more than 38 digits. Every conversion changes the DynamoDB type, so it cannot be applied twice by accident.
+//! never guesses. For example, it refuses a text to which two date formats give different meanings, and a number that
+//! would need more than 38 digits. Every conversion changes the DynamoDB type, so it cannot be applied twice by
+//! accident.
 
 mod base64_text;
 mod boolean;
@@ -22,7 +23,7 @@ pub use date::{DateFormat, DateWriter, EpochReader, EpochUnit, Pattern, PatternE
 
 use crate::item::{NotComputable, Num, Value};
 
-/// A valid conversion. It converts a value of certain types to one type, and to one form of that type.
+/// A valid conversion. It converts values of certain types to one form of one type.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Conversion(Kind);
 
@@ -80,7 +81,7 @@ impl Conversion {
         Conversion(Kind::Date(writer))
     }
 
-    /// Converts a value. Returns a value that is already converted unchanged.
+    /// Converts a value. If the value is already converted, returns it unchanged.
     ///
     /// # Errors
     ///
@@ -121,8 +122,8 @@ impl Conversion {
         }
     }
 
-    /// Returns whether a value is already converted: it has the target type. If the conversion writes a certain form
-    /// of this type, such as dates or base64, the value also has this form.
+    /// Returns whether a value is already converted: it has the target type. If the conversion writes only a certain
+    /// form of this type, such as dates or base64, the value must also have this form.
     pub fn is_converted(&self, value: &Value) -> bool {
         value.type_name() == self.target_type()
             && match &self.0 {
@@ -168,7 +169,7 @@ impl Conversion {
         let form = match &self.0 {
             Kind::Plain(PlainTarget::JsonText) => "the JSON text of an object or an array",
             Kind::Plain(PlainTarget::Base64Text) => "base64",
-            // Every value of these target types is converted.
+            // These conversions accept every value of the target type as converted.
             Kind::Plain(_) | Kind::Boolean(_) => self.name(),
             Kind::Epoch(reader) => reader.form(),
             Kind::Date(writer) => writer.form(),

@@ -5,8 +5,8 @@
 
 use crate::item::{NotComputable, Num};
 
-/// Reads the text of a number. Accepts what DynamoDB accepts (a sign `-`, digits, a point and an exponent), and nothing
-/// before or after it. A `+` at the start is refused, because it is probably a telephone number.
+/// Reads the text of a number. Accepts what DynamoDB accepts (a sign `-`, digits, a point and an exponent), with
+/// nothing before or after it. A `+` at the start is refused, because it is probably a telephone number.
 pub(super) fn read(text: &str) -> Result<Num, NotComputable> {
     if text.starts_with('+') {
         return Err(NotComputable::new("the text is not a plain number: it starts with `+`"));

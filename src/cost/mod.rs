@@ -123,8 +123,8 @@ fn list_price_basis(table: &TableDescription) -> PriceBasis {
     }
 }
 
-/// Returns the line of the price list for this basis. A test checks that each basis has a line. Without the line, the
-/// cost of units would be estimated at zero dollars.
+/// Returns the line of the price list for this basis. A test checks that each basis has a line. If a line were missing,
+/// the estimated cost of units would be zero dollars.
 fn price_list_entry(basis: PriceBasis) -> Option<&'static PriceListEntry> {
     PRICE_LIST.iter().find(|line| line.basis == basis)
 }
@@ -150,8 +150,9 @@ impl UnitPrices {
         (spend.write * self.write_per_million + spend.read * self.read_per_million) / MILLION
     }
 
-    /// Returns the number of write units that this amount of dollars buys, and the number of read units that it would
-    /// buy instead. If the price of a unit is zero, the number of these units is infinite.
+    /// Returns the number of write units that this amount of dollars buys if it is spent only on writes, and the number
+    /// of read units that it buys if it is spent only on reads. If the price of a unit is zero, the number of these
+    /// units is infinite.
     pub fn affordable_units(&self, dollars: f64) -> (Units, Units) {
         (dollars * MILLION / self.write_per_million, dollars * MILLION / self.read_per_million)
     }

@@ -14,17 +14,18 @@ pub struct Spend {
 }
 
 impl Spend {
-    /// Returns the larger number of write units and the larger number of read units of the two operands.
+    /// Returns the maximum of both operands, separately for write units and for read units.
     pub fn max(self, other: Spend) -> Spend {
         Spend { write: self.write.max(other.write), read: self.read.max(other.read) }
     }
 
-    /// Returns the smaller number of write units and the smaller number of read units of the two operands.
+    /// Returns the minimum of both operands, separately for write units and for read units.
     pub fn min(self, other: Spend) -> Spend {
         Spend { write: self.write.min(other.write), read: self.read.min(other.read) }
     }
 
-    /// Returns the numbers of write units and read units by which `self` exceeds `other`. Each number is at least zero.
+    /// Returns by how much `self` exceeds `other`, separately for write units and for read units. The result is zero
+    /// where `self` does not exceed `other`.
     pub fn excess_over(self, other: Spend) -> Spend {
         (self - other).max(Spend::default())
     }

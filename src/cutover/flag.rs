@@ -1,4 +1,4 @@
-//! The cutover flag that applications obey. This module is pure: it decides which changes to the flag are allowed, and
+//! The cutover flag that applications obey. This module is pure. It decides which changes to the flag are allowed, and
 //! does not know where the flag is stored.
 
 use std::fmt;
@@ -31,7 +31,8 @@ pub enum ReadFrom {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 #[cfg_attr(not(feature = "internals"), non_exhaustive)]
 pub struct Flag {
-    /// The number of changes to the flag so far. Every write of the flag requires that the stored version is unchanged.
+    /// The number of changes to the flag so far. Every write of the flag fails if the stored version has changed in the
+    /// meantime.
     pub version: u64,
     /// The attributes that applications write.
     pub write: WriteTo,
@@ -41,7 +42,7 @@ pub struct Flag {
     pub read_percent: u8,
     /// The number of seconds for which an application may obey a cached flag.
     pub max_cache_seconds: u32,
-    /// Whether contract has begun to remove the old attribute. If so, there is no way back.
+    /// Whether contract has begun to remove the old attribute. If so, a rollback is no longer possible.
     pub contracting: bool,
     /// The time at which the current, unbroken period of dual writes began. This time stays set after `write = new`. It
     /// is `None` while `write` is old.
@@ -54,8 +55,8 @@ pub struct Flag {
     pub changed_at: Timestamp,
 }
 
-/// A change to the flag. The cache time must pass between two changes. The only exception is that readers may move back
-/// to fresh old values without a wait.
+/// A change to the flag. The cache time must pass between two changes. One change needs no wait: moving readers back to
+/// old values that are fresh.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum FlagChange {
     /// `write = both`, from `old`.
@@ -68,11 +69,11 @@ pub enum FlagChange {
     Contract,
     /// Return to `write = both`, from `new`. Readers still read the new attribute, and old values may be stale.
     DualWriteAgain,
-    /// Clear `old_stale`, because a full verification has shown that every item's old value equals its new value again.
+    /// Clear `old_stale`. A full verification has shown that every item's old value now equals its new value.
     OldIsFresh,
     /// `read = old`.
     ReadOld {
-        /// Whether the operator accepts that readers may read stale old values.
+        /// Whether the operator accepts that readers can get stale old values.
         accept_stale: bool,
     },
     /// `write = old`, from `both`.
@@ -103,8 +104,8 @@ pub enum FlagError {
 }
 
 impl Flag {
-    /// A new flag: applications read and write only the old attribute. The creation is the first change, so the cache
-    /// time must pass after the creation too.
+    /// Returns a new flag, under which applications read and write only the old attribute. Creating the flag counts as
+    /// a change, so the next change must wait for the cache time.
     pub fn new(max_cache_seconds: u32, now: Timestamp) -> Flag {
         Flag {
             version: 1,
@@ -125,8 +126,8 @@ impl Flag {
     ///
     /// `left` is the time for which applications may still obey an earlier state ([`super::CacheExpiry`] measures this
     /// time). `now` is recorded in the flag, and affects nothing else. This function returns [`FlagError::TooSoon`]
-    /// only for a change that will be allowed after the wait. A change that would still be refused after the wait
-    /// returns its own error.
+    /// only for a change that will be allowed after the wait. For a change that would still be refused after the wait,
+    /// it returns the reason for that refusal.
     pub fn next(&self, change: FlagChange, now: Timestamp, left: Duration) -> Result<Flag, FlagError> {
         let mut next = self.apply(change, now)?;
         if !left.is_zero() && !self.needs_no_wait(change) {
@@ -137,18 +138,17 @@ impl Flag {
         Ok(next)
     }
 
-    /// Whether this change may be made while applications still obey earlier states of the flag. Only one change can be
-    /// made without a wait: the change that moves readers back to old values. The condition is that applications write
-    /// both attributes under every state that they may still obey. This is certain if all applications obeyed dual
-    /// writes before readers moved, and only reads have changed since then.
+    /// Returns whether this change is safe while applications still obey earlier states of the flag. Only one change is
+    /// safe without a wait: moving readers back to old values. It is safe only if applications write both attributes in
+    /// every state that they may still obey. This is certain if all applications obeyed dual writes before readers
+    /// moved, and only reads have changed since then.
     fn needs_no_wait(&self, change: FlagChange) -> bool {
         change == FlagChange::ReadOld { accept_stale: false }
             && self.write == WriteTo::Both
             && self.dual_since != Some(self.changed_at)
     }
 
-    /// Whether this state and `other` have the same version, and settings under which applications behave in the same
-    /// way.
+    /// Returns whether this state and `other` have the same version and the same settings. Ignores the recorded times.
     pub fn has_same_settings(&self, other: &Flag) -> bool {
         let state = |flag: &Flag| {
             (
@@ -164,8 +164,8 @@ impl Flag {
         state(self) == state(other)
     }
 
-    /// Returns the time after which no application obeys an earlier state. The clock of the host that made the change
-    /// determines this time. Other hosts' clocks may differ by any amount, so compare this time only with times from
+    /// Returns the time after which no application obeys an earlier state. This time comes from the clock of the host
+    /// that made the change. Other hosts' clocks may differ by any amount, so compare this time only with times from
     /// the same clock. Use [`super::CacheExpiry`] to measure a wait.
     pub fn settled_at(&self) -> Timestamp {
         let cache = SignedDuration::from_secs(i64::from(self.max_cache_seconds));
@@ -184,20 +184,29 @@ impl Flag {
         self
     }
 
-    /// Returns the rule that this state breaks; `None` if [`Flag::next`] can reach this state.
+    /// Returns a rule that this state breaks. Returns `None` if [`Flag::next`] can produce this state.
     pub fn broken_rule(&self) -> Option<&'static str> {
         let both_or_new = self.write != WriteTo::Old;
         let rules = [
-            (self.version > 0, "versions count from 1"),
-            (self.read_percent <= 100, "`read_percent` is at most 100"),
-            ((self.read_percent == 0) == (self.read == ReadFrom::Old), "`read_percent` is 0 exactly if `read` is old"),
+            (self.version > 0, "`version` must be at least 1"),
+            (self.read_percent <= 100, "`read_percent` must be at most 100"),
+            (
+                (self.read_percent == 0) == (self.read == ReadFrom::Old),
+                "`read_percent` must be 0 if and only if `read` is old",
+            ),
             (self.read == ReadFrom::Old || both_or_new, "`read = new` needs `write = both` or `write = new`"),
             (self.write != WriteTo::New || self.read_percent == 100, "`write = new` needs `read = new` at 100 %"),
             (!self.contracting || self.write == WriteTo::New, "`contracting` needs `write = new`"),
-            (self.dual_since.is_some() == both_or_new, "`dual_since` is set exactly if `write` is not old"),
-            (self.new_since.is_some() == (self.write == WriteTo::New), "`new_since` is set exactly if `write` is new"),
-            (self.write != WriteTo::New || self.old_stale, "`write = new` leaves `old_stale` set"),
-            (self.write != WriteTo::Old || !self.old_stale, "`write = old` needs old values that are not stale"),
+            (
+                self.dual_since.is_some() == both_or_new,
+                "`dual_since` must be set if and only if `write` is both or new",
+            ),
+            (
+                self.new_since.is_some() == (self.write == WriteTo::New),
+                "`new_since` must be set if and only if `write` is new",
+            ),
+            (self.write != WriteTo::New || self.old_stale, "`write = new` needs `old_stale = true`"),
+            (self.write != WriteTo::Old || !self.old_stale, "`write = old` needs `old_stale = false`"),
         ];
         rules.into_iter().find(|(holds, _)| !holds).map(|(_, rule)| rule)
     }
@@ -206,7 +215,7 @@ impl Flag {
     fn apply(&self, change: FlagChange, now: Timestamp) -> Result<Flag, FlagError> {
         if self.contracting {
             return out_of_order(
-                "the old attribute is being removed, and there is no way back: finish `backfill contract`",
+                "the old attribute is being removed, so a rollback is no longer possible: finish `backfill contract`",
             );
         }
         let mut next = self.clone();
@@ -230,20 +239,22 @@ impl Flag {
             FlagChange::Contract if self.write == WriteTo::New => next.contracting = true,
             FlagChange::Contract => {
                 return out_of_order(
-                    "the old attribute is still written: `backfill cutover --to write-new` comes first",
+                    "applications still write the old attribute: run `backfill cutover --to write-new` first",
                 );
             }
             FlagChange::DualWriteAgain => match self.write {
                 WriteTo::New => next.write_both(now),
                 WriteTo::Both => return self.already_in_state(),
                 WriteTo::Old => {
-                    return out_of_order("only old values are written: use `backfill cutover --to dual-write`");
+                    return out_of_order("applications write only old values: use `backfill cutover --to dual-write`");
                 }
             },
             FlagChange::OldIsFresh => match (self.old_stale, self.write) {
                 (true, WriteTo::Both) => next.old_stale = false,
                 (true, _) => {
-                    return out_of_order("old values go stale with every write: `backfill rollback` writes both first");
+                    return out_of_order(
+                        "applications write only new values, so old values go stale: run `backfill rollback` first",
+                    );
                 }
                 (false, _) => return self.already_in_state(),
             },
@@ -269,15 +280,17 @@ impl Flag {
 
     fn check_read_new(&self, percent: u8) -> Result<(), FlagError> {
         match self.write {
-            WriteTo::Old => out_of_order("new values are not written: `backfill cutover --to dual-write` comes first"),
+            WriteTo::Old => {
+                out_of_order("applications do not write new values: run `backfill cutover --to dual-write` first")
+            }
             _ if !(1..=100).contains(&percent) => out_of_order(
-                "`--percent` is from 1 to 100; for 0, `backfill cutover --back` makes readers use the old attribute again",
+                "`--percent` must be from 1 to 100; to return all readers to the old attribute, use `backfill cutover --back`",
             ),
             _ if self.read_percent == percent => self.already_in_state(),
             WriteTo::New => out_of_order(AFTER_NEW),
-            // Readers of old values would miss every value that was written during new-only writes.
+            // Readers of old values would miss every value that applications wrote while they wrote only new values.
             WriteTo::Both if self.old_stale && percent < 100 => out_of_order(
-                "old values may be stale, so all keys must read new ones (100 %): `backfill rollback` repairs old values",
+                "old values may be stale, so readers must use new values for all keys: `backfill rollback` repairs old values",
             ),
             WriteTo::Both => Ok(()),
         }
@@ -286,11 +299,13 @@ impl Flag {
     fn check_write_new(&self) -> Result<(), FlagError> {
         match self.write {
             WriteTo::New => self.already_in_state(),
-            WriteTo::Old => out_of_order("new values are not written: `backfill cutover --to dual-write` comes first"),
+            WriteTo::Old => {
+                out_of_order("applications do not write new values: run `backfill cutover --to dual-write` first")
+            }
             WriteTo::Both if self.read_percent == 100 => Ok(()),
             WriteTo::Both => out_of_order(
-                "some keys still read the old value, which would go stale: `backfill cutover --to read-new --percent 100` \
-                 comes first",
+                "some keys still read the old value, which would go stale: run `backfill cutover --to read-new \
+                 --percent 100` first",
             ),
         }
     }
@@ -300,28 +315,28 @@ impl Flag {
             _ if self.read == ReadFrom::Old => self.already_in_state(),
             WriteTo::Both if accept_stale || !self.old_stale => Ok(()),
             WriteTo::Both => out_of_order(
-                "old values may be stale: `backfill rollback` makes them equal the new ones and verifies, or \
+                "old values may be stale: `backfill rollback` makes them equal to the new values and verifies them, or \
                  `backfill cutover --back --now` accepts stale reads",
             ),
             WriteTo::Old | WriteTo::New => out_of_order(
-                "the old value is not written: `backfill rollback`, or `backfill cutover --back`, writes both first",
+                "applications do not write old values: run `backfill rollback` or `backfill cutover --back` first",
             ),
         }
     }
 
-    /// Refuses `write = old` while old values may be stale. Under `write = old`, old values are the truth, so readers
-    /// and verification would ignore every value that was written during new-only writes. Therefore only a verification
-    /// clears `old_stale`, and `write = old` always means that old values are the truth.
+    /// Refuses `write = old` while old values may be stale. Under `write = old`, old values are the truth. If they were
+    /// stale, readers and verification would ignore every value that was written during new-only writes. Therefore only
+    /// a verification clears `old_stale`.
     fn check_write_old(&self) -> Result<(), FlagError> {
         match self.write {
             WriteTo::Old => self.already_in_state(),
             WriteTo::New => out_of_order(AFTER_NEW),
-            WriteTo::Both if self.read == ReadFrom::New => out_of_order(
-                "new values are read and would go stale: `backfill cutover --back` reads the old ones first",
-            ),
+            WriteTo::Both if self.read == ReadFrom::New => {
+                out_of_order("applications read new values, which would go stale: run `backfill cutover --back` first")
+            }
             WriteTo::Both if self.old_stale => out_of_order(
-                "old values may be stale: `backfill rollback` makes them equal the new ones and verifies, and only then \
-                 writes old values alone",
+                "old values may be stale: use `backfill rollback`, which makes them equal to the new values and \
+                 verifies them before applications write only old values",
             ),
             WriteTo::Both => Ok(()),
         }
@@ -333,7 +348,7 @@ impl Flag {
 }
 
 const AFTER_NEW: &str =
-    "only new values are written: `backfill cutover --back`, or `backfill rollback`, writes both first";
+    "applications write only new values: run `backfill cutover --back` or `backfill rollback` first";
 
 fn out_of_order<T>(why: &str) -> Result<T, FlagError> {
     Err(FlagError::OutOfOrder(why.to_owned()))

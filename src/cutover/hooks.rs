@@ -1,11 +1,11 @@
-//! A flag that two programs of the operator read and store (`[cutover.exec]`). The program `get` prints the flag, and
+//! A flag that two of the operator's programs read and store (`[cutover.exec]`). The program `get` prints the flag, and
 //! the program `set` stores it. Hooks work with AppConfig, SSM, LaunchDarkly and any other service that can store a
 //! JSON document.
 //!
 //! No shell is involved: a hook is a program and its arguments. `get` prints the flag as a JSON document
-//! (docs/flag.schema.json), or nothing if the flag does not exist. `set` receives the new flag on stdin. The
+//! (docs/flag.schema.json). If the flag does not exist, `get` prints nothing. `set` receives the new flag on stdin. The
 //! environment variable `BACKFILL_EXPECTED_VERSION` contains the version that the new flag replaces (0 if the flag does
-//! not exist). `set` may report success only when the new flag is in effect, which means that every later reader gets
+//! not exist). `set` must not report success before the new flag is in effect, which means that every later reader gets
 //! this flag. Running `set` twice must give the same result. If `get` and `set` disagree, the output of `get` is the
 //! truth about the flag.
 //!
@@ -30,11 +30,11 @@ const UNCHANGED: &str = "The flag is unchanged (`get` shows this): fix the hook 
 const UNKNOWN: &str = "The current flag is unknown: check what `get` prints, fix the hook and run the same command again. \
      It reads the flag first";
 
-/// The maximum number of `set` calls for one change. A call that fails may take effect anyway. In that case, only a
-/// later call that succeeds proves by what time the flag was in effect.
+/// The maximum number of `set` calls for one change. A failed call can still take effect, at an unknown time. If a
+/// later call succeeds, the flag was in effect at the latest when that call ended.
 const MAX_SET_CALLS: u32 = 3;
 
-/// The pause before the next `get` if the flag was set but `get` does not print it yet.
+/// The pause between two `get` calls until `get` prints the new flag.
 const GET_RETRY_PAUSE: Duration = Duration::from_millis(200);
 
 /// A flag that hooks read and store.
@@ -67,7 +67,7 @@ impl HookStore {
         run(&self.hooks.set, Some(document), expected, self.hooks.timeout).await.map(drop)
     }
 
-    /// Reads the flag with `get` after a `set`. After a successful `set`, waits until `get` prints the new flag.
+    /// Reads the flag with `get` after a `set`. If the `set` succeeded, waits until `get` prints the new flag.
     async fn read_after_set(&self, wanted: &Flag, succeeded: bool) -> Result<Option<(Flag, FlagMeta)>, FlagStoreError> {
         let until = Instant::now() + self.hooks.timeout;
         loop {
@@ -99,7 +99,7 @@ impl FlagStore for HookStore {
         }
         let mut problem = String::new();
         for _ in 0..MAX_SET_CALLS {
-            // A `set` that succeeds takes effect within its time limit.
+            // If a `set` succeeds, it takes effect within its time limit.
             let stored = next.clone().with_changed_at(time_after(&self.clock, self.hooks.timeout));
             let set = self.set(&stored, meta, before.as_ref().map_or(0, |flag| flag.version)).await;
             let found = match self.read_after_set(&stored, set.is_ok()).await {
@@ -131,8 +131,8 @@ impl FlagStore for HookStore {
         Err(self.set_failed(problem, UNKNOWN))
     }
 
-    /// Another process's `set` may still be running. When that `set` has ended, the flag that `get` prints is in effect
-    /// everywhere.
+    /// Another process's `set` can still be running. It ends within its time limit. From then on, the flag that `get`
+    /// prints is in effect everywhere.
     fn propagation_delay(&self) -> Duration {
         self.hooks.timeout
     }

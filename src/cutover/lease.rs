@@ -1,17 +1,17 @@
 //! The lease: an item that is stored next to the flag and prevents two hosts from working on one migration at the same
 //! time.
 //!
-//! The clocks of two hosts are never compared. Each time a third of the lease duration has passed, the holder raises a
-//! counter in the lease. A host that wants the lease watches the counter, and measures the time with its own monotonic
-//! clock. If the counter has not changed for the whole duration, that host takes over the lease. The holder sends no
-//! requests if its last renewal is older than two thirds of the duration ([`Validity`]). If the holder's monotonic
-//! clock and wall clock disagree about this age, the higher age is used. The last third of the duration leaves time for
-//! requests in flight to end. A holder that cannot renew the lease stops its work.
+//! The clocks of two hosts are never compared. Three times per lease duration, the holder raises a counter in the
+//! lease. A host that wants the lease watches the counter, and measures time with its own monotonic clock. If the
+//! counter has not changed for the whole duration, that host takes over the lease. The holder sends no requests if its
+//! last renewal is older than two thirds of the duration ([`Validity`]). It measures this age with its monotonic clock
+//! and its wall clock, and uses the higher value. The last third of the duration is for requests in flight, which must
+//! end. A holder that cannot renew the lease stops its work.
 //!
 //! After a sleep of the machine or a pause of the process, the last renewal is too old, so the holder sends nothing.
 //! The holder then renews the lease with a conditional write, which fails if the lease has changed. If no other process
-//! has taken the lease, the work continues. Only requests that were handed to the network before the pause may still
-//! arrive. Item writes and changes to the flag have their own conditions, which guard against such late requests.
+//! has taken the lease, the work continues. Requests that were sent before the pause can still arrive late. Late item
+//! writes and flag changes do no harm, because each has its own condition.
 
 use std::future::Future;
 use std::time::Duration;
@@ -28,8 +28,9 @@ use crate::item::{Item, Num, Value};
 use crate::machine::Random;
 use crate::outside::UntrustedText;
 
-/// The time for which a lease is valid after its last renewal. While the table throttles or fails over, the holder can
-/// work for two thirds of this time without a renewal. After a crash, an operator can accept a wait of this length.
+/// The time for which a lease is valid after its last renewal. If the table throttles or fails over, the holder can
+/// work for two thirds of this time without a renewal. After a crash, the next process waits this long, which is
+/// acceptable for an operator.
 pub const LEASE_DURATION: Duration = Duration::from_secs(60);
 
 /// The longest wait for a lease. A wait ends after this time even if the lease item states a longer duration.
@@ -61,7 +62,7 @@ pub enum LeaseError {
         /// The time for which the lease is valid after a renewal.
         expires: Duration,
     },
-    /// The item at the key of the lease is not a lease.
+    /// The item with the lease's key is not a lease.
     #[error(
         "{item} is not a lease of backfill: something else wrote it. Remove it, or name another `key` in [cutover]"
     )]
@@ -85,7 +86,7 @@ pub enum LeaseLost {
         /// The new holder.
         new_owner: UntrustedText,
     },
-    /// The lease has not been renewed for so long that another process may soon take it over.
+    /// The last renewal is so old that another process could soon take over the lease.
     #[error(
         "the lease could not be renewed ({why}): the last renewal was {} s ago, so another process may take it. Resume \
          when the table answers",
@@ -114,21 +115,21 @@ pub struct LeaseRecord {
     pub released: bool,
 }
 
-/// The state of a lease, as far as a watching process can determine it.
+/// The state of a lease, as a watching process sees it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LeaseState {
-    /// A process may try to take the lease. The attempt fails if the lease has changed.
+    /// The watching process can try to take the lease. The attempt fails if the lease has changed.
     Free,
     /// The watching process does not know yet whether the holder is alive.
     Unknown {
-        /// The longest time until the watching process knows whether the holder is alive.
+        /// After at most this time, the watching process knows whether the holder is alive.
         within: Duration,
     },
     /// The holder is alive: it renewed the lease while this process watched the lease.
     Alive,
 }
 
-/// Watches the counter of a lease to determine the lease's state. This type is pure: the caller passes the time of a
+/// Watches the counter of a lease to determine the lease's state. This type is pure. The caller passes the time of a
 /// monotonic clock.
 #[derive(Debug, Default)]
 pub struct LeaseWatch {
@@ -156,7 +157,7 @@ impl LeaseWatch {
     }
 }
 
-/// A lease that this process holds. Dropping the value ends the renewals, so the lease expires. After
+/// A lease that this process holds. If this value is dropped, the renewals end and the lease expires. After
 /// [`Lease::release`], another process can take the lease immediately.
 #[derive(Debug)]
 pub struct Lease {
@@ -176,8 +177,8 @@ pub fn lease_owner(host: &str, pid: u32, random: &Random) -> String {
 impl Lease {
     /// Takes the lease, and keeps renewing it. If another process holds and renews the lease, this function notices the
     /// renewal after about a third of the duration, and fails. If nobody renews the lease, this function takes it over
-    /// after the whole duration. `dead_owner` names an owner that is known to be dead. If that owner holds the lease,
-    /// this function takes it over immediately.
+    /// after one lease duration. `dead_owner` is the name of an owner that is known to be dead. If that owner holds the
+    /// lease, this function takes it over immediately.
     ///
     /// If another process holds the lease, `on_wait` is called once with the holder and the longest time to wait.
     pub async fn acquire(
@@ -236,8 +237,8 @@ impl Lease {
         self.fence
     }
 
-    /// Waits until the lease is lost, and returns the reason. Does not return while this process holds the lease, nor
-    /// after this process has released the lease.
+    /// Waits until the lease is lost, and returns the reason. Never returns if the lease is not lost, even after this
+    /// process has released the lease.
     pub fn lost(&self) -> impl Future<Output = LeaseLost> + Send + 'static {
         let mut lost = self.lost.clone();
         async move {
@@ -246,7 +247,7 @@ impl Lease {
                     return why;
                 }
                 if lost.changed().await.is_err() {
-                    // Here the lease was released, not lost.
+                    // At this point, the lease was released, not lost.
                     std::future::pending::<()>().await;
                 }
             }
@@ -254,14 +255,14 @@ impl Lease {
     }
 
     /// Releases the lease, so that the next process does not have to wait. When this function returns, other processes
-    /// can take the lease. If the release failed, they can take the lease only after it expires.
+    /// can take the lease. If the release failed, other processes must wait until the lease expires.
     pub async fn release(mut self) {
         self.stop.cancel();
         // The renewal task releases the lease in bounded time. If this task panics, the lease expires.
         let _ = (&mut self.renewals).await;
     }
 
-    /// Returns the condition that this process still holds the lease. Requests may be sent only while the condition is
+    /// Returns the condition "this process still holds the lease". Requests may be sent only while this condition is
     /// confirmed.
     pub fn validity(&self) -> Validity {
         self.validity.clone()
@@ -298,16 +299,16 @@ async fn renew_until(
             biased;
             () = stop.cancelled() => break,
             () = sleep_until(renewed.monotonic + third) => {}
-            // A request is waiting for a renewal, because the machine slept and its timers did not advance during the
-            // sleep.
+            // A request is waiting for a renewal, because the timers of this task did not advance while the machine
+            // slept.
             () = validity.confirmation_needed() => {}
         }
         let mut why = String::from("no reply");
         let result = tokio::select! {
             biased;
             () = stop.cancelled() => break,
-            // A renewal may take up to a third of the duration, even after a sleep. No requests are sent while the last
-            // renewal is older than two thirds of the duration.
+            // A renewal may take up to a third of the duration, even after a sleep. Meanwhile the lease stays safe,
+            // because no requests are sent while the last renewal is older than two thirds of the duration.
             result = timeout(third, renew(&item, &mut record, &validity, &mut why)) => result,
         };
         match result {
@@ -322,7 +323,7 @@ async fn renew_until(
             }
         }
     }
-    // A lease that cannot be released in time expires.
+    // If the lease cannot be released in time, it expires.
     let _ = timeout(RELEASE_PATIENCE, release(&item, &record)).await;
 }
 
@@ -369,7 +370,7 @@ async fn release(item: &ControlItem, record: &LeaseRecord) -> Result<(), Control
     }
 }
 
-/// Whether both records have the same holder.
+/// Returns whether both records have the same holder.
 fn same_holder(one: &LeaseRecord, other: &LeaseRecord) -> bool {
     (&one.owner, one.fence) == (&other.owner, other.fence)
 }

@@ -19,9 +19,10 @@ pub struct FlagAccess {
     pub lease: Option<ControlItem>,
 }
 
-/// Opens the flag that the plan names; `None` if the plan names no flag. Reads the description of the flag's table only
-/// if the plan does not state the flag's complete key. Changes nothing. `described` is the description of the plan's
-/// table, if it was read. In that case, the connection accepts renewed credentials only if they reach the same table.
+/// Opens the flag that the plan names. Returns `None` if the plan names no flag. If the plan does not state the flag's
+/// complete key, reads the description of the flag's table. Does not write. `described` is the description of the
+/// plan's table, if it was read. In that case, the connection accepts renewed credentials only if they give access to
+/// the same table.
 pub async fn open(
     plan: &Plan,
     clock: Clock,

@@ -1,6 +1,6 @@
 //! Decides for which keys applications read the new attribute at a given `read_percent`. The rule is published
-//! (docs/flag.md, docs/flag-vectors.json), so that applications in any language compute the same result. Therefore the
-//! hashed bytes must never change.
+//! (docs/flag.md, docs/flag-vectors.json), because applications in any language must compute the same result. Therefore
+//! the hashed bytes must never change.
 
 use sha2::{Digest, Sha256};
 
@@ -15,8 +15,8 @@ use crate::item::{Num, Value};
 /// notation: no exponent, no redundant zeros at either end, and no sign except `-` (`1.50E1` is `15`, `-0.50` is
 /// `-0.5`, `-0` is `0`).
 ///
-/// The rule uses only the partition key. So applications read the same attribute from all items of an item collection,
-/// and therefore from all items that one `Query` returns.
+/// The rule uses only the partition key. So applications read the same attribute from all items of an item collection.
+/// This includes all items that one `Query` returns.
 pub fn bucket(partition_key: &Value) -> Option<u8> {
     let mut hash = Sha256::new();
     hash.update(partition_key.type_name());
@@ -33,7 +33,7 @@ pub fn bucket(partition_key: &Value) -> Option<u8> {
 }
 
 impl Flag {
-    /// Whether readers use the new attribute of an item with this partition key.
+    /// Returns whether readers use the new attribute of an item with this partition key.
     pub fn reads_new(&self, partition_key: &Value) -> bool {
         self.read == ReadFrom::New && bucket(partition_key).is_some_and(|bucket| bucket < self.read_percent)
     }
@@ -43,7 +43,7 @@ impl Flag {
 fn plain(number: &Num) -> String {
     let canonical = number.canonical();
     let (sign, rest) = canonical.strip_prefix('-').map_or(("", canonical.as_str()), |rest| ("-", rest));
-    // `digits` has no zeros at either end; the value is `digits` times ten to the power of `exponent`.
+    // `digits` has no zeros at either end. The value is `digits` times ten to the power of `exponent`.
     let Some((digits, exponent)) = rest.split_once('E') else { return canonical };
     let exponent: i32 = exponent.parse().unwrap_or(0);
     let places = usize::try_from(exponent.unsigned_abs()).unwrap_or(0);
@@ -62,7 +62,7 @@ mod tests {
 
     use super::*;
 
-    /// A second implementation, with Python's `hashlib` and `decimal`, computed the vectors.
+    /// A second implementation computed the vectors. It uses Python's `hashlib` and `decimal`.
     #[test]
     fn the_published_vectors_hold() {
         let vectors: Json = serde_json::from_str(include_str!("../../docs/flag-vectors.json")).unwrap();
@@ -113,8 +113,8 @@ mod tests {
             prop_assert_eq!(bucket(&Value::N(one)), bucket(&Value::N(other)));
         }
 
-        /// If there are many keys, applications read the new attribute for about the configured percentage of them. A
-        /// key that is included at a lower percentage stays included at every higher percentage.
+        /// For a large number of keys, applications read the new attribute for about the configured percentage. A key
+        /// that is included at a lower percentage stays included at every higher percentage.
         #[test]
         fn the_share_of_new_readers_matches_the_percentage(percent in 1_u8..=100, salt in any::<u32>()) {
             let flag = |read_percent| Flag {

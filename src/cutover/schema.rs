@@ -1,5 +1,6 @@
-//! The published form of the flag: the attributes of an item or, for hooks, a JSON document with the same fields.
-//! Applications read this form (docs/flag.md, docs/flag.schema.json), so any change needs a new `schema_version`.
+//! The published form of the flag. A table stores the flag as an item; hooks read and write a JSON document with the
+//! same fields. Applications read this form (docs/flag.md, docs/flag.schema.json), so any change needs a new
+//! `schema_version`.
 
 use jiff::Timestamp;
 use serde_json::{Map, Value as Json, json};
@@ -9,13 +10,13 @@ use crate::item::{Item, Num, Value};
 use crate::outside::UntrustedText;
 
 /// The version of this schema. A reader that finds a different version cannot understand the flag, and must not obey
-/// the flag.
+/// it.
 pub const SCHEMA_VERSION: u64 = 1;
 
 /// The largest version number of a flag: 2^53 - 1, the largest integer that every language reads exactly from JSON.
 const MAX_EXACT: u64 = (1 << 53) - 1;
 
-/// One day: the longest time for which an application may obey a cached flag.
+/// The largest `max_cache_seconds` that the schema accepts: one day. A plan accepts at most one hour.
 const MAX_CACHE_SECONDS: u64 = 86_400;
 
 /// The metadata that is stored with the flag: who changed the flag last, and why.
@@ -23,12 +24,11 @@ const MAX_CACHE_SECONDS: u64 = 86_400;
 pub struct FlagMeta {
     /// Fingerprint of the plan that the flag belongs to.
     pub plan: UntrustedText,
-    /// SHA-256 of the verification report that opened the gate for the last change; `None` if the change needed no
-    /// report.
+    /// SHA-256 of the verification report that allowed the last change; `None` if the change needed no report.
     pub report: Option<UntrustedText>,
     /// The user and the host that made the last change.
     pub actor: UntrustedText,
-    /// The operator's reason, if the operator forced a change or accepted stale reads.
+    /// The operator's reason for the last change, if the operator forced it or accepted stale reads.
     pub reason: Option<UntrustedText>,
 }
 
@@ -54,7 +54,7 @@ pub enum SchemaError {
         /// The expected content of the attribute.
         expected: &'static str,
     },
-    /// Each attribute is valid on its own, but the attributes contradict each other.
+    /// Each attribute is valid, but the attributes contradict each other.
     #[error("the flag breaks a rule ({0}): somebody changed it by hand. Undo that change; nothing was changed here")]
     Impossible(&'static str),
 }
@@ -130,7 +130,7 @@ const FIELDS: [Field; 16] = {
         field(
             "schema_version",
             FieldType::Integer(SCHEMA_VERSION, SCHEMA_VERSION),
-            "Version of this schema. Obey no other.",
+            "Version of this schema. Do not obey a flag with another version.",
         ),
         field("version", FieldType::Integer(1, MAX_EXACT), "Number of changes to the flag so far."),
         field("write", FieldType::OneOf(&["old", "both", "new"]), "Which attributes applications write."),
@@ -138,14 +138,14 @@ const FIELDS: [Field; 16] = {
         field(
             "read_percent",
             FieldType::Integer(0, 100),
-            "Percentage of the keys for which applications read the new attribute; 0 exactly if `read` is old.",
+            "Percentage of the keys for which applications read the new attribute; 0 if and only if `read` is old.",
         ),
         field(
             "max_cache_seconds",
             FieldType::Integer(1, MAX_CACHE_SECONDS),
             "How long an application may obey the flag, counted from just before it requested the flag.",
         ),
-        field("contracting", FieldType::Bool, "The old attribute is being removed; there is no way back."),
+        field("contracting", FieldType::Bool, "The old attribute is being removed. A rollback is no longer possible."),
         field("old_stale", FieldType::Bool, "Old values may be older than new ones: never fall back to them."),
         optional("dual_since", FieldType::Time, "When dual writes began; absent while `write` is old."),
         optional("new_since", FieldType::Time, "When new-only writes began; absent unless `write` is new."),
@@ -222,7 +222,7 @@ pub fn to_item(flag: &Flag, meta: &FlagMeta) -> Item {
 pub fn from_item(item: &Item) -> Result<(Flag, FlagMeta), SchemaError> {
     let known = FIELDS.iter().filter_map(|field| {
         let value = item.get(field.name)?;
-        // Replace a value of the wrong type with an empty array, which no field accepts.
+        // Replace a value of the wrong type with an empty array. No field accepts an empty array.
         let json = if value.type_name() == field.field_type.attribute() { from_value(value) } else { json!([]) };
         Some((field.name.to_owned(), json))
     });
@@ -262,7 +262,7 @@ fn check_version(version: Option<&Json>) -> Result<(), SchemaError> {
     }
 }
 
-/// Builds the flag from JSON members that were already checked.
+/// Builds the flag from JSON members whose types were already checked.
 fn flag(all: &Map<String, Json>) -> Flag {
     let number = |name: &str| all.get(name).and_then(Json::as_u64).unwrap_or(0);
     let text = |name: &str| all.get(name).and_then(Json::as_str).unwrap_or("");
@@ -308,7 +308,7 @@ fn from_value(value: &Value) -> Json {
     match value {
         Value::S(text) => json!(text),
         Value::Bool(boolean) => json!(boolean),
-        // DynamoDB may return a whole number in a notation that differs from the one that the client sent.
+        // DynamoDB can return a whole number in a different notation from the one that the client sent.
         Value::N(number) => to_u64(number).map_or(json!([]), |number| json!(number)),
         Value::B(_) | Value::Null | Value::Ss(_) | Value::Ns(_) | Value::Bs(_) | Value::L(_) | Value::M(_) => json!([]),
     }

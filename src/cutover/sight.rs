@@ -1,9 +1,9 @@
-//! Measures how long applications may still obey an earlier state of the flag. This module is pure: the caller passes
+//! Measures how long applications may still obey an earlier state of the flag. This module is pure. The caller passes
 //! the time of a monotonic clock.
 //!
 //! The clocks of hosts differ, so nothing here uses the times in the flag. When a strongly consistent read shows a
-//! state of the flag, that state is in effect. No application obeys an earlier state any more when `max_cache_seconds`
-//! have passed since that read, measured by the clock of the host that read the flag.
+//! state of the flag, that state is in effect. Once `max_cache_seconds` have passed since that read, no application
+//! obeys an earlier state. This time is measured with the clock of the host that read the flag.
 
 use std::time::Duration;
 
@@ -11,13 +11,12 @@ use jiff::Timestamp;
 
 use super::Flag;
 
-/// The time from a change's first request to the time that is recorded for the change. This margin is longer than the
-/// total time of all attempts to write a control item (30 s, plus two requests of 5 s). So the change is in effect by
-/// its recorded time, even if this process dies before then.
+/// The recorded time of a change is this far in the future when the first request of the change is sent. This margin is
+/// longer than the total time of all attempts to write a control item (30 s, plus two requests of 5 s). So the change
+/// is in effect by its recorded time, even if this process dies before then.
 pub const CHANGE_TIME_MARGIN: Duration = Duration::from_secs(45);
 
-/// Tracks two times: when this host first saw the flag's current state, and when every application will obey that
-/// state.
+/// Tracks when this host first saw the flag's current state, and from when every application will obey that state.
 #[derive(Debug, Clone, Default)]
 pub struct CacheExpiry {
     observation: Option<Box<Observation>>,
@@ -31,8 +30,8 @@ struct Observation {
 }
 
 impl CacheExpiry {
-    /// Call this after each read of the flag. Returns how long applications may still obey an earlier state than this
-    /// one. A change may become visible up to `propagation_delay` before it is in effect everywhere.
+    /// Call this after each read of the flag. Returns how long applications may still obey an earlier state. A change
+    /// can become visible up to `propagation_delay` before it is in effect everywhere.
     pub fn observe(&mut self, flag: &Flag, propagation_delay: Duration, now: Duration) -> Duration {
         if self.observation.as_ref().is_none_or(|observation| !observation.flag.has_same_settings(flag)) {
             self.begin(flag, propagation_delay + cache(flag), now);
@@ -45,8 +44,8 @@ impl CacheExpiry {
         self.begin(flag, cache(flag), now);
     }
 
-    /// Continues the wait of an earlier process on this host. That process saw this flag. Applications may still obey
-    /// an earlier state for the time `left`.
+    /// Continues a wait that an earlier process on this host began when it saw this flag. `left` is the time for which
+    /// applications may still obey an earlier state.
     pub fn restore(&mut self, flag: &Flag, left: Duration, now: Duration) {
         self.begin(flag, left, now);
     }
@@ -56,7 +55,7 @@ impl CacheExpiry {
         self.observation = None;
     }
 
-    /// Returns the time, from `now`, for which applications may still obey an earlier state of the flag.
+    /// Returns how long, counted from `now`, applications may still obey an earlier state of the flag.
     pub fn left(&self, now: Duration) -> Duration {
         let left =
             |observation: &Observation| observation.settles_after.saturating_sub(now.saturating_sub(observation.since));
@@ -91,7 +90,7 @@ mod tests {
         Timestamp::from_second(1_800_000_000 + second).unwrap()
     }
 
-    /// The wait always equals the flag's cache time. The clock of the host that made the change does not matter.
+    /// The wait always equals the flag's cache time. It does not depend on the clock of the host that made the change.
     #[test]
     fn a_wait_is_the_cache_time_regardless_of_the_clock_that_dates_the_change() {
         for skew in [-172_800, -90, 0, 44, 90, 172_800] {
@@ -100,8 +99,8 @@ mod tests {
             assert_eq!(cache_expiry.observe(&flag, Duration::ZERO, seconds(7)), seconds(2));
             assert_eq!(cache_expiry.observe(&flag, Duration::ZERO, seconds(8)), seconds(1));
             assert_eq!(cache_expiry.observe(&flag, Duration::ZERO, seconds(9)), Duration::ZERO);
-            // Here only the recorded time of the change is corrected. Applications obey the same settings as before, so
-            // no new wait begins.
+            // In this case, only the recorded time of the change is corrected. Applications obey the same settings as
+            // before, so no new wait begins.
             assert_eq!(
                 cache_expiry.observe(&flag.clone().with_changed_at(at(5)), Duration::ZERO, seconds(9)),
                 Duration::ZERO

@@ -20,15 +20,14 @@ pub trait FlagStore: Send + Sync {
 
     /// Changes the flag to `next` if the flag is still `expected`. If `expected` is `None`, the flag must not exist
     /// yet. When this function returns, the change is durable and in effect. Returns the flag as it is stored. The
-    /// times in the stored flag use this host's clock. They are never earlier than the moment when the change took
-    /// effect, so they may be slightly in the future.
+    /// times in the stored flag are times of this host's clock. They are never earlier than the moment when the change
+    /// took effect, so they can be slightly in the future.
     ///
     /// After an error, the flag is unchanged unless the error says otherwise. To get the current flag after an error,
     /// call [`FlagStore::read`].
     async fn change(&self, expected: Option<&Flag>, next: &Flag, meta: &FlagMeta) -> Result<Flag, FlagStoreError>;
 
-    /// Returns the longest time from the moment when one reader first sees another process's change to the moment when
-    /// every reader sees it.
+    /// Once any reader has seen another process's change, every reader sees it within this time.
     fn propagation_delay(&self) -> Duration;
 
     /// Returns a description, for people, of where the flag is stored.

@@ -40,7 +40,7 @@ pub async fn flag_and_lease_items(
     Ok((item(""), item(LEASE_SUFFIX)))
 }
 
-/// Returns the key that messages show if the name of the table's key attribute is unknown.
+/// Returns the key that messages show while the name of the table's key attribute is unknown.
 fn placeholder_key(value: &str) -> ItemKey {
     ItemKey::new(Item::from([("key".to_owned(), Value::S(value.to_owned()))]))
 }
@@ -88,8 +88,8 @@ impl FlagStore for TableStore {
             Err(ControlError::Changed { found, .. }) => return Err(changed(expected, found)),
             Err(other) => return Err(other.into()),
         };
-        // The change is in effect now, so no application reads the earlier state from now on. A later recorded time
-        // would only make the wait longer.
+        // The change is in effect now, so applications no longer read the earlier state. A later recorded time would
+        // only make the wait longer.
         let stored = next.clone().with_changed_at((self.clock)());
         let ours = written.into_iter().filter(|(name, _)| ["version", WRITER].contains(&&**name)).collect();
         match self.item.put(to_item(&stored, meta), Some(&ours)).await {
@@ -112,7 +112,8 @@ impl FlagStore for TableStore {
     }
 }
 
-/// Returns the attributes that a change's condition compares: the version, and the settings that a change can modify.
+/// Returns the attributes that the condition of a change compares. These are the version and the settings that a change
+/// can modify.
 fn state_of(flag: &Flag, meta: &FlagMeta) -> Item {
     const STATE: [&str; 6] = ["version", "write", "read", "read_percent", "contracting", "old_stale"];
     to_item(flag, meta).into_iter().filter(|(name, _)| STATE.contains(&name.as_str())).collect()

@@ -1,9 +1,8 @@
-//! The truth of a pair: the value from which the other value of the pair is derived. The flag decides which of the two
-//! values is the truth.
+//! The truth of a pair is the value from which the other value of the pair is derived. The state of the flag decides
+//! which of the two values is the truth.
 //!
 //! While `read_percent` is below 100, the truth depends on the key's bucket ([`bucket`]). The tool computes the bucket
-//! from the item's partition key, exactly as applications do. So the tool knows, for every item, which value
-//! applications read.
+//! from the item's partition key, exactly as applications do. So it knows for every item which value applications read.
 
 use super::flag::{Flag, ReadFrom, WriteTo};
 use super::percent::bucket;
@@ -14,17 +13,17 @@ use crate::item::Value;
 pub enum Truth {
     /// The old value. It is the truth before a plan's cutover, and whenever `read = old` and old values are not stale.
     Old,
-    /// The new value or, if the new value is missing, the old value. This is the truth if `read = new` while both
-    /// attributes are written, because readers then fall back.
+    /// The new value. If the new value is missing, the old value. This is the truth if `read = new` while both
+    /// attributes are written, because readers then fall back to the old value.
     NewThenOld,
     /// Only the new value. It is the truth if `write = new`.
     New,
-    /// The new value, during a rollback. In this state both attributes are written again, and old values may be stale.
-    /// If an item has only an old value, readers will find that old value.
+    /// The new value, during a rollback. Dual writes have resumed, and old values may be stale. If an item has only an
+    /// old value, readers will read this value after the rollback.
     NewDuringRollback,
 }
 
-/// Says for each partition key which value of a pair is the truth. The answer depends on the state of the flag.
+/// Determines for each partition key which value of a pair is the truth. This depends on the state of the flag.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum TruthByKey {
     /// The same truth for every key.
@@ -45,14 +44,14 @@ impl Truth {
         }
     }
 
-    /// Whether old values may be stale, so that only new values are the truth.
+    /// Returns whether only new values are the truth, because old values may be stale.
     pub(crate) fn is_new_only(self) -> bool {
         matches!(self, Truth::New | Truth::NewDuringRollback)
     }
 }
 
 impl TruthByKey {
-    /// Determines from this state of the flag, for each partition key, which value is the truth.
+    /// Determines which value is the truth for each partition key, given this state of the flag.
     pub fn from_flag(flag: &Flag) -> TruthByKey {
         TruthByKey::All(match (flag.read, flag.write) {
             (_, WriteTo::New) => Truth::New,

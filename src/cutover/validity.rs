@@ -1,9 +1,9 @@
-//! The conditions under which requests may be sent: this process still holds the lease, and the flag is unchanged.
+//! Two conditions under which requests may be sent: this process still holds the lease, and the flag is unchanged.
 //!
 //! Each condition must be confirmed repeatedly. A confirmation is valid for a fixed time, which begins just before the
-//! confirming request is sent. Two clocks measure this time, and the higher measurement decides ([`Moment::since`]). If
-//! the machine sleeps, the process is paused, or the flag cannot be read in time, no new requests are sent until the
-//! condition is confirmed again. Meanwhile, requests that are already in flight may end.
+//! confirming request is sent. Two clocks measure this time, and the longer measured time counts ([`Moment::since`]).
+//! If the machine sleeps, the process is paused, or the flag cannot be read in time, no new requests are sent until the
+//! condition is confirmed again. Requests that are already in flight can still complete.
 
 use std::fmt;
 use std::sync::Arc;
@@ -27,7 +27,7 @@ struct Inner {
 #[derive(Clone, Copy)]
 struct Confirmation {
     at: Moment,
-    /// The number of times that a confirmation expired before the condition was confirmed again.
+    /// The number of confirmations that expired before the next one arrived.
     expirations: u64,
 }
 
@@ -57,13 +57,13 @@ impl Validity {
         self.now().since(self.0.confirmed.borrow().at)
     }
 
-    /// Whether the last confirmation is still valid.
+    /// Returns whether the last confirmation is still valid.
     pub fn is_fresh(&self) -> bool {
         self.age() < self.0.valid_for
     }
 
-    /// Waits until the condition is confirmed. If [`Validity::expirations`] changed meanwhile, a caller that already
-    /// has permits must acquire new ones. The caller may drop this future at any point.
+    /// Waits until the condition is confirmed. If [`Validity::expirations`] has changed during the wait, the permits
+    /// that the caller already holds are invalid, and it must acquire new ones. The future can be dropped at any point.
     pub async fn wait_until_fresh(&self) {
         let mut confirmed = self.0.confirmed.subscribe();
         loop {
@@ -73,19 +73,19 @@ impl Validity {
             }
             self.0.confirmation_needed.notify_one();
             if confirmed.changed().await.is_err() {
-                // The task that confirmed the condition has ended. Every waiting task is about to be stopped, so this
-                // function never returns.
+                // The task that confirms the condition has ended, and all waiting tasks will soon be stopped. So this
+                // function does not return.
                 std::future::pending::<()>().await;
             }
         }
     }
 
-    /// Waits until another task needs a confirmation. Only the task that confirms the condition calls this function.
+    /// Waits until another task needs a confirmation. Called only by the task that confirms the condition.
     pub async fn confirmation_needed(&self) {
         self.0.confirmation_needed.notified().await;
     }
 
-    /// Returns the number of times that a confirmation expired before the condition was confirmed again.
+    /// Returns the number of confirmations that expired before the next one arrived.
     pub fn expirations(&self) -> u64 {
         self.0.confirmed.borrow().expirations
     }
@@ -108,7 +108,7 @@ mod tests {
 
     const GOOD_FOR: Duration = Duration::from_secs(40);
 
-    /// Creates a pair of clocks. The wall clock jumps by the number of seconds in the returned variable.
+    /// Creates a pair of clocks. The wall clock is ahead by the number of seconds in the returned variable.
     fn clocks() -> (MomentClock, Arc<AtomicI64>) {
         let began = Instant::now();
         let jump = Arc::new(AtomicI64::new(0));

@@ -1,6 +1,6 @@
-//! Reads and writes control items, such as the flag or a lease: a few small items in a separate table. Every read is
-//! strongly consistent, and every write is conditional. [`ControlItem`] retries requests. If the reply to a write is
-//! lost, [`ControlItem`] finds out whether that write or another writer produced the current item.
+//! Reads and writes control items, such as the flag or a lease. Control items are a few small items in a separate
+//! table. Every read is strongly consistent, and every write is conditional. [`ControlItem`] retries requests. If the
+//! reply to a write is lost, [`ControlItem`] finds out whether that write or another writer produced the current item.
 
 use std::fmt;
 use std::sync::Arc;
@@ -38,7 +38,7 @@ pub enum PutCondition {
         /// Name of the partition key.
         partition: String,
     },
-    /// The item exists, and each of these attributes has the given value. The map contains at least one attribute.
+    /// The item exists, and each of these attributes has the value in the map. The map contains at least one attribute.
     Attributes(Item),
 }
 
@@ -51,10 +51,10 @@ pub enum PutReply {
     ConditionFailed,
 }
 
-/// The reason why a control item could not be read or written.
+/// An error that occurred while reading or writing a control item.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ControlError {
-    /// No request will succeed until somebody fixes the cause.
+    /// Every request will fail until somebody fixes the cause.
     #[error("{item} cannot be used: {message}. {}", remedy(*.kind, .item))]
     Unusable {
         /// The item's name in messages.
@@ -64,23 +64,23 @@ pub enum ControlError {
         /// DynamoDB's message.
         message: String,
     },
-    /// Every attempt failed until the retry timeout expired.
+    /// All attempts failed, and the retry timeout has expired.
     #[error(
         "{item} could not be {operation} within {} s: {message}. {}",
         .patience.as_secs(),
-        if *.uncertain { "It may have been written: run the same command again, which checks first" }
-        else { "It was not changed: run the same command again" }
+        if *.uncertain { "It may have been written. Run the same command again; the command checks this first" }
+        else { "It was not changed. Run the same command again" }
     )]
     GaveUp {
         /// The item's name in messages.
         item: String,
         /// `read` or `written`.
         operation: &'static str,
-        /// How long the request was retried.
+        /// The time for which the request was retried.
         patience: Duration,
         /// The last error.
         message: String,
-        /// Whether the write may have been applied, or may still be applied.
+        /// Whether it is possible that the write was applied or will still be applied.
         uncertain: bool,
     },
     /// The table's key differs from the key in the plan.
@@ -91,7 +91,7 @@ pub enum ControlError {
         /// A description of the difference between the keys.
         why: String,
     },
-    /// Another writer wrote the current item, before this write or right after it.
+    /// Another writer wrote the current item, either before this write or immediately after it.
     #[error("{item} was changed by somebody else in the meantime: check it, and run the command again")]
     Changed {
         /// The item's name in messages.
@@ -101,11 +101,11 @@ pub enum ControlError {
     },
 }
 
-/// The attribute that contains a random name, which identifies the item's last write.
+/// The attribute that contains the random name of the item's last write. Each write has a different name.
 pub const WRITER: &str = "writer";
 
-/// The timeout for retries. Throttling and leader changes usually end sooner. An operator accepts a silent terminal for
-/// this long.
+/// The timeout for retries. Throttling and leader changes usually end sooner, and an operator tolerates a silent
+/// terminal for this long.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 const BACKOFF: Backoff = Backoff { base: Duration::from_millis(50), cap: Duration::from_secs(2) };
@@ -117,13 +117,13 @@ pub struct ControlItem {
     name: String,
     key: ItemKey,
     partition: String,
-    /// The source of the random names of writes, and of the backoff's jitter.
+    /// The source of randomness for the names of writes and for the jitter of the backoff.
     random: Random,
 }
 
 impl ControlItem {
-    /// Creates a handle for the item with this key. Messages use `table_name`. `partition` is the name of the table's
-    /// partition key.
+    /// Creates a handle for the item with this key. Messages contain `table_name`. `partition` is the name of the
+    /// table's partition key.
     pub fn new(table: Arc<dyn Control>, table_name: &str, key: ItemKey, partition: &str) -> ControlItem {
         let name = format!("item {key} of table {table_name}");
         let random = Random::from_entropy();
@@ -163,9 +163,9 @@ impl ControlItem {
     }
 
     /// Replaces the item's attributes, except its key, if the current item has the attributes in `expected`. If
-    /// `expected` is `None`, no item may exist yet. When this method returns, the write is durable. If the reply to a
-    /// write was lost, the attribute [`WRITER`] shows whether that write was applied. [`ControlError::Changed`] means
-    /// that another writer produced the current item.
+    /// `expected` is `None`, writes only if the item does not exist yet. When this method returns, the write is
+    /// durable. If the reply to a write was lost, the attribute [`WRITER`] shows whether that write was applied.
+    /// [`ControlError::Changed`] means that another writer produced the current item.
     pub async fn put(&self, attributes: Item, expected: Option<&Item>) -> Result<Item, ControlError> {
         let mut item = attributes;
         item.extend(self.key.attributes().clone());
@@ -199,8 +199,9 @@ impl ControlItem {
         }
     }
 
-    /// Decides the result after the last attempt failed. If the write may have been applied, reads the item once more.
-    /// Returns the item if this write was applied after all. Otherwise returns the last attempt's error.
+    /// Determines the result after the last attempt failed. If it is unknown whether the write was applied, reads the
+    /// item once more. Returns the item if that read shows that this write was applied. Otherwise returns the last
+    /// attempt's error.
     async fn check_after_last_attempt(
         &self,
         item: Item,
@@ -256,8 +257,8 @@ impl RetryTimer {
         if let TableError::Fatal { kind, message } = error {
             return Err(ControlError::Unusable { item, kind, message });
         }
-        // Every control item is small, and no index contains any of them. So if DynamoDB rejects one control item, it
-        // would reject all of them.
+        // Every control item is small, and no index contains a control item. So if DynamoDB rejects one control item,
+        // it would also reject every other control item.
         Err(ControlError::Unusable { item, kind: FatalKind::Request, message: error.to_string() })
     }
 }

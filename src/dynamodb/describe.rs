@@ -9,8 +9,8 @@ use crate::item::{IndexSchema, KeySchema};
 /// the description repeatedly.
 ///
 /// An implementation promises:
-/// - Each call sends one request to the service and changes nothing. The caller retries, so the implementation must
-///   not.
+/// - Each call sends one request to the service and changes nothing. The implementation does not retry, because the
+///   caller does.
 /// - Each description is current and never comes from a cache.
 /// - If the service does not support a call, the call fails with
 ///   [`FatalKind::Unsupported`](super::FatalKind::Unsupported).
@@ -19,7 +19,7 @@ pub trait Describe: Send + Sync {
     /// Reads the table's description with `DescribeTable`.
     async fn describe(&self) -> Result<TableDescription, TableError>;
 
-    /// Reads whether the table can be restored to a point in time (`DescribeContinuousBackups`).
+    /// Reads the table's point-in-time recovery status (`DescribeContinuousBackups`).
     async fn recovery(&self) -> Result<Recovery, TableError> {
         Err(TableError::unsupported("DescribeContinuousBackups"))
     }
@@ -49,13 +49,13 @@ pub struct TableDescription {
     pub item_count: u64,
     /// Size of the table in bytes. DynamoDB updates this size about every six hours.
     pub size_bytes: u64,
-    /// Provisioned (read, write) capacity units per second. `None` for an on-demand table.
+    /// Provisioned capacity (read, write) in units per second. `None` for an on-demand table.
     pub provisioned: Option<(f64, f64)>,
-    /// The on-demand table's configured maximum (read, write) request units per second. `None` if no maximum is
+    /// The configured maximum (read, write) of an on-demand table, in request units per second. `None` if no maximum is
     /// configured.
     pub on_demand_max: (Option<f64>, Option<f64>),
-    /// Warm throughput (read, write): the units per second that the table can serve immediately. `None` if DynamoDB
-    /// does not report it.
+    /// Warm throughput (read, write): the number of units per second that the table can serve immediately. `None` if
+    /// DynamoDB does not report it.
     pub warm: Option<(f64, f64)>,
     /// Global and local secondary indexes.
     pub indexes: Vec<IndexDescription>,
@@ -72,23 +72,23 @@ pub struct TableDescription {
 pub struct IndexDescription {
     /// Name, key and projection.
     pub schema: IndexSchema,
-    /// A global index's provisioned (read, write) capacity units per second. `None` if the table is on demand or the
-    /// index is local.
+    /// Provisioned capacity (read, write) of a global index, in units per second. `None` if the table is on demand or
+    /// the index is local.
     pub provisioned: Option<(f64, f64)>,
-    /// The index's configured maximum (read, write) request units per second on demand. `None` if no maximum is
+    /// The configured maximum (read, write) of an on-demand index, in request units per second. `None` if no maximum is
     /// configured.
     pub on_demand_max: (Option<f64>, Option<f64>),
     /// Warm throughput (read, write) in units per second. `None` if DynamoDB does not report it.
     pub warm: Option<(f64, f64)>,
-    /// Whether the index is complete: ACTIVE, and not being filled.
+    /// Whether the index is complete, that is, ACTIVE and not being backfilled.
     pub is_ready: bool,
-    /// Number of entries, and their size in bytes. DynamoDB updates them about every six hours. `None` if it does not
-    /// report them.
+    /// Number of entries in the index, and their total size in bytes. DynamoDB updates both figures about every six
+    /// hours. `None` if DynamoDB does not report them.
     pub entries: Option<(u64, u64)>,
 }
 
 impl IndexDescription {
-    /// Creates the description of an index with this schema. The index's capacity is unknown.
+    /// Creates the description of an index with this schema. The capacity in the description is unknown.
     pub fn new(schema: IndexSchema) -> IndexDescription {
         IndexDescription {
             schema,
@@ -103,7 +103,7 @@ impl IndexDescription {
 
 impl TableDescription {
     /// Creates the description of an active on-demand table with this name, ARN and key. All other fields are unknown
-    /// or empty, so the caller should set the fields that it knows.
+    /// or empty. The caller should set the fields that it knows.
     pub fn new(name: impl Into<String>, arn: impl Into<String>, key: KeySchema) -> TableDescription {
         TableDescription {
             name: name.into(),
@@ -122,15 +122,15 @@ impl TableDescription {
         }
     }
 
-    /// Returns the same description, but with the number and the probable size of `keys` listed items. The size assumes
-    /// that these items are as large as the table's mean item.
+    /// Returns the same description with `keys` as the item count and with an estimated size. The estimate assumes that
+    /// the listed items have the table's mean item size.
     pub(crate) fn of_listed_items(self, keys: u64) -> TableDescription {
         let mean = self.size_bytes.checked_div(self.item_count).unwrap_or(0);
         TableDescription { item_count: keys, size_bytes: mean.saturating_mul(keys), ..self }
     }
 
-    /// Returns the same description, but with the number and the probable size of the items in this index. Returns the
-    /// description unchanged if DynamoDB does not report the number of entries.
+    /// Returns the same description with the item count of this index and an estimated size. Returns the description
+    /// unchanged if the number of entries is unknown or 0.
     pub(crate) fn of_indexed_items(self, index: &str) -> TableDescription {
         let found = self.indexes.iter().find(|found| found.schema.name == index);
         match found.and_then(|found| found.entries) {

@@ -1,4 +1,4 @@
-//! The errors with which a request can fail. [`TableError::directive`] decides how to continue after each error.
+//! The errors of requests. [`TableError::directive`] decides how to continue after each error.
 
 /// The error of one request.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -7,7 +7,7 @@ pub enum TableError {
     /// DynamoDB throttled the request and did not apply it.
     #[error("DynamoDB throttled the request: {message}")]
     Throttled {
-        /// The limits that the request exceeded. The list is empty if the reply names none.
+        /// The limits that the request exceeded. Empty if the reply does not name them.
         reasons: Vec<ThrottlingReason>,
         /// DynamoDB's message.
         message: String,
@@ -17,11 +17,11 @@ pub enum TableError {
     Transient {
         /// A description of the error.
         message: String,
-        /// Whether a write may have been applied despite the error.
+        /// Whether it is possible that a write was applied despite the error.
         ambiguous: bool,
     },
-    /// A reply arrived, but it is not a complete DynamoDB reply. Such a reply does not show whether DynamoDB carried
-    /// out the request.
+    /// A reply arrived, but it is not a complete DynamoDB reply. So it is unknown whether DynamoDB carried out the
+    /// request.
     #[error("the reply to {operation} could not be used: {flaw}")]
     UnusableReply {
         /// The operation, for example `Scan`.
@@ -35,7 +35,7 @@ pub enum TableError {
         /// The reason why DynamoDB rejects the write. The text contains no attribute values.
         message: String,
     },
-    /// No request in this run can succeed until somebody fixes the cause.
+    /// Every request in this run will fail until somebody fixes the cause.
     #[error("{message}")]
     Fatal {
         /// The kind of problem that the operator has to fix.
@@ -60,19 +60,20 @@ pub struct ThrottlingReason {
 pub enum FatalKind {
     /// No credentials were found, or DynamoDB refused the credentials as expired or unknown.
     Credentials,
-    /// Signatures are invalid, because this host's clock differs too much from DynamoDB's clock.
+    /// Signatures are invalid because this host's clock differs too much from DynamoDB's clock.
     Clock,
     /// The credentials do not permit this request.
     Permission,
     /// The table does not exist, or no longer exists.
     TableMissing,
-    /// DynamoDB rejects the request itself. It would reject the same request for every other item, too.
+    /// DynamoDB rejects the request for a reason that is not specific to the item, so it would reject the request for
+    /// every item.
     Request,
-    /// The endpoint cannot be reached, or its replies are not DynamoDB's.
+    /// The endpoint cannot be reached, or its replies are not in DynamoDB's format.
     Endpoint,
-    /// The endpoint does not support this call. Only local engines that imitate DynamoDB return this error.
+    /// The endpoint does not support this call. Only local engines return this error.
     Unsupported,
-    /// The file of keys that the plan names cannot be read, or has changed during the run.
+    /// The plan's file of keys cannot be read, or it has changed during the run.
     KeysFile,
 }
 
@@ -95,7 +96,7 @@ impl FatalKind {
             }
             FatalKind::Endpoint => "Check `region`, `endpoint_url` and the network path to DynamoDB",
             FatalKind::Unsupported => "Check `endpoint_url`: the service at this address does not support this call",
-            FatalKind::KeysFile => "Restore the file of keys that the plan names, and run the same command again",
+            FatalKind::KeysFile => "Restore the plan's file of keys, and run the same command again",
         }
     }
 }
@@ -108,7 +109,7 @@ pub enum Directive {
     Retry,
     /// Record the item as a failure and continue.
     FailItem,
-    /// Stop the run so that it can be resumed. Commit nothing after this error.
+    /// Stop the run so that it can be resumed. Commit nothing more.
     StopRun,
 }
 
@@ -118,7 +119,7 @@ impl TableError {
         TableError::Fatal { kind: FatalKind::Unsupported, message: format!("the endpoint does not support {call}") }
     }
 
-    /// Creates the error for a position that another kind of source created.
+    /// Creates the error for a position that comes from a different kind of source.
     pub fn foreign_position() -> TableError {
         let message = "the position belongs to a different kind of source. This is a bug in backfill".to_owned();
         TableError::Fatal { kind: FatalKind::Request, message }
@@ -146,7 +147,7 @@ impl TableError {
         }
     }
 
-    /// Returns whether a write that ended with this error may have been applied.
+    /// Returns whether a write may have been applied although it failed with this error.
     pub fn is_ambiguous(&self) -> bool {
         matches!(self, TableError::Transient { ambiguous: true, .. } | TableError::UnusableReply { .. })
     }

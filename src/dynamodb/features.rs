@@ -1,5 +1,5 @@
-//! The table features that a migration can affect: backups, streams and replicas. The preflight checks these features,
-//! and the tool never changes them.
+//! The table features that a migration can affect, such as backups, streams and replicas. The preflight checks these
+//! features. The tool never changes them.
 
 use crate::item::Projection;
 
@@ -7,12 +7,12 @@ use crate::item::Projection;
 #[derive(Debug, Clone, Default, PartialEq)]
 #[cfg_attr(not(feature = "internals"), non_exhaustive)]
 pub struct Features {
-    /// The part of an item that a stream record contains. `None` if the table has no stream.
+    /// The view type of the table's stream. `None` if the table has no stream.
     pub stream: Option<StreamView>,
     /// The other regions to which the table is replicated, in alphabetical order.
     pub replicas: Vec<String>,
-    /// Whether the table has multi-region strong consistency: a write succeeds only after the regions have agreed on
-    /// it.
+    /// Whether the table has multi-region strong consistency. If it has, a write succeeds only after the regions have
+    /// agreed on the write.
     pub strong_across_regions: bool,
     /// The table class, which determines the prices.
     pub class: TableClass,
@@ -22,20 +22,21 @@ pub struct Features {
     pub vector_indexes: Vec<VectorIndex>,
 }
 
-/// A vector index. Searches read it with `SearchVectors`. Its writes are metered separately from write capacity, and
-/// only when a write changes an attribute of the index (developer guide, "Vector search": requirements, monitoring).
+/// A vector index. `SearchVectors` requests read it. DynamoDB meters writes to the index separately from write
+/// capacity. It meters a write only if the write changes an attribute of the index (developer guide, "Vector search":
+/// requirements, monitoring).
 #[derive(Debug, Clone, PartialEq)]
 #[cfg_attr(not(feature = "internals"), non_exhaustive)]
 pub struct VectorIndex {
     /// The name of the index.
     pub name: String,
-    /// The attribute with the vector, and the attributes by which searches select items.
+    /// The vector attribute, and the attributes by which searches can filter items.
     pub attributes: Vec<String>,
     /// The other attributes that the index contains.
     pub projection: Projection,
 }
 
-/// The part of an item that a stream record contains.
+/// The view type of a stream, that is, the part of an item that a stream record contains.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(not(feature = "internals"), non_exhaustive)]
 pub enum StreamView {
@@ -56,11 +57,12 @@ pub enum TableClass {
     /// DynamoDB Standard.
     #[default]
     Standard,
-    /// DynamoDB Standard-Infrequent Access: requests cost more, storage less.
+    /// DynamoDB Standard-Infrequent Access. Compared with the standard class, requests cost more and storage costs
+    /// less.
     InfrequentAccess,
 }
 
-/// Information from `DescribeContinuousBackups`: whether the table can be restored to a point in time.
+/// The table's point-in-time recovery status, from `DescribeContinuousBackups`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Recovery {
     /// Whether point-in-time recovery is on.

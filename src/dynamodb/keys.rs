@@ -1,4 +1,4 @@
-//! A source that reads the keys of a file.
+//! A source that reads item keys from a file.
 
 use std::sync::Arc;
 
@@ -9,12 +9,12 @@ use super::{Page, PageRequest, Source, TableError};
 use crate::item::Position;
 use crate::keys_file::PreparedKeys;
 
-/// The maximum number of keys in a page. Each key costs one read, so a page is small enough that a kill repeats little
-/// work.
+/// The maximum number of keys in a page. Each key costs one read. Pages are small, so that little work is repeated
+/// after a kill.
 const MAX_PAGE_KEYS: u32 = 250;
 
-/// Reads the keys of a file. A segment is a range of the file. A page's items consist only of their keys, and the
-/// engine reads the items themselves. A page consumes no capacity.
+/// Reads item keys from a file. A segment is a range of the file. The items of a page contain only their key
+/// attributes, and the engine reads the whole items. A page consumes no capacity.
 pub struct KeysSource {
     keys: Arc<PreparedKeys>,
 }

@@ -1,5 +1,5 @@
-//! Access to DynamoDB through the traits [`Describe`], [`Source`], [`Sink`] and [`control::Control`]. The traits have
-//! three implementations: [`sdk`] uses the AWS SDK, [`lean`] sends the most frequent requests with less CPU time, and
+//! Access to DynamoDB through the traits [`Describe`], [`Source`], [`Sink`] and [`control::Control`]. Three modules
+//! implement the traits. [`sdk`] uses the AWS SDK, [`lean`] sends the most frequent requests with less CPU time, and
 //! [`memory`] is for tests in virtual time.
 
 pub mod control;
@@ -40,7 +40,8 @@ pub struct Tables {
     pub sink_metadata: Arc<dyn Describe>,
     /// The table to which the run writes items. The run also reads single items from this table.
     pub sink: Arc<dyn Sink>,
-    /// The index that the first pass of `run` reads instead of the source. `None` if the plan selects through no index.
+    /// The index that the first pass of `run` reads instead of the source. `None` if the plan does not select items
+    /// through an index.
     pub(crate) index: Option<Arc<dyn Source>>,
 }
 
@@ -83,8 +84,8 @@ impl Tables {
     }
 }
 
-/// Describes the source. If the sink is a different table, its description is in [`TableDescription::sink`]. All other
-/// requests go to the sink, because the preflight checks the table that the migration writes to.
+/// Describes the source. If the sink is a different table, its description is in [`TableDescription::sink`]. The other
+/// methods send their requests to the sink, because the preflight checks the table that the migration writes.
 #[async_trait]
 impl Describe for Tables {
     async fn describe(&self) -> Result<TableDescription, TableError> {

@@ -1,5 +1,5 @@
-//! Repeats a request until it is answered. This module serves requests that are sent before a run begins. Such requests
-//! need no permits, and there is no run that an error could stop.
+//! Retries requests that are sent before a run begins. Such requests need no permits, and their errors cannot stop a
+//! run.
 
 use std::future::Future;
 use std::time::Duration;
@@ -10,15 +10,15 @@ use super::{Directive, TableError};
 use crate::backoff::Backoff;
 use crate::machine::Random;
 
-/// The minimum number of attempts, however long each attempt takes. A single attempt without a reply takes 5 s, which
-/// may use up the whole time limit. Even then, more attempts must follow.
+/// The minimum number of attempts, regardless of the time that each attempt takes. A single attempt without a reply
+/// takes 5 s, which can use up the whole time limit. Even then, more attempts must follow.
 pub const MIN_ATTEMPTS: u32 = 3;
 
 const BACKOFF: Backoff = Backoff { base: Duration::from_millis(100), cap: Duration::from_secs(1) };
 
-/// Repeats a request until it is answered, or until it fails with an error that a retry cannot resolve. Once
-/// `time_limit` has passed and at least three attempts have failed, gives up and returns the last error. `random`
-/// supplies the jitter between attempts.
+/// Sends a request until it succeeds, or until it fails with an error that a retry cannot resolve. Once `time_limit`
+/// has passed and at least three attempts have failed, gives up and returns the last error. `random` supplies the
+/// jitter between attempts.
 pub async fn retry_request<T, F>(
     time_limit: Duration,
     random: &Random,

@@ -6,36 +6,36 @@ use super::TableError;
 use crate::change::GuardedWrite;
 use crate::item::{Item, ItemKey, Units};
 
-/// Applies guarded writes, and reads single items after failed conditions.
+/// Applies guarded writes, and rereads single items after failed conditions.
 ///
 /// The caller passes writes in chunks, so that other transports can be added later. One `UpdateItem` request contains a
 /// single write, but a batch of statements contains several. An implementation promises:
-/// - **Guards.** A write takes effect only if all of its conditions are true at that moment. Then all of its actions
-///   take effect together. If DynamoDB cannot copy values with this transport, the implementation sends
+/// - **Guards.** If all conditions of a write are true, all of its actions take effect together. Otherwise, none of
+///   them takes effect. If DynamoDB cannot copy values with this transport, the implementation sends
 ///   [`GuardedWrite::pinned`] instead. That write contains the values, and its condition requires that the sources have
 ///   not changed.
-/// - **Derived items.** A write that puts a derived item is one transaction. It checks the conditions of the write, and
-///   puts the derived item only if no item with the derived key exists. Both happen, or neither.
+/// - **Derived items.** A write that puts a derived item is one transaction. It puts the derived item only if the
+///   conditions of the write are true and no item with the derived key exists.
 /// - **Replies.** The result contains exactly one reply for each write, in the same order as the writes. An applied
 ///   write is never reported as refused. If an error does not show whether the write was applied, the error is
 ///   ambiguous ([`TableError::is_ambiguous`]).
 /// - **Durability.** [`WriteReply::Applied`] means that the write is durable, and visible to [`Sink::get`].
 /// - **Images.** The reply to a failed condition contains the current item, if the service supports this (`ALL_OLD`).
 ///   The reply to a delete contains the removed item, if the service supports this.
-/// - **One request.** The caller retries and waits for capacity, so an implementation must do neither. After returning
-///   the replies, it sends nothing in the background.
+/// - **One request.** The caller retries and waits for capacity, so an implementation must do neither. After it has
+///   returned the replies, it sends nothing in the background.
 #[async_trait]
 pub trait Sink: Send + Sync {
     /// Sends a chunk of guarded writes and returns one reply per write, in the same order. A chunk contains at most
     /// [`Sink::max_chunk`] writes, each for a different item.
     async fn write(&self, chunk: &[&GuardedWrite]) -> Vec<Result<WriteReply, TableError>>;
 
-    /// Returns the maximum number of writes in one call of [`Sink::write`]. This number is 1 if each write is a
+    /// Returns the maximum number of writes in one call of [`Sink::write`]. The maximum is 1 if each write is a
     /// separate request.
     fn max_chunk(&self) -> usize;
 
     /// Reads one item with a strongly consistent read. The engine calls this method if the reply to a failed condition
-    /// contains no image. If this method returns no item, the item is gone.
+    /// contains no image. If this method returns no item, the item no longer exists.
     async fn get(&self, key: &ItemKey) -> Result<GetReply, TableError>;
 
     /// Requests an on-demand backup of the table with this name (`CreateBackup`), and returns the backup's ARN. After
@@ -53,7 +53,7 @@ pub trait Sink: Send + Sync {
 /// The status of an on-demand backup.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BackupStatus {
-    /// DynamoDB is making the backup.
+    /// DynamoDB is still creating the backup.
     Creating,
     /// The backup is complete.
     Available,
@@ -75,8 +75,7 @@ pub struct GetReply {
 pub struct WriteConsumption {
     /// Write capacity units that the table and its local indexes consumed.
     pub table: Units,
-    /// Each global index that the request touched: the index's name, and the write capacity units that the index
-    /// consumed.
+    /// The name and the consumed write capacity units of each global index that the request touched.
     pub indexes: Vec<(String, Units)>,
 }
 
@@ -92,21 +91,23 @@ impl WriteConsumption {
 pub enum WriteReply {
     /// The write was applied.
     Applied {
-        /// Write capacity that the write consumed, if the server reported it.
+        /// The write capacity that the write consumed, if the server reported it.
         consumed: Option<WriteConsumption>,
-        /// For a delete: the item that was removed, if the server returned it (`ReturnValues = ALL_OLD`). `None` for
-        /// every other write.
+        /// The item that a delete removed, if the server returned it (`ReturnValues = ALL_OLD`). `None` for all other
+        /// writes.
         removed: Option<Item>,
     },
-    /// The write's condition was false, so the write changed nothing.
+    /// A condition of the write was false, so the write changed nothing.
     ConditionFailed {
-        /// The current item, if the engine returned it. `None` does not mean that the item is gone: call [`Sink::get`].
+        /// The current item, if the engine returned it. `None` does not mean that the item no longer exists. In that
+        /// case, call [`Sink::get`].
         image: Option<Item>,
     },
-    /// The write puts a derived item, and an item with the derived key exists, so the write changed nothing. The
-    /// conditions of the write itself were true.
+    /// An item with the derived key already exists, so the write of a derived item changed nothing. The conditions on
+    /// the source item were true.
     DerivedExists {
-        /// The item with the derived key, if the engine returned it. `None` does not mean that the item is gone.
+        /// The item with the derived key, if the engine returned it. `None` does not mean that the item no longer
+        /// exists.
         existing: Option<Item>,
     },
 }

@@ -7,19 +7,19 @@ use crate::change::Filter;
 use crate::item::{Item, Position, Units};
 
 /// Reads the items of a run page by page. A source is a table scan, an index scan, a file of keys or, for a rollback,
-/// the journal's list of deleted items. Exports or streams may be added later.
+/// the journal's list of deleted items. Later versions could add exports and streams.
 ///
 /// A source is divided into segments, which are read independently of each other. When the caller knows the outcome of
 /// every item in a page, it commits the position after that page. After a crash, the caller continues from the
 /// committed position. An implementation promises:
 /// - **Order.** The items of a segment always have the same order, in every process and in every attempt. A request
-///   that starts at a position returns the items after that position. If an item exists for as long as its segment is
-///   being read, at least one page contains it.
-/// - **Positions are durable.** A position stays valid for the life of a run, even if items are written meanwhile. Each
-///   page ends at a later position than the previous page. If a different kind of source created the requested
-///   position, the request fails with [`TableError::Fatal`].
+///   that starts at a position returns the items after that position. If an item exists during the whole read of its
+///   segment, at least one page contains the item.
+/// - **Positions are durable.** A position stays valid for the whole run, even if items are written during the run.
+///   Each page ends at a later position than the previous page. If the requested position comes from a different kind
+///   of source, the request fails with [`TableError::Fatal`].
 /// - **Ends are certain.** `next` is `None` only if the segment has ended. An incomplete, damaged or unexpectedly empty
-///   reply is an error, and never ends a segment.
+///   reply is an error and does not end a segment.
 /// - **Consistency.** If `consistent` is set, a page shows every write that DynamoDB acknowledged before the request
 ///   was sent. A source that cannot promise this (an index, an export, a stream) returns an error instead.
 /// - **One request.** Each call sends one request and returns its result. The caller retries and waits for capacity, so
@@ -29,15 +29,16 @@ pub trait Source: Send + Sync {
     /// Reads one page of one segment.
     async fn read_page(&self, request: &PageRequest) -> Result<Page, TableError>;
 
-    /// Reads one page, but may leave out items that `filter` excludes. `limit` in the request bounds the number of
-    /// items that are read, including those that are left out. A source that cannot filter returns all items, so the
-    /// caller must test each item itself. The items that the filter includes, the positions and the cost of the page
-    /// are the same as those of [`Source::read_page`].
+    /// Reads one page like [`Source::read_page`], but can omit items that `filter` excludes. The request's `limit`
+    /// bounds the number of items that are read, including omitted items. A source that cannot filter returns all
+    /// items, so the caller must still test each item. Apart from the omitted items, the page is the same as that of
+    /// [`Source::read_page`], with the same positions and cost.
     async fn read_filtered_page(&self, request: &PageRequest, _filter: &Filter) -> Result<FilteredPage, TableError> {
         Ok(FilteredPage { page: self.read_page(request).await?, left_out: 0 })
     }
 
-    /// Returns whether the items in a page consist only of their keys. The engine then reads each item from the sink.
+    /// Returns whether the items in a page contain only their key attributes. If so, the engine reads each whole item
+    /// from the sink.
     fn yields_keys(&self) -> bool {
         false
     }
@@ -89,13 +90,13 @@ pub struct FilteredPage {
 }
 
 impl FilteredPage {
-    /// Returns the filtered page of a reply to `Scan`. `scanned` is its `ScannedCount`, where 0 may mean that the reply
-    /// has none.
+    /// Returns the filtered page of a reply to `Scan`. `scanned` is the reply's `ScannedCount`. It is 0 if the reply
+    /// has no `ScannedCount`.
     ///
     /// # Errors
     ///
-    /// Fails if the reply does not say how many items DynamoDB read, because the page could not be counted. A page that
-    /// another one follows has read at least one item.
+    /// Fails if the reply does not report the number of items that DynamoDB read, because the number of scanned items
+    /// would then be unknown. A count of 0 is invalid if more pages follow.
     pub(super) fn counted(page: Page, scanned: Option<u64>) -> Result<FilteredPage, TableError> {
         let left_out = scanned.and_then(|scanned| scanned.checked_sub(page.items.len() as u64));
         let is_uncounted = scanned == Some(0) && page.next.is_some();

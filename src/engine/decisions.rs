@@ -1,4 +1,4 @@
-//! Decides about items. If a decision needs answers of programs, asks the programs and decides again.
+//! Decides what to do with items. If a decision needs results of programs, runs the programs and then decides again.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -12,7 +12,8 @@ use crate::exec::Programs;
 use crate::item::{Item, Units};
 use crate::state::reject_if_unreadable;
 
-/// Number of items for which a pass calls the functions of custom changes twice.
+/// For this number of items, a pass calls the functions of custom changes twice, to detect functions that are not
+/// deterministic.
 const MAX_CHECKED: usize = 100;
 /// Number of derived items of a page that are read at the same time. A segment reads the same number of listed items at
 /// the same time.
@@ -22,14 +23,14 @@ const CONCURRENT_LOOKS: usize = 8;
 #[derive(Debug, Clone)]
 pub struct Decisions {
     changes: Arc<Changes>,
-    /// The programs of the plan. `None` if the plan has none, or if this pass does not ask them.
+    /// The programs of the plan. `None` if the plan has no programs, or if this pass does not run them.
     programs: Option<Arc<dyn Programs>>,
     /// Number of items for which the functions of custom changes were called twice.
     checked: Arc<AtomicUsize>,
 }
 
 impl Decisions {
-    /// Decides by these changes, with the answers of these programs.
+    /// Creates the decisions for these changes. `programs` compute the values that the decisions need.
     pub fn new(changes: Arc<Changes>, programs: Option<Arc<dyn Programs>>) -> Decisions {
         Decisions { changes, programs, checked: Arc::default() }
     }
@@ -39,7 +40,7 @@ impl Decisions {
         &self.changes
     }
 
-    /// Calls the functions of custom changes twice for the first items to which they apply. Call this method before the
+    /// Calls the functions of custom changes twice for the first items that they apply to. Call this method before the
     /// first write of a page.
     ///
     /// # Errors
@@ -62,16 +63,16 @@ impl Decisions {
         Ok(())
     }
 
-    /// Decides what each item needs, based on its history. Returns the decisions in the same order, and the read units
-    /// that were consumed. The programs see only items that need a write. No request is in flight meanwhile, so a stop
-    /// ends the programs at once.
+    /// Decides what each item needs, based on its history. Returns the decisions in the order of the items, and the
+    /// consumed read units. The programs receive only items that need a write. No request is in flight while the
+    /// programs run, so a stop of the run can end the programs immediately.
     ///
-    /// If a write puts a derived item, reads the item with the derived key first, strongly consistently. A transaction
-    /// costs capacity even if it fails, so it is planned only if there is no such item.
+    /// If a write puts a derived item, first reads the item with the derived key, strongly consistently. A transaction
+    /// costs capacity even if it fails, so it is planned only if the derived item does not exist.
     ///
     /// # Errors
     ///
-    /// An `Err` means that the run is stopping, for example because a program does not work.
+    /// An `Err` means that the run is stopping, for example because a program failed.
     pub async fn of(
         &self,
         items: &[(&Item, &ItemHistory)],
@@ -97,7 +98,7 @@ impl Decisions {
     }
 }
 
-/// Reads the item with the derived key of each write that puts a derived item. If there is such an item, replaces the
+/// For each write that puts a derived item, reads the item with the derived key. If that item exists, replaces the
 /// decision. Returns the consumed read units.
 async fn look_for_derived(decisions: &mut [Decision], requests: &Requests) -> Result<Units, Stopped> {
     let puts: Vec<usize> = (0..decisions.len()).filter(|place| is_put(&decisions[*place])).collect();
@@ -136,11 +137,12 @@ fn is_put(decision: &Decision) -> bool {
     matches!(decision, Decision::Write(write) if write.derived_item().is_some())
 }
 
-/// Asks these questions. Each has the position of its item. Returns the answers for each item.
+/// Sends these questions to the programs. Each question contains the position of its item. Returns the answers for each
+/// item.
 ///
 /// # Errors
 ///
-/// An `Err` means that the run is stopping, for example because a program does not work.
+/// An `Err` means that the run is stopping, for example because a program failed.
 pub(crate) async fn ask(
     programs: &dyn Programs,
     open: Vec<(usize, ProgramQuestion)>,

@@ -1,7 +1,7 @@
-//! The requests that each segment has in flight. A watchdog finds out from them which request hangs.
+//! The requests that each segment has in flight. A watchdog uses them to find requests that hang.
 //!
-//! The engine only counts here, and reads no clock. The watchdog compares two readings of the counters: a request hangs
-//! if it is in flight and its segment got no answer in between.
+//! This module only counts; it reads no clock. The watchdog compares two readings of the counters. A request hangs if
+//! it is in flight and its segment got no answer between the two readings.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -11,7 +11,7 @@ use crate::plan::Access;
 /// The counters of all segments in progress.
 #[derive(Debug, Default)]
 pub(crate) struct InFlight {
-    /// Whether counting is switched off. A benchmark switches it off to measure what counting costs.
+    /// Whether counting is switched off. A benchmark switches it off to measure the cost of counting.
     off: bool,
     segments: Mutex<Vec<Weak<SegmentRequests>>>,
 }
@@ -22,7 +22,8 @@ pub(crate) struct SegmentRequests {
     off: bool,
     /// The segment; `None` for requests that belong to no segment, such as the retries of failures.
     segment: Option<u32>,
-    /// The number of the page whose items are processed, counted from 1; 0 before the first page.
+    /// The number of the page whose items are being processed. The first page has the number 1. The value is 0 before
+    /// the first page.
     page: AtomicU64,
     reads: AtomicU64,
     writes: AtomicU64,
@@ -34,13 +35,14 @@ pub(crate) struct SegmentRequests {
 pub struct SegmentSnapshot {
     /// The segment; `None` for requests that belong to no segment, such as the retries of failures.
     pub segment: Option<u32>,
-    /// The number of the page whose items are processed, counted from 1; 0 before the first page.
+    /// The number of the page whose items are being processed. The first page has the number 1. The value is 0 before
+    /// the first page.
     pub page: u64,
-    /// Number of reads that were sent and are not answered yet.
+    /// Number of unanswered reads.
     pub reads: u64,
-    /// Number of writes that were sent and are not answered yet.
+    /// Number of unanswered writes.
     pub writes: u64,
-    /// Number of answers so far. A failed condition is an answer; a throttle and an error are not.
+    /// Number of answers so far. A failed condition counts as an answer. Throttles and errors do not count.
     pub answers: u64,
 }
 
@@ -81,7 +83,7 @@ impl SegmentRequests {
         self.answers.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Records that the items of this page are processed from now on.
+    /// Records that processing of this page's items has begun.
     pub(crate) fn begin_page(&self, page: u64) {
         self.page.store(page, Ordering::Relaxed);
     }

@@ -30,7 +30,7 @@ use crate::plan::{Plan, ScanOptions};
 use crate::ratelimit::{Bucket, Budgets, Feedback, Scopes, index_reads, resolve_within, sink_reads};
 use crate::state::{DeleteCounts, OpenWork, RunRecord, SegmentTotals, SpendRecord, State, StoreError};
 
-/// Everything that a run works with: the table, the plan and the limits.
+/// The table, the plan, the limits and everything else that a session needs.
 pub struct Job {
     /// The plan.
     pub plan: Plan,
@@ -42,7 +42,7 @@ pub struct Job {
     pub description: TableDescription,
     /// The token buckets of every scope.
     pub scopes: Arc<Scopes>,
-    /// The budget for reads of single items from the sink. `None` if source and sink are the same table.
+    /// The budget for reads of single items from the sink. `None` if the source and the sink are the same table.
     pub sink_reads: Option<Arc<Bucket>>,
     /// The budget for the scan of the global index through which the plan selects items. `None` if there is no such
     /// index.
@@ -66,9 +66,9 @@ pub struct Job {
     pub machine: Machine,
     /// The live figures that the run updates.
     pub progress: Arc<Progress>,
-    /// The lease and the flag's value, which must both be valid whenever the run sends something.
+    /// The conditions on the lease and on the flag. Both must be confirmed whenever the run sends a request.
     pub validities: Vec<Validity>,
-    /// Whether the job waits only briefly for an overdue table description before it sends its first request.
+    /// Whether the job waits only briefly if the table description is overdue before its first request.
     pub urgent: bool,
     /// The time at which the operator purged the journal. `None` if it was not purged.
     pub journal_purged_at: Option<String>,
@@ -77,7 +77,7 @@ pub struct Job {
 /// The result of a session.
 #[derive(Debug)]
 pub struct SessionResult {
-    /// The run record as it is stored now.
+    /// The run record as it is currently stored.
     pub run: RunRecord,
     /// The status and the totals of the run's segments, over all sessions.
     pub totals: SegmentTotals,
@@ -85,12 +85,12 @@ pub struct SessionResult {
     pub spend: SpendRecord,
     /// The number of requests of this session that DynamoDB throttled, by scope.
     pub throttles: Vec<(String, u64)>,
-    /// The number of replies in this session that could not be used, by operation and flaw.
+    /// The number of unusable replies in this session, by operation and flaw.
     pub unusable_replies: BTreeMap<String, u64>,
     /// The number of failures and diverged items that are still open.
     pub open: OpenWork,
-    /// For a plan that deletes items and keeps a journal: the number of items that the run has deleted according to the
-    /// journal. `None` for other plans, if the counts of the pages are exact, or if the journal was purged.
+    /// The number of items that the run has deleted, according to the journal. `None` if the plan deletes no items, if
+    /// it keeps no journal, if the counts of the pages are already exact, or if the journal was purged.
     pub deletes: Option<DeleteCounts>,
     /// The reason why the session stopped before the run's end. `None` if the run is complete.
     pub stopped: Option<StopReason>,
@@ -136,20 +136,18 @@ impl Job {
         job
     }
 
-    /// Returns the same job with these clocks and this source of randomness. Call this method before
-    /// [`Job::watch_table`].
+    /// Replaces the job's clocks and its source of randomness. Call this method before [`Job::watch_table`].
     pub fn with_machine(self, machine: Machine) -> Job {
         Job { work_window: WorkWindow::new(&self.plan.limits, machine.wall()), machine, ..self }
     }
 
-    /// Returns the same job without the measurements that only displays need. Call this method before the job's first
-    /// request.
+    /// Switches off the measurements that only displays need. Call this method before the job's first request.
     pub fn without_measures(self) -> Job {
         Job { progress: Arc::new(Progress::without_measures()), ..self }
     }
 
-    /// Makes the budgets follow the table's description. `described` is the time at which the current description was
-    /// read. `interval` is the interval between two reads of the description.
+    /// Adjusts the budgets whenever the table's description changes. `described` is the time at which the current
+    /// description was read. `interval` is the interval between two reads of the description.
     pub fn watch_table(&mut self, described: Instant, interval: Duration) {
         let from_plan = Some(resolve_within(&self.plan.capacity, &self.description));
         let from_plan = from_plan.filter(|resolved| resolved.budgets == self.budgets);
@@ -194,8 +192,8 @@ impl Job {
         requests.with_table_watch(self.table_watch.clone()).with_validities(&self.validities)
     }
 
-    /// Creates the client for the first pass of `run` and for its dry run. If the plan selects through an index, the
-    /// client reads the index. Every other pass reads the table, because an index may lack items.
+    /// Creates the client for the first pass of `run` and for its dry run. If the plan selects items through an index,
+    /// the client reads the index. Every other pass reads the table, because an index may lack items.
     pub fn expand_requests(&self) -> Requests {
         match &self.tables.index {
             Some(index) => self.requests().with_index(Arc::clone(index), self.index_reads.clone()),
@@ -203,8 +201,8 @@ impl Job {
         }
     }
 
-    /// Creates the client for the first pass of `run`. If DynamoDB can evaluate the selection, it leaves out items that
-    /// the plan does not select ([`scan_filter`]).
+    /// Creates the client for the first pass of `run`. If DynamoDB can evaluate the plan's selection, a scan filter
+    /// leaves out items that are not selected ([`scan_filter`]).
     pub(crate) fn first_pass_requests(&self) -> Requests {
         self.expand_requests().with_filter(scan_filter(&self.plan, &self.changes))
     }
@@ -214,9 +212,9 @@ impl Job {
         auto_segments(&self.plan.scan, &self.description, &self.budgets)
     }
 
-    /// Returns whether this job's pass reads strongly consistently. A pass does so if the plan asks for it or lists
-    /// keys, or if a later step relies on the pass's outcome "nothing to do". The pass that records the baseline reads
-    /// strongly consistently too. Otherwise a stale page might lack a preexisting value. The tool would later assume
+    /// Returns whether this job's pass reads strongly consistently. This is necessary if the plan asks for it, if the
+    /// plan lists keys, or if a later step relies on the pass's outcome "nothing to do". It is also necessary for the
+    /// pass that records the baseline, because a stale page could lack a preexisting value. The tool would then assume
     /// that the migration wrote this value, and a rollback would remove it.
     pub fn reads_consistently(&self) -> bool {
         let reads_listed_items = self.plan.keys.is_some();
@@ -229,8 +227,8 @@ impl Job {
         self.read_settings_with(total_segments, self.reads_consistently())
     }
 
-    /// Returns the settings for a dry run or a sample of this job. Neither records a baseline, so both read strongly
-    /// consistently only if the plan's `[scan]` or the changes require it.
+    /// Returns the settings for a dry run or a sample of this job. Neither of them records a baseline. So they read
+    /// strongly consistently only if the plan's `[scan]` or the changes require it.
     pub fn dry_run_read_settings(&self, total_segments: u32) -> ReadSettings {
         self.read_settings_with(total_segments, self.plan.scan.consistent || self.changes.needs_consistent_reads())
     }
@@ -249,7 +247,7 @@ impl Job {
             // shorter.
             survey: match self.plan.limits.max_items {
                 Some(_) => None,
-                // The first keys of a range of a file or an index say nothing about the rest of the range.
+                // In a file or an index, the first keys of a range say nothing about the rest of the range.
                 None if self.plan.keys.is_some() || self.plan.index.is_some() => None,
                 None => survey_item_limit(table, scan, total_segments, self.budgets.table),
             },
@@ -268,7 +266,7 @@ impl Job {
         Decisions::new(Arc::clone(&self.changes), self.programs.clone())
     }
 
-    /// Starts to count the run's spend. Capacity spent and items scanned in earlier sessions also count towards the
+    /// Starts to count the run's spend. Spent capacity and scanned items of earlier sessions also count towards the
     /// limits.
     pub(crate) async fn begin_spend(&self, store: &State, run: &RunRecord) -> Result<(), StoreError> {
         let before = store.begin_spend(run.session(), self.allowance.prices()).await?;
@@ -287,22 +285,21 @@ impl Job {
         }
     }
 
-    /// Makes the final spend durable. The final spend excludes reserved capacity that was not used. Call this method
-    /// when no request is in flight.
+    /// Makes the final spend durable, without unused reserved capacity. Call this method when no request is in flight.
     pub(crate) async fn end_spend(&self, store: &State, run: &RunRecord) -> Result<SpendRecord, StoreError> {
         self.table_watch.iter().for_each(|watch| watch.stop_storing());
         store.settle_spend(run.session(), self.allowance.end().await).await
     }
 }
 
-/// Returns the filter with which the first pass of `run` scans the table. Returns `None` if the pass needs every item,
-/// or if DynamoDB cannot evaluate the plan's selection. `changes` are those of the expand pass.
+/// Returns the filter for the table scan of the first pass of `run`. Returns `None` if the pass needs every item, or if
+/// DynamoDB cannot evaluate the plan's selection. `changes` are the changes of the expand pass.
 ///
-/// A pass that records a baseline needs every item: a target may have existed before the migration even if the item is
-/// not selected. A later pass of `run`, and every other pass, never filters, because a later step relies on what the
-/// pass reads. A dry run needs the sizes of all items for its forecast.
+/// A pass that records a baseline needs every item, because even an item that is not selected can have a target that
+/// existed before the migration. Later passes of `run` and all other kinds of pass never filter, because later steps
+/// rely on what they read. A dry run needs the sizes of all items for its forecast.
 pub fn scan_filter(plan: &Plan, changes: &Changes) -> Option<Filter> {
-    // A killed process may have written a part of an item that has left the selection since.
+    // A killed process may have written some parts of an item, and the item may have left the selection since then.
     let may_be_partly_written = plan.needs_split();
     let reads_all = plan.keys.is_some() || plan.index.is_some() || changes.needs_baseline() || may_be_partly_written;
     plan.select.as_ref().filter(|_| !reads_all)?.filter(changes.key())

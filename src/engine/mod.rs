@@ -1,8 +1,8 @@
 //! The engine reads a table page by page, writes its items, and enforces all limits.
 //!
-//! A pass (`passes/`) decides what happens to each item. To understand how one item is processed, read these modules.
-//! `scan/` fetches a page. `client/` admits, sends and retries every request. `decisions.rs` decides what each item
-//! needs. `write/` writes the items, and commits them with their page. `limits/` limits the number and the cost of
+//! A pass (`passes/`) decides what happens to each item. To understand how one item is processed, read these modules in
+//! order. `scan/` fetches a page. `client/` admits, sends and retries every request. `decisions.rs` decides what each
+//! item needs. `write/` writes the items, and commits them with their page. `limits/` limits the number and the cost of
 //! requests.
 
 pub(crate) mod client;

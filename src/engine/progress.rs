@@ -1,4 +1,4 @@
-//! The live figures of a run, which all parts of the run share. Only committed work counts as progress.
+//! The live figures of a run. All parts of the run share them. Only committed work counts as progress.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -30,20 +30,20 @@ pub struct Progress {
     measures: Measures,
 }
 
-/// A snapshot of the figures.
+/// A snapshot of the live figures.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Snapshot {
     /// Number of items that this process has committed, by outcome.
     pub counts: Counts,
     /// Number of committed pages.
     pub pages: u64,
-    /// Number of segments in progress now.
+    /// Number of segments that are currently in progress.
     pub segments_active: u64,
     /// Number of segments whose last page this process has committed.
     pub segments_done: u64,
     /// Number of items whose outcome is known, committed or not. Passes that do not write report only committed items.
     pub processed: u64,
-    /// Number of answers so far: pages, items, evaluated conditions and batches of programs. Throttles and errors do
+    /// Number of answers so far: pages, items, evaluated conditions, and results of programs. Throttles and errors do
     /// not count.
     pub answers: u64,
     /// Number of requests that DynamoDB throttled.
@@ -56,7 +56,7 @@ pub struct Snapshot {
     pub throttle_backoffs: u64,
     /// Number of requests that wait because the limit on requests in flight is reached.
     pub without_slot: u64,
-    /// Number of requests that wait until the lease and the flag are confirmed.
+    /// Number of requests that wait for the lease or the flag to be confirmed.
     pub confirming: u64,
     /// Number of abandoned pages. Some of their writes may have been sent.
     pub abandoned_pages: u64,
@@ -64,19 +64,19 @@ pub struct Snapshot {
     pub last_error: Option<String>,
     /// The requests in flight, by segment.
     pub segments: Vec<SegmentSnapshot>,
-    /// What happened to the requests of this session.
+    /// The measurements of this session's requests.
     pub measures: MeasuresSnapshot,
 }
 
 impl Snapshot {
-    /// Returns the capacity that this session has consumed so far, also for pages that are not committed. So its rate
-    /// is the rate at which requests are sent, while committed figures rise page by page. If the server reports no
-    /// consumption, returns the estimated consumption of the committed pages.
+    /// Returns the capacity that this session has consumed so far, including uncommitted pages. This figure rises with
+    /// every request, whereas the committed figures rise page by page. If the server reports no consumption, returns
+    /// the estimated consumption of the committed pages.
     pub fn consumed(&self) -> Spend {
         let committed = self.counts.spend();
         let ConsumedUnits { reads, writes, indexes, unlisted } = &self.measures.units;
         let of_indexes: f64 = indexes.iter().map(|index| index.consumed).sum();
-        // The server reports nothing for these units, so they are only known when their page is committed.
+        // The server does not report these units, so they are unknown until their page is committed.
         let assumed = self.counts.assumed_write_units;
         Spend {
             write: (committed.write - assumed).max(writes.consumed + of_indexes + unlisted) + assumed,
@@ -86,8 +86,8 @@ impl Snapshot {
 }
 
 impl Progress {
-    /// Returns figures without the measurements that only displays need. A benchmark compares a run with and without
-    /// them.
+    /// Creates live figures that skip the measurements that only displays need. A benchmark compares a run with and
+    /// without these measurements.
     pub fn without_measures() -> Progress {
         Progress { in_flight: InFlight::none(), measures: Measures::none(), ..Progress::default() }
     }
@@ -115,8 +115,8 @@ impl Progress {
         }
     }
 
-    /// Adds committed pages of a segment. If `ends` is true, they are the last pages of their segment. `segment` is
-    /// `None` for single items, such as retried failures.
+    /// Adds committed pages of a segment. `ends` is true if they are the last pages of the segment. `segment` is `None`
+    /// for single items, such as retried failures.
     pub(crate) fn record_commit(&self, segment: Option<u32>, counts: &Counts, pages: u64, ends: bool) {
         if let Some(segment) = segment {
             self.measures.record_range(segment, counts.scanned, ends);
@@ -126,7 +126,7 @@ impl Progress {
         self.segments_done.fetch_add(u64::from(ends), Ordering::Relaxed);
     }
 
-    /// Returns the measurements, so that callers can add to them.
+    /// Returns the measurements, to which callers can add.
     pub(crate) fn measures(&self) -> &Measures {
         &self.measures
     }
@@ -169,12 +169,12 @@ impl Progress {
         self.abandoned_pages.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Until the guard is dropped, counts a request as backing off, after a throttle or after another error.
+    /// Until the guard is dropped, counts a request as backing off. The reason is a throttle or another error.
     pub(crate) fn backing_off(&self, after_throttle: bool) -> impl Drop + use<> {
         GaugeGuard::new(if after_throttle { &self.throttle_backoffs } else { &self.backing_off })
     }
 
-    /// Begins to count the requests of a segment, or of requests that belong to no segment.
+    /// Begins to count the requests of a segment, or the requests that belong to no segment.
     pub(crate) fn begin_segment(&self, segment: Option<u32>) -> Arc<SegmentRequests> {
         self.in_flight.begin(segment)
     }
@@ -184,7 +184,7 @@ impl Progress {
         self.processed.fetch_add(items, Ordering::Relaxed);
     }
 
-    /// Counts an answer that makes progress: a page, an item, an evaluated condition, or a batch of a program.
+    /// Counts an answer: a page, an item, an evaluated condition, or a result of a program.
     pub(crate) fn answered(&self) {
         self.answers.fetch_add(1, Ordering::Relaxed);
     }

@@ -12,7 +12,7 @@ use crate::exec::ExecError;
 use crate::figure::count;
 use crate::item::Units;
 
-/// The reason why a run stopped before its end. The run can be resumed after each of these reasons.
+/// The reason why a run stopped before its end. After any of these reasons, the run can be resumed.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[cfg_attr(not(feature = "internals"), non_exhaustive)]
 pub enum StopReason {
@@ -54,8 +54,7 @@ pub enum StopReason {
     MaxWcu {
         /// Write capacity units that the run has spent in all its sessions.
         spent: Units,
-        /// The part of `spent` that killed processes had reserved. The processes may have used less than they had
-        /// reserved.
+        /// The part of `spent` that killed processes reserved, but possibly did not use.
         lost: Units,
         /// The value of the limit in the plan.
         limit: Units,
@@ -71,7 +70,7 @@ pub enum StopReason {
     MaxCost {
         /// Estimated US dollars that the run has spent in all its sessions.
         spent: f64,
-        /// The part of `spent` that killed processes had reserved.
+        /// The part of `spent` that killed processes reserved, but possibly did not use.
         lost: f64,
         /// The value of the limit in the plan.
         limit: f64,
@@ -92,7 +91,7 @@ pub enum StopReason {
     /// `[limits] deadline` has passed.
     #[error("[limits] deadline = {0} has passed. The run does nothing more until the deadline is postponed or removed")]
     Deadline(String),
-    /// Many writes were rejected, and DynamoDB has accepted none.
+    /// DynamoDB rejected many writes and has not accepted any.
     #[error(
         "all of the first {refused} writes were rejected, either by DynamoDB or, before sending, by a check of \
          DynamoDB's rules. The plan is probably wrong: correct it, and give it another [migration] name. The first \
@@ -121,19 +120,19 @@ pub enum StopReason {
         /// The last error.
         message: String,
     },
-    /// The table is not the table on which the run began, or its current status does not allow work.
+    /// The table was replaced during the run, or its current status does not allow reads and writes.
     #[error(
         "{0}. Requests in flight were finished; nothing more is read or written. Run it again when the table is \
          ACTIVE. A replaced table needs a new migration under another [migration] name"
     )]
     TableChanged(String),
-    /// Somebody moved the flag to a position in which this phase must not continue.
+    /// Somebody moved the flag to a state in which this phase must not continue.
     #[error(
-        "the flag was moved while it worked: {0}. Requests in flight were finished; nothing more is read or written"
+        "the flag was moved during the run: {0}. Requests in flight were finished; nothing more is read or written"
     )]
     FlagMoved(String),
-    /// For too long, every attempt to read the flag failed, or the reply came so late that the flag's value was no
-    /// longer valid.
+    /// For too long, every attempt to read the flag failed. An attempt also counts as failed if its reply arrives after
+    /// the confirmation of the flag has expired.
     #[error(
         "the flag could not be read in time for {} s: {why}. It is unknown which value applications obey, so nothing more \
          is read or written. Everything done so far is committed. Run the same command again when the flag can be read in time",
@@ -145,30 +144,30 @@ pub enum StopReason {
         /// The last error.
         why: String,
     },
-    /// A program of an `exec` cannot be started or gives no valid answers.
+    /// A program of an `exec` change cannot be started or returns no valid answer.
     #[error(
-        "{0}. Items that were waiting for an answer were not written; everything done before is committed. Correct \
-         the cause and run the same command again. If you change the program's own files, the plan has another \
-         meaning and needs another [migration] name; items that already have the marker then stay as they are"
+        "{0}. Items that were waiting for an answer were not written; everything done before is committed. Correct the \
+         cause and run the same command again. If you change the program's own files, the meaning of the plan changes, \
+         so it needs another [migration] name; items that already have the marker then stay as they are"
     )]
     Exec(ExecError),
     /// A function of a custom change returned two different results for the same inputs.
     #[error(
-        "the custom change `{name}` computed two different results for the same inputs. The page in which this was found \
-         was not written; everything done before is committed. First roll back with this version of the function: a \
-         new migration would treat the values that are already written as values of somebody else. Then correct the \
-         function (its result must depend on its inputs only), return another version, and give the plan another \
-         [migration] name"
+        "the custom change `{name}` computed two different results for the same inputs. The page in which this was \
+         found was not written; everything done before is committed. First roll back with this version of the \
+         function: a new migration would treat the values that are already written as values of other writers. Then \
+         correct the function (its result must depend on its inputs only), return another version, and give the plan \
+         another [migration] name"
     )]
     Unrepeatable {
         /// The name of the custom change.
         name: String,
     },
-    /// A different process may be working on this migration now.
+    /// Another process may be working on this migration now.
     #[error("{0}. Nothing more is read or written by this process")]
     LeaseLost(LeaseLost),
     /// The scheduler could not hand out work.
-    #[error("the next piece of work could not be assigned: {0}. Run the same command again")]
+    #[error("the next segment could not be assigned: {0}. Run the same command again")]
     Scheduler(String),
     /// Progress could not be stored durably.
     #[error("progress could not be stored: {0}")]
@@ -188,7 +187,7 @@ fn lost_clause(lost: f64, text: &str) -> String {
     }
 }
 
-/// The error of functions that gave up because the run is stopping. The [`Stopper`] stores the reason.
+/// The error of functions that ended early because the run is stopping. The [`Stopper`] stores the reason.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stopped;
 
@@ -200,14 +199,14 @@ pub struct Stopper(Arc<StopState>);
 struct StopState {
     token: CancellationToken,
     reason: OnceLock<StopReason>,
-    /// Cancelled when an operator asks the run to stop, also if it was already stopping.
+    /// Cancelled when an operator asks the run to stop, even if the run was already stopping.
     by_operator: CancellationToken,
 }
 
 impl Stopper {
     /// Asks the run to stop. If the run is already stopping, keeps the first reason.
     pub fn stop(&self, reason: StopReason) {
-        // Ignore a later reason, because it is a consequence of the first one or has the same cause.
+        // Ignore a later reason. It is a consequence of the first one, or has the same cause.
         let is_operator = matches!(reason, StopReason::Interrupted | StopReason::Drained { .. });
         let _ = self.0.reason.set(reason);
         self.0.token.cancel();
@@ -231,14 +230,14 @@ impl Stopper {
         self.0.token.cancelled().await;
     }
 
-    /// Waits until an operator asks the run to stop: with a signal, or with `ctl drain`. The run may already be
-    /// stopping for another reason.
+    /// Waits until an operator asks the run to stop, with a signal or with `ctl drain`. The run may already be stopping
+    /// for another reason.
     pub async fn stopped_by_operator(&self) {
         self.0.by_operator.cancelled().await;
     }
 
-    /// Waits for this future, unless the run stops first. Use it only for futures that can be dropped at any point,
-    /// such as a wait for permits, a pause or a prefetched page. Never use it for a request in flight.
+    /// Waits for this future, unless the run stops first. Use this method only for futures that can be dropped at any
+    /// point, such as a wait for permits, a pause or a prefetched page. Never use it for a request in flight.
     pub(crate) async fn unless_stopping<T>(&self, work: impl Future<Output = T>) -> Result<T, Stopped> {
         tokio::select! {
             biased;

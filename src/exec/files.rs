@@ -1,9 +1,9 @@
 //! Finds the programs of `exec` changes on this machine, and computes the SHA-256 of their files.
 //!
-//! These files belong to a program: the program itself, if the plan names it by a path; each argument that is the path
-//! of an existing file; and the files that the plan lists in `files`. Paths are relative to the plan's folder. A
-//! program that is found through `PATH`, such as an interpreter, is not one of these files, because it differs between
-//! machines.
+//! Three kinds of files belong to a program. First, the program itself, if the plan names it by a path. Second, each
+//! argument that is the path of an existing file. Third, the files that the plan lists in `files`. Paths are relative
+//! to the plan's folder. A program that is found through `PATH`, such as an interpreter, is not included, because it
+//! differs between machines.
 
 use std::ffi::OsStr;
 use std::io::Read as _;
@@ -26,7 +26,7 @@ pub fn find_programs(changes: &mut [Change], folder: &Path) {
     }
 }
 
-/// Returns what belongs to a program on this machine now.
+/// Finds a program and its files on this machine, and hashes the files.
 pub(super) fn find(exec: &Exec, folder: &Path) -> ProgramFiles {
     let mut hash = Sha256::new();
     let mut problem = None;
@@ -56,8 +56,8 @@ pub(super) fn find(exec: &Exec, folder: &Path) -> ProgramFiles {
     ProgramFiles { folder: folder.to_owned(), executable, from_path, digest: hex(&hash.finalize()) }
 }
 
-/// Returns whether an interpreter's first argument clearly names a file: it ends like the name of a script or of a
-/// compiled program.
+/// Returns whether an interpreter's first argument clearly names a file, because it has the extension of a script or of
+/// a compiled program.
 fn is_script(argument: &str) -> bool {
     const ENDINGS: [&str; 16] =
         ["awk", "cjs", "jar", "jq", "js", "lua", "mjs", "php", "pl", "ps1", "py", "r", "rb", "sh", "ts", "wasm"];
@@ -103,7 +103,7 @@ fn hex(bytes: &[u8]) -> String {
 /// working directory of this process. The result is absolute, because the program starts in the plan's folder.
 pub(super) fn find_in_path(name: &str, path: &OsStr) -> Result<PathBuf, String> {
     let mut places = std::env::split_paths(path).filter_map(|folder| std::path::absolute(folder.join(name)).ok());
-    places.find_map(|place| find_file(&place).ok()).ok_or_else(|| "it is in no folder of PATH".to_owned())
+    places.find_map(|place| find_file(&place).ok()).ok_or_else(|| "no folder in PATH contains it".to_owned())
 }
 
 fn find_file(path: &Path) -> Result<PathBuf, String> {

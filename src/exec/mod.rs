@@ -1,5 +1,5 @@
-//! Asks the programs of `exec` changes. Each change has a pool of processes ([`Pools`]). A process reads items and
-//! prints answers, one JSON document for each line (`protocol.rs`).
+//! Sends items to the programs of `exec` changes. Each change has a pool of processes ([`Pools`]). A process reads
+//! items and prints answers, one JSON document for each line (`protocol.rs`).
 //!
 //! A process that crashes, hangs or breaks the protocol is killed with its whole process group, and another one is
 //! started for the next batch. Only the items without a valid answer become failures.
@@ -28,8 +28,8 @@ pub type OnAnswered<'a> = &'a (dyn Fn() + Send + Sync);
 #[async_trait]
 pub trait Programs: Debug + Send + Sync {
     /// Returns one answer for each question, in the same order. Calls `progress` after each batch, so that a run with a
-    /// slow program does not count as stalled. The future can be dropped at any point: the processes that were working
-    /// on the questions are then killed.
+    /// slow program does not count as stalled. The future can be dropped at any point. Dropping it kills the processes
+    /// that work on the questions.
     ///
     /// # Errors
     ///
@@ -41,12 +41,12 @@ pub trait Programs: Debug + Send + Sync {
         progress: OnAnswered<'_>,
     ) -> Result<Vec<ProgramAnswer>, ExecError>;
 
-    /// From now on, batches without a valid answer are no reason to fail. A retry needs this. It asks about each failed
-    /// item once. If it stopped at items that crash the program, it would never reach the items after them.
+    /// From now on, never fails because of batches without a valid answer. A retry needs this: if it stopped at items
+    /// that crash the program, it would never reach the later items.
     fn keep_asking(&self) {}
 }
 
-/// Why the programs cannot be asked any more. The run stops and can be resumed.
+/// Why the programs cannot be used any more. The run stops and can be resumed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ExecError {
     /// A process could not be started.
@@ -57,7 +57,7 @@ pub enum ExecError {
         /// The reason.
         why: String,
     },
-    /// The files of the program are not those with which the plan was read.
+    /// The files of the program have changed since the plan was read.
     #[error("the files of the program {program} changed while the command was running")]
     Changed {
         /// The program, escaped.

@@ -16,16 +16,16 @@ use crate::change::{Change, Exec, ProgramAnswer, ProgramQuestion};
 use crate::item::{Path, item_bytes};
 use crate::outside::escaped;
 
-/// The run stops after this number of batches in a row without a valid answer, if these batches had at least
+/// The run stops after this number of consecutive batches without a valid answer, if they had at least
 /// [`MAX_FAILED_ITEMS`] items in total.
 const MAX_FAILED_BATCHES: u64 = 10;
 
-/// See [`MAX_FAILED_BATCHES`]. After a conflict, the program is asked about a single item again, so a batch may be very
+/// See [`MAX_FAILED_BATCHES`]. After a conflict, the program computes a single item again, so a batch can be very
 /// small. A few items that crash the program must not stop the run.
 const MAX_FAILED_ITEMS: u64 = 100;
 
-/// The maximum size of the items in a batch. Answers that are as large as their items, and that JSON makes up to
-/// sixteen times longer, still fit into [`MAX_BATCH_BYTES`].
+/// The maximum size of the items in a batch. Suppose that each answer is as large as its item, and that its JSON text
+/// is sixteen times longer. Then the answers still fit into [`MAX_BATCH_BYTES`].
 const MAX_BATCH_INPUT: usize = MAX_BATCH_BYTES / 16;
 
 /// The programs of a plan, each with its processes. A process is started when it is needed. All processes are killed
@@ -41,7 +41,7 @@ struct Pool {
     idle: Mutex<Vec<Process>>,
     next_id: AtomicU64,
     failed: Mutex<FailedBatches>,
-    /// Whether any number of batches may fail.
+    /// Whether an unlimited number of batches is allowed to fail.
     keeps_asking: AtomicBool,
 }
 
@@ -54,7 +54,7 @@ struct Exchange {
     why: Option<String>,
 }
 
-/// The batches without a valid answer, since the last batch with one.
+/// The consecutive batches without a valid answer, counted since the last batch that had one.
 #[derive(Default)]
 struct FailedBatches {
     batches: u64,
@@ -147,7 +147,7 @@ impl Pool {
         let mut found = replies(&printed, (first, last), &names);
         match process {
             Some(process) if found.stray_lines == 0 => self.idle().push(process),
-            // The output of this process is no longer reliable, so it gets no other batch.
+            // The output of this process is no longer reliable, so the process gets no further batch.
             Some(process) => self.warn("printed lines that answer no item of its batch", process, false).await,
             None => {}
         }
@@ -159,8 +159,9 @@ impl Pool {
         Ok(batch.into_iter().zip(first..).map(answer).collect())
     }
 
-    /// Sends a batch to a process. A process may end after it has answered a batch. The next batch then goes to another
-    /// process. This ends at a new process at the latest: if a new process ends early, its batch fails.
+    /// Sends a batch to a process. An idle process can have ended since its last batch. In this case, sends the batch
+    /// to another process. The loop ends with a new process at the latest: if a new process ends early, the batch
+    /// fails.
     async fn exchange(&self, text: &[u8], items: usize) -> Result<Exchange, ExecError> {
         loop {
             let idle = self.idle().pop();
@@ -202,7 +203,7 @@ impl Pool {
         tracing::warn!("the program {} {why} ({})", self.name(), process.end(has_ended).await);
     }
 
-    /// Counts the batches without a valid answer. Fails if there are too many in a row.
+    /// Counts consecutive batches without a valid answer. Fails if there are too many.
     fn count(&self, items: usize, is_valid: bool, why: &str) -> Result<(), ExecError> {
         let mut failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
         if is_valid || self.keeps_asking.load(Ordering::Relaxed) {

@@ -1,4 +1,4 @@
-//! One process of a program: it gets batches and prints answers.
+//! One process of a program. It reads batches and prints answers.
 
 use std::process::Stdio;
 use std::sync::Arc;
@@ -20,24 +20,24 @@ use crate::program::Group;
 /// The maximum size of the answers to a batch.
 pub(super) const MAX_BATCH_BYTES: usize = 64 * 1024 * 1024;
 
-/// The maximum number of lines in the answers to a batch beyond one for each item. Some libraries print a few lines of
-/// their own.
+/// The maximum number of lines that a process prints for a batch in addition to one line for each item. Some libraries
+/// print a few lines of their own.
 pub(super) const MAX_MORE_LINES: usize = 100;
 
-/// How long a process may take to end after it has closed its stdout, before it is killed. Only a log message needs the
+/// The time that a process has to end after it has closed its stdout. Then it is killed. Only a log message needs its
 /// exit status.
 const WAIT_FOR_STATUS: Duration = Duration::from_millis(500);
 
 /// The maximum number of bytes that are read at a time.
 const READ_BYTES: usize = 64 * 1024;
 
-/// A process that runs or has ended. Dropping it kills the process, with the programs that it has started, unless they
-/// have left its process group.
+/// A process that runs or has ended. Dropping it kills the process and the programs that it has started, except those
+/// that have left its process group.
 pub(super) struct Process {
     group: Group,
     stdin: ChildStdin,
     stdout: ChildStdout,
-    /// What was read after the end of the last batch.
+    /// Output that was read beyond the end of the last batch.
     unread: Vec<u8>,
     /// Number of bytes that the process has written to stderr. They are read and discarded.
     stderr_bytes: Arc<AtomicU64>,
@@ -57,13 +57,13 @@ pub(super) enum BatchEnd {
     Closed,
     /// The time limit passed.
     TimedOut,
-    /// A line or the whole answer was too long, or it had too many lines.
+    /// A line was too long, or the whole answer was too long or had too many lines.
     TooLong,
 }
 
 impl Process {
-    /// Starts a process. Fails if it cannot be started, if its files have changed since the plan was read, or if they
-    /// cannot be read within the time limit of the first batch.
+    /// Starts a process. Fails if the process cannot be started, if its files have changed since the plan was read, or
+    /// if they cannot be read within the time limit of the first batch.
     pub(super) async fn start(exec: &Arc<Exec>) -> Result<Process, ExecError> {
         let program = exec.argv.first().map_or_else(String::new, |program| escaped(program).to_string());
         let failed = |why: String| ExecError::NotStarted { program: program.clone(), why };
@@ -170,7 +170,7 @@ async fn read_batch(stdout: &mut ChildStdout, printed: &mut Vec<u8>, max_lines: 
     }
 }
 
-/// Reads to the end and discards everything. If nobody read, the process would block.
+/// Reads to the end and discards everything. If nobody read the output, the process would block.
 async fn discard(mut from: impl AsyncRead + Unpin, bytes: Arc<AtomicU64>) {
     let mut part = vec![0; READ_BYTES];
     while let Ok(length @ 1..) = from.read(&mut part).await {

@@ -40,9 +40,9 @@ pub fn request<'a>(batch: impl IntoIterator<Item = (u64, &'a Item)>) -> Vec<u8> 
     text
 }
 
-/// Reads what a program printed for the items with ids from `first` to `last`. `outputs` are the names of all outputs;
-/// each answer must have a value for exactly these names. Ignores the last line if it has no end. No reason contains a
-/// value.
+/// Reads what a program printed for the items with ids from `first` to `last`. `outputs` contains the names of all
+/// outputs. Each answer must have a value for every name, and no other values. Ignores the last line if it has no line
+/// break. The reasons for invalid answers contain no values.
 pub fn replies(printed: &[u8], (first, last): (u64, u64), outputs: &[&str]) -> Replies {
     let mut found = Replies { answers: BTreeMap::new(), valid_lines: 0, stray_lines: 0 };
     let complete = printed.iter().rposition(|byte| *byte == b'\n').map_or(&[][..], |end| &printed[..end]);
@@ -66,7 +66,7 @@ pub(super) fn is_empty(line: &[u8]) -> bool {
     matches!(line, b"" | b"\r")
 }
 
-/// Returns the id of a line and its other members.
+/// Returns the id in a line, and the line's other members.
 fn identify(line: &[u8]) -> Option<(u64, Map<String, Json>)> {
     let Ok(Json::Object(mut reply)) = serde_json::from_slice(line) else { return None };
     let id = reply.remove("id")?.as_u64()?;
@@ -85,13 +85,11 @@ fn read(reply: Map<String, Json>, outputs: &[&str]) -> Result<ProgramAnswer, Str
                  `_` and `-`"
             ),
         })),
-        _ => {
-            Err("gave an answer that has neither exactly `outputs` (an object) nor exactly `error` (a code)".to_owned())
-        }
+        _ => Err("gave an answer that must contain only `outputs` (an object) or only `error` (a code)".to_owned()),
     }
 }
 
-/// Returns whether a text is a code. Other texts, such as the message of an exception, may contain values of an item. A
+/// Returns whether a text is a code. Other texts, such as the message of an exception, can contain values of an item. A
 /// code has no digits, so it cannot contain a number or an identifier from an item.
 fn is_code(code: &str) -> bool {
     let is_allowed = |c: char| c.is_ascii_alphabetic() || matches!(c, '_' | '-');
@@ -225,7 +223,7 @@ mod tests {
             }
         }
 
-        /// If the text is cut off, it never has an answer that the whole text does not have.
+        /// A truncated text never yields an answer that the complete text does not yield.
         #[test]
         fn a_cut_text_has_fewer_answers(cut in 0_usize..200) {
             let whole = format!("{{\"id\":3,{GOOD}}}\n{{\"id\":5,{GOOD}}}\n{{\"id\":4,\"error\":\"x\"}}\n");

@@ -79,7 +79,7 @@ fn length(n: usize) -> ProgramAnswer {
     Ok(Item::from([("n".to_owned(), Value::N(Num::parse(&n.to_string()).unwrap()))]))
 }
 
-/// Number of answers that are right. Panics if one is wrong.
+/// Returns the number of correct answers. Panics if an answer is wrong.
 fn right(answers: &[ProgramAnswer]) -> usize {
     let check = |(n, answer): (usize, &ProgramAnswer)| match answer {
         Ok(_) => {
@@ -124,7 +124,7 @@ async fn each_question_gets_its_answer() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_crash_fails_only_the_items_without_an_answer() {
-    // Fails at the item with five characters, after it has answered the items before it in the batch.
+    // The program fails at the item with five characters, after it has answered the earlier items of the batch.
     let crash = GOOD.replace(
         "        n = str",
         "        if len(asked[\"item\"][\"t\"][\"S\"]) == 5: sys.stdout.flush(); sys.exit(3)\n        n = str",
@@ -242,8 +242,8 @@ async fn garbage_wrong_ids_and_missing_lines_fail_only_their_items() {
             if good > 0 {
                 assert_eq!(right(&answers), good, "{print}: {answers:?}");
             } else {
-                // The first id belongs to no item. Each other answer names the item before its own, which nothing can
-                // detect.
+                // The first id is outside the batch. Every other answer has the id of the previous item, which the tool
+                // cannot detect.
                 assert!(answers.iter().filter(|answer| answer.is_err()).count() >= 1, "{answers:?}");
             }
         }
@@ -295,13 +295,13 @@ async fn closing_stdout_fails_the_batch() {
     assert!(began.elapsed() < Duration::from_secs(10), "the time limit need not pass");
 }
 
-/// A program that never answers stops the run. One that answers now and then does not.
+/// A program that never answers stops the run. A program that answers occasionally does not.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_program_that_never_answers_stops_the_run() {
     let scene = Scene::python("import sys\nsys.exit(1)\n");
     let error = scene.pools().ask(&many(300), &|| {}).await.unwrap_err();
     assert!(matches!(error, ExecError::Failing { batches: 10, items: 100, .. }), "{error}");
-    // Ask about single items. Fewer than 100 items may crash the program.
+    // Ask about single items. Fewer than 100 items are allowed to crash the program.
     let pools = scene.pools();
     for _ in 0..12 {
         assert_eq!(right(&pools.ask(&many(1), &|| {}).await.unwrap()), 0);
@@ -338,7 +338,7 @@ async fn a_program_gets_only_the_named_variables_and_runs_in_the_folder_of_the_p
     );
 }
 
-/// A device without an end or a named pipe is refused, and is not read.
+/// Endless devices and named pipes are refused, and are not read.
 #[test]
 fn files_that_are_not_regular_are_refused() {
     let scene = Scene::python(GOOD);
@@ -397,7 +397,7 @@ fn a_missing_script_is_noticed() {
         let why = why(argv).unwrap_or_else(|| panic!("{argv:?}"));
         assert!(why.starts_with("its script /") && why.ends_with("does not exist"), "{why}");
     }
-    // These arguments may or may not name files.
+    // It is uncertain whether these arguments name files.
     for argv in [
         &["python3", "program.py", "missing.py"][..],
         &["python3", "-m", "json.tool"],

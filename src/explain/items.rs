@@ -114,7 +114,7 @@ mod tests {
         assert_eq!(keys("{\n  \"pk\": {\n    \"S\": \"a\"\n  }\n}\n\n{\"pk\":{\"S\":\"b\"}}\n"), ["a", "b"]);
         assert_eq!(keys(&format!(r#"{{"Item": {one}, "ConsumedCapacity": {{"CapacityUnits": 0.5}}}}"#)), ["a"]);
         assert_eq!(keys(&format!(r#"{{"Items": [{one}, {{"pk": {{"S": "b"}}}}], "Count": 2}}{one}"#)), ["a", "b", "a"]);
-        // An item may have an attribute with the name of an envelope.
+        // An item can have an attribute with the name of an envelope.
         assert_eq!(keys(r#"{"pk": {"S": "a"}, "Item": {"M": {}}, "Items": {"L": []}}"#), ["a"]);
         assert_eq!(read(r#"{"Item": {"S": "x"}}"#, 1).unwrap_err().to_string().find("item 1"), Some(0));
     }

@@ -47,7 +47,7 @@ impl ExplainedPass {
         }
     }
 
-    /// Returns what several writes of this pass do, for a sentence.
+    /// Returns the effect of several writes of this pass, as a verb phrase.
     fn effect_of_several(self) -> &'static str {
         match self {
             ExplainedPass::Expand => "make the item match the plan",
@@ -57,7 +57,7 @@ impl ExplainedPass {
         }
     }
 
-    /// Returns what a write of this pass does, for a sentence.
+    /// Returns the effect of one write of this pass, as a verb phrase.
     fn effect(self) -> &'static str {
         match self {
             ExplainedPass::Expand => "makes the item match the plan",
@@ -75,11 +75,11 @@ pub struct Explanation {
     pub key: Option<ItemKey>,
     /// What the pass decides, and why.
     pub verdict: Verdict,
-    /// The facts about the item on which the decision is based; `None` if the table has no such item.
+    /// The facts on which the decision is based; `None` if the table has no such item.
     pub image: Option<ExplainedImage>,
 }
 
-/// The facts about an item on which a decision is based.
+/// The facts about an item. A decision is based on them.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ExplainedImage {
     /// The item's size in bytes, by DynamoDB's rules.
@@ -93,7 +93,7 @@ pub struct ExplainedImage {
 /// What is recorded about an item.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ItemRecord {
-    /// Nothing, or the pass does not look it up.
+    /// No record exists, or the pass reads no records.
     Nothing,
     /// The journal or the baseline has a record of the item.
     Recorded,
@@ -138,7 +138,7 @@ impl Explanation {
         };
         let rules = plan.item_rules();
         let stable_changed = history.changed_stable(&rules.stable, item);
-        // The passes that rely on the selection ignore it if a stable attribute has changed.
+        // If a stable attribute has changed, the passes that rely on the selection ignore the selection.
         let relies_on_selection = match pass {
             ExplainedPass::Expand => true,
             ExplainedPass::Contract | ExplainedPass::OldFromNew => stable_changed.is_none(),
@@ -165,21 +165,20 @@ impl Explanation {
         Explanation { key: changes.key().key_of(item), verdict, image: Some(image) }
     }
 
-    /// Returns the same explanation for an item whose key is not in the plan's file of keys.
+    /// Replaces the verdict with the one for an item whose key is not in the plan's file of keys.
     #[must_use]
     pub fn not_listed(self) -> Explanation {
         Explanation { verdict: Verdict::not_listed(), ..self }
     }
 
-    /// Returns the same explanation for an item that may be outside the plan's index. The decision assumes that the index
-    /// contains it.
+    /// Adds the note that the verdict depends on an assumption: the plan's index contains the item.
     #[must_use]
     pub fn assuming_index(self, index: &str) -> Explanation {
         Explanation { verdict: self.verdict.assuming_index(index), ..self }
     }
 
-    /// Explains what a pass with these changes does if the table has no item with this key. Only a pass that puts
-    /// deleted items back has anything to do.
+    /// Explains what a pass with these changes does if the table has no item with this key. Only a pass that restores
+    /// deleted items has work to do.
     pub fn of_missing_item(
         pass: ExplainedPass,
         plan: &[Change],
@@ -201,7 +200,8 @@ impl Explanation {
     }
 }
 
-/// Returns each path that the changes or a `where` names once: first those of the changes, in their order.
+/// Returns the paths that the changes or a `where` contain, without duplicates. The paths of the changes come first, in
+/// the order of the changes.
 fn plan_paths<'a>(plan: &'a [Change], changes: &'a Changes) -> Vec<&'a Path> {
     let named = plan.iter().flat_map(|change| {
         let named = change.paths();

@@ -103,7 +103,7 @@ impl ExplainReport<'_> {
             insert_value(&mut json, Some(it).filter(|_| *is_constant || self.show_values));
             json
         };
-        // Without a description of the table, its indexes are unknown.
+        // If the table's description is unknown, its indexes are unknown too.
         let is_online = self.table_arn.is_some();
         let indexes = is_online.then(|| {
             let cost = write.indexes.iter().map(|index| json!({ "name": index.name, "wcu": index.units }));
@@ -122,7 +122,7 @@ impl ExplainReport<'_> {
 }
 
 impl ExplainReport<'_> {
-    /// Returns the derived item. Its values, also those of its key, come from attributes, so they are shown only on
+    /// Returns the derived item. All its values, including the key's, come from attributes, so they are shown only on
     /// request.
     fn derived_json(&self, derived: &ExplainedPut) -> Json {
         let attribute =

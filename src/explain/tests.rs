@@ -116,7 +116,7 @@ fn passes_with_records_say_where_these_come_from() {
     let without = of(&ItemHistory::default());
     let unreadable = of(&ItemHistory::unreadable("a row is damaged"));
     assert_eq!(without.verdict.class, Some(PredictedOutcome::NothingToDo), "{without:?}");
-    let unread = Some("its record in the state file cannot be read: a row is damaged; it was not written");
+    let unread = Some("its record in the state file cannot be read: a row is damaged; the item was not written");
     assert_eq!(unreadable.verdict.reason.as_deref(), unread);
     let explanations = [without, unreadable];
     for (records, expected, recorded) in [
@@ -150,11 +150,11 @@ fn a_skipped_value_in_an_element_is_described_as_such() {
     let image = item(json!({"pk": {"S": "1"}, "lines": {"L": [line]}}));
     let said = explain_by_rules(ExplainedPass::Expand, &plan, &image, &ItemHistory::default());
     let expected =
-        "an element of `lines` already has another value at a target of the change, and `on_existing = \"skip\"`";
+        "an element of `lines` already has a different value at a target of the change, and `on_existing = \"skip\"`";
     assert!(said.starts_with(expected), "{said}");
 }
 
-/// The passes after `run` say that they do not rely on the selection of an item whose stable attribute has changed.
+/// If a stable attribute of an item has changed, the passes after `run` say that they do not rely on the selection.
 #[test]
 fn a_changed_stable_attribute_is_named() {
     let select = "[select]; where = 'type(item.kind) == \"S\" && item.kind == \"order\"'; stable = [\"kind\"]; ";
@@ -175,7 +175,7 @@ fn a_changed_stable_attribute_is_named() {
     assert!(said.contains("`where` is false"), "{said}");
 }
 
-/// Undo does not depend on the selection, and a pass without operations does not either.
+/// Undo does not depend on the selection. A pass without operations does not depend on it either.
 #[test]
 fn the_selection_is_the_reason_only_if_the_pass_depends_on_it() {
     let plan = plan("strategy = \"in-place\"", &format!("[select]; where = 'item.pk == \"other\"'; {MOVE}"));
@@ -263,8 +263,8 @@ fn any_plan() -> impl Generator<Value = Plan> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(1_000))]
 
-    /// For every item, plan and pass: the decision is the one that a dry run counts, the expressions are those that the
-    /// pass sends, and without --show-values no value is shown.
+    /// For every item, plan and pass, the explanation contains the decision that a dry run counts and the expressions
+    /// that the pass sends. Without --show-values, it contains no value.
     #[test]
     fn an_explanation_is_what_the_pass_does(
         plan in any_plan(), image in any_item(), pass in proptest::sample::select(ExplainedPass::ALL.to_vec()),

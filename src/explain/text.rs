@@ -114,7 +114,7 @@ impl ExplainReport<'_> {
             let paths: Vec<String> = write.journal.iter().map(|(path, _)| path.to_string()).collect();
             let what = match write.request {
                 "DeleteItem" => "the whole item".to_owned(),
-                "PutItem" => "that the item is being put back".to_owned(),
+                "PutItem" => "that the item is being restored".to_owned(),
                 "TransactWriteItems" => "the derived item".to_owned(),
                 _ => format!("the state of {}", paths.join(", ")),
             };

@@ -9,11 +9,11 @@ use crate::passes::PredictedOutcome;
 /// What a pass decides about an item.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Verdict {
-    /// The class in which a dry run counts the item; `None` if there is no such item.
+    /// The class in which a dry run counts the item; `None` if the table has no such item.
     pub class: Option<PredictedOutcome>,
     /// The decision in one or two sentences. The text contains no attribute values.
     pub summary: String,
-    /// The targets whose different values stay.
+    /// The targets that keep values different from the values that the plan implies.
     pub paths: Vec<Path>,
     /// Why the item is rejected: its shape, or the rule that forbids the write.
     pub reason: Option<String>,
@@ -24,8 +24,8 @@ pub struct Verdict {
 }
 
 impl Verdict {
-    /// Puts a decision into words. `later` are the writes after the decision's own. `plan` contains the changes of the
-    /// plan. The decision was made for a table with these indexes.
+    /// Puts a decision into words. `later` contains the writes that follow the decision's own write. `plan` contains
+    /// the changes of the plan, and `indexes` the indexes of the table.
     pub(super) fn of_decision(
         pass: ExplainedPass,
         (decision, later): (Decision, Vec<GuardedWrite>),
@@ -100,7 +100,7 @@ impl Verdict {
                             .to_owned()
                     }
                     (Some(_), _) => "one conditional write deletes the item".to_owned(),
-                    (None, Some(_)) => "one conditional write puts the deleted item back".to_owned(),
+                    (None, Some(_)) => "one conditional write restores the deleted item".to_owned(),
                     (None, None) if later.is_empty() => format!("one conditional write {}", pass.effect()),
                     (None, None) => format!(
                         "{} conditional writes, one after the other, {}. Readers may see the item between two writes",
@@ -115,7 +115,7 @@ impl Verdict {
         }
     }
 
-    /// The verdict on a key without an item, if the pass creates none.
+    /// The verdict on a key without an item, if the pass does not create the item.
     pub(super) fn gone(pass: ExplainedPass, changes: &Changes) -> Verdict {
         let why = match pass {
             ExplainedPass::Undo if changes.removes_derived_items() => {
@@ -144,11 +144,11 @@ impl Verdict {
         }
     }
 
-    /// An earlier rollback put the item back, and the table does not have it any more.
+    /// An earlier rollback restored the item, and the item has been deleted since then.
     pub(super) fn put_back_before() -> Verdict {
         Verdict::new(
             PredictedOutcome::AlreadyApplied,
-            "an earlier rollback put the item back, and the item was deleted since then. It gets no write",
+            "an earlier rollback restored the item, and the item has been deleted since then. It gets no write",
         )
     }
 
@@ -190,7 +190,7 @@ impl Verdict {
         Verdict::new(PredictedOutcome::NothingToDo, summary)
     }
 
-    /// Returns the same verdict, and says that this stable attribute differs from its record.
+    /// Adds the note that this stable attribute differs from its recorded value.
     pub(super) fn with_changed_stable(mut self, path: &Path) -> Verdict {
         if self.reason.is_none() {
             self.summary += &format!(
@@ -201,7 +201,7 @@ impl Verdict {
         self
     }
 
-    /// Returns the same verdict, and says that it assumes that the plan's index contains the item.
+    /// Adds the note that the verdict depends on an assumption: the plan's index contains the item.
     pub(super) fn assuming_index(mut self, index: &str) -> Verdict {
         self.summary += &format!(
             ". This assumes that the index `{index}` contains the item: without the table, the key of the index is unknown"
@@ -209,7 +209,7 @@ impl Verdict {
         self
     }
 
-    /// Returns the same verdict, and says that the changes with these targets do not apply to the item.
+    /// Adds the note that the changes with these targets do not apply to the item.
     pub(super) fn without_changes_of(mut self, left_out: &[Path]) -> Verdict {
         for target in left_out {
             self.summary += &format!(". The change of `{target}` does not apply: its `where` is false");
@@ -255,18 +255,18 @@ impl Verdict {
     }
 }
 
-/// Says which existing values count as done. The target of an `each` change is inside the elements, so its path is only
-/// the container.
+/// Says which existing values count as done. The target of an `each` change is inside the elements, so `paths` contains
+/// only the container's path.
 fn existing_values(paths: &[Path], plan: &[Change]) -> String {
     let is_container = |path: &&Path| plan.iter().filter_map(Change::each).any(|each| each.container() == *path);
     let (containers, targets): (Vec<&Path>, Vec<&Path>) = paths.iter().partition(is_container);
     let mut parts = Vec::new();
     if !targets.is_empty() {
         let targets: Vec<Path> = targets.into_iter().cloned().collect();
-        parts.push(format!("{} another value", plural(&targets, "already has", "already have")));
+        parts.push(format!("{} a different value", plural(&targets, "already has", "already have")));
     }
     for container in containers {
-        parts.push(format!("an element of `{container}` already has another value at a target of the change"));
+        parts.push(format!("an element of `{container}` already has a different value at a target of the change"));
     }
     parts.join(", and ")
 }

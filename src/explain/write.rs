@@ -8,13 +8,13 @@ use crate::item::{IndexSchema, Item, Path, Units, Value, value_bytes};
 /// A planned write: its expressions, its size and its cost.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ExplainedWrite {
-    /// Whether the pass sends the write. It does not if a rule forbids the write.
+    /// Whether the pass sends the write; false if a rule forbids the write.
     pub is_sent: bool,
     /// The request: `UpdateItem`, `DeleteItem`, `PutItem` or `TransactWriteItems`.
     pub request: &'static str,
     /// `UpdateExpression`. Empty if the request is not an `UpdateItem`.
     pub update: String,
-    /// `ConditionExpression`. If the request is a transaction, that of its `ConditionCheck`.
+    /// `ConditionExpression`; in a transaction, the expression of the `ConditionCheck`.
     pub condition: String,
     /// `ExpressionAttributeNames`.
     pub names: BTreeMap<String, String>,
@@ -22,7 +22,7 @@ pub struct ExplainedWrite {
     pub values: Vec<ExplainedValue>,
     /// The `Put` of a transaction.
     pub derived: Option<ExplainedPut>,
-    /// The paths whose state before the write is recorded before the write is sent.
+    /// The paths whose prior state the pass records before it sends the write.
     pub journal: Vec<(Path, &'static str)>,
     /// The item's size in bytes before the write.
     pub bytes_before: usize,

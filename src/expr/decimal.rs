@@ -13,14 +13,15 @@ const MAX_DIGITS: u64 = 38;
 /// The powers of ten of the first digit that DynamoDB can store.
 const MAGNITUDES: std::ops::RangeInclusive<i64> = -130..=125;
 
-/// The largest exponent that is expanded. DynamoDB's numbers have exponents of at most 167, so a text with more is not
-/// from DynamoDB.
+/// The largest exponent that is expanded. DynamoDB's numbers have exponents of at most 167, so a text with a larger
+/// exponent is not from DynamoDB.
 const MAX_EXPONENT: i64 = 600;
 
-/// The number of digits that an exact quotient of two numbers can add: a divisor below 10^38 has at most 126 factors 2.
+/// The maximum number of digits that an exact division of two numbers can add. A divisor below 10^38 has at most 126
+/// factors of 2.
 const QUOTIENT_DIGITS: u32 = 127;
 
-/// The reason why a number is not a result.
+/// The reason why a computed number is not a valid result.
 pub(super) const TOO_LARGE: &str = "the result has more than 38 digits, or is outside 1E-130 to 9.9E+125";
 
 /// Parses the text of a stored number.

@@ -74,10 +74,15 @@ pub const DIFFERENCES: &[Difference] = &[
         "has(item.a.b)",
         "an error if `item.a` is not a map",
         Is("false"),
-        "`has` must be a safe guard for items of every shape",
+        "`has` must be a safe guard for every item",
     ),
     difference("\"hello\".indexOf(\"l\", 3)", "3", Refused, "`indexOf` has only one form: use `substring` first"),
-    difference("string(b\"abc\")", "\"abc\"", Refused, "a binary value may not be valid text: use `base64.encode(b)`"),
+    difference(
+        "string(b\"abc\")",
+        "\"abc\"",
+        Refused,
+        "a binary value is not always valid text: use `base64.encode(b)`",
+    ),
     difference(
         "string(timestamp(\"9999-12-31T23:59:59Z\"))",
         "\"9999-12-31T23:59:59Z\"",
@@ -88,13 +93,13 @@ pub const DIFFERENCES: &[Difference] = &[
         "timestamp(0)",
         "1970-01-01T00:00:00Z",
         Refused,
-        "the unit would not be visible: use `timestamp(\"1970-01-01T00:00:00Z\")`",
+        "the unit would be unclear: use `timestamp(\"1970-01-01T00:00:00Z\")`",
     ),
     difference(
         "timestamp(\"2009-02-13T23:31:30Z\").getHours(\"-05:00\")",
         "18",
         Refused,
-        "a time zone has a name, such as \"America/New_York\": an offset would be wrong for half of the year",
+        "a time zone has a name, such as \"America/New_York\", because an offset would be wrong for half of the year",
     ),
     difference("[1, 2].all(i, v, v > i)", "true", Refused, "a macro has one variable"),
 ];

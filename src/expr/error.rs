@@ -9,7 +9,7 @@ pub struct ExprError {
     pub span: Range<usize>,
     /// What is wrong, in one sentence.
     pub title: String,
-    /// What to write under the part.
+    /// The label to show under the part.
     pub label: String,
     /// How to correct it.
     pub help: Vec<String>,

@@ -10,7 +10,8 @@ use crate::item::Item;
 
 /// Replaces each part whose own parts are all constants with its result. A constant part without a result is an error.
 ///
-/// All constant parts of an expression share the steps, because an expression can have hundreds of large ones.
+/// All constant parts of an expression share one step budget, because an expression can have hundreds of large constant
+/// parts.
 pub(super) fn fold(source: &str, node: Node, steps: &mut StepBudget, errors: &mut Vec<ExprError>) -> Node {
     let mut one = |node: Box<Node>| Box::new(fold(source, *node, steps, errors));
     let Node { span, form } = node;
@@ -52,7 +53,8 @@ pub(super) fn fold(source: &str, node: Node, steps: &mut StepBudget, errors: &mu
     let result = match program.run_with(&item, Timestamp::UNIX_EPOCH, steps) {
         Ok(value) => value.into_const(),
         Err(fail) => {
-            // Otherwise the same error would be reported for every part around it.
+            // The part is not replaced. So the parts that contain it do not count as constant, and the error is
+            // reported only once.
             let why = if steps.is_used_up() { StepBudget::CONSTANTS_TAKE_TOO_LONG.to_owned() } else { fail.text };
             errors.push(ExprError::new(node.span.clone(), "this constant part has no result", why));
             None

@@ -18,7 +18,7 @@ pub(super) struct Param {
     pub(super) elements: Kinds,
 }
 
-/// One combination of types that an operator or function takes.
+/// One combination of types that an operator or function accepts.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Overload {
     pub(super) params: &'static [Param],
@@ -46,15 +46,15 @@ pub(super) enum Fails {
     Never,
     /// For some values, for this reason.
     Sometimes(&'static str),
-    /// For some values, for this reason. The call always has a result if the function returns true for the forms of the
-    /// arguments.
+    /// For some values, for this reason. The predicate takes the forms of the arguments, and returns true if such a
+    /// call always has a result.
     Unless(fn(&[Form<'_>]) -> bool, &'static str),
 }
 
 /// What the source of an expression shows about an argument.
 pub(super) enum Form<'n> {
     Const(&'n Const),
-    /// A list that is written out, with at least one element.
+    /// A list literal with at least one element.
     WrittenList,
     Other,
 }
@@ -78,7 +78,7 @@ pub(super) enum Prepared {
         pattern: Box<Regex>,
         /// The approximate size of the compiled pattern.
         bytes: usize,
-        /// The approximate size without the tables of Unicode classes, which determines the cost of a match.
+        /// The approximate size without the tables of Unicode classes. This size determines the cost of a match.
         states: usize,
     },
     Zone(TimeZone),
@@ -89,7 +89,7 @@ pub(super) type Prepare = fn(&Const) -> Result<Prepared, String>;
 
 /// Why a function has no result.
 pub(super) enum Stop {
-    /// The function does not take arguments of these types.
+    /// The function does not accept arguments of these types.
     Types,
     /// The function has no result for these values.
     Reason(Cow<'static, str>),
@@ -163,8 +163,8 @@ impl Returns {
     }
 }
 
-/// Returns the kinds that an operator or function takes as argument `at`, if the other arguments have these kinds.
-/// Empty if no overload fits the others.
+/// Returns the kinds that an operator or function accepts as argument `at`, if the other arguments have these kinds.
+/// Empty if no overload fits the other arguments.
 pub(super) fn takes(overloads: &[Overload], at: usize, args: &[Kinds]) -> Kinds {
     let fits = |overload: &&Overload| {
         overload.params.len() == args.len()
@@ -178,13 +178,13 @@ pub(super) fn takes(overloads: &[Overload], at: usize, args: &[Kinds]) -> Kinds 
     overloads.iter().filter(fits).fold(Kinds::NONE, |all, overload| all.or(overload.params[at].kinds))
 }
 
-/// Returns the kinds that an operator or function takes as argument `at` of `count` arguments, whatever the other
-/// arguments are.
+/// Returns the kinds that an operator or function accepts as argument `at` of `count` arguments, for any kinds of the
+/// other arguments.
 pub(super) fn takes_at_all(overloads: &[Overload], at: usize, count: usize) -> Kinds {
     takes(overloads, at, &vec![Kinds::NONE; count])
 }
 
-/// An argument to blame: no overload takes it together with the other arguments.
+/// The argument to blame when no overload accepts the combination of arguments.
 pub(super) struct WrongArgument {
     /// The position of the argument.
     pub(super) at: usize,
@@ -192,12 +192,12 @@ pub(super) struct WrongArgument {
     pub(super) needed: Kinds,
 }
 
-/// Returns the argument that surprises the author, if no overload takes the arguments together. `args` are the kinds that
+/// Returns the argument to blame if no overload accepts the combination of arguments. `args` contains the kinds that
 /// each argument can have.
 ///
-/// If the arguments do not fit each other, each of them looks wrong next to the others. An argument that no overload
-/// takes at all is to blame first. The author knows the type of a constant, so a constant is to blame last. Of two
-/// others, the later one is to blame, because the earlier one raised the expectation.
+/// In such a combination, each argument can look wrong because of the others. First choice: an argument that no
+/// overload accepts in any combination. Last choice: a constant, because the author knows its type. Otherwise, blames
+/// the last argument, because the earlier arguments set the author's expectation.
 pub(super) fn wrong_argument(
     overloads: &[Overload],
     args: &[Kinds],
@@ -215,8 +215,8 @@ pub(super) fn wrong_argument(
     wrong.max_by_key(|wrong| (args[wrong.at].and(at_all(wrong.at)).is_empty(), !is_constant(wrong.at), wrong.at))
 }
 
-/// Explains why an operator or function does not take these values. `parts` are the texts of the arguments, each with
-/// whether it is a constant.
+/// Explains why an operator or function does not accept these values. `parts` contains the text of each argument, and
+/// whether the argument is a constant.
 pub(super) fn mismatch(name: &str, overloads: &[Overload], parts: &[(&str, bool)], args: &[Val<'_>]) -> Box<Fail> {
     let kinds: Vec<Kinds> = args.iter().map(|arg| Kinds::one(kind_of(&arg.view()))).collect();
     let is_constant = |at: usize| parts.get(at).is_some_and(|(_, is_constant)| *is_constant);
@@ -229,7 +229,7 @@ pub(super) fn mismatch(name: &str, overloads: &[Overload], parts: &[(&str, bool)
     Fail::new(format!("`{name}` has no result for the types of {}", parts.join(" and ")))
 }
 
-/// Converts the reason why a function has no result to an error that names the part of the expression.
+/// Converts the reason why a function has no result to an error. The error names the part of the expression.
 pub(super) fn explain<'a>(
     result: Result<Val<'a>, Stop>,
     part: &str,

@@ -7,14 +7,14 @@ use super::check::KnownType;
 use super::types::{Kind, Kinds};
 use crate::item::{Path, PathStep};
 
-/// Paths about which something is known: the attributes of the table's key, and those that a plan writes or removes.
-/// Each has its type, or a type that is not known yet.
+/// The paths about which something is known: the attributes of the table's key, and the paths that a plan writes or
+/// removes. Each path has its type, or a type that is not known yet.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct KnownTypes(BTreeMap<Path, KnownType>);
 
 impl KnownTypes {
-    /// Adds an attribute. `kind` is `S`, `N` or `B`. Without it, faults about the attribute's type are left out: check
-    /// again as soon as the table's description is known.
+    /// Adds an attribute. `kind` is `S`, `N` or `B`. If it is `None`, the check omits faults about the attribute's
+    /// type, so repeat the check as soon as the table's description is known.
     #[must_use]
     pub fn with(mut self, name: &str, kind: Option<&str>) -> KnownTypes {
         let kinds = kind.and_then(Kind::named).map(Kinds::one).filter(|kinds| kinds.is_within(Kinds::KEYS));
@@ -43,7 +43,7 @@ impl KnownTypes {
         self.at(path, Kinds::STORED)
     }
 
-    /// Adds a path that has no value in any item. Every item has the maps and lists above it.
+    /// Adds a path that has no value in any item. In every item, its parent maps and lists exist.
     #[must_use]
     pub fn with_missing(self, path: &Path) -> KnownTypes {
         self.at(path, Kinds::MISSING)
@@ -61,8 +61,8 @@ impl KnownTypes {
         self
     }
 
-    /// Adds an attribute that has a result of this expression. `known` is what is known about the items for which the
-    /// expression is evaluated.
+    /// Adds an attribute whose value is a result of this expression. `known` is what is known about the items for which
+    /// the expression is evaluated.
     #[must_use]
     pub fn with_result_of(mut self, name: &str, expression: &Expr, known: &KnownTypes) -> KnownTypes {
         self.0.insert(Path::attribute(name), KnownType::Exactly(expression.result_kinds(known)));

@@ -8,8 +8,8 @@
 //!
 //! - `item.a.b`, `item["a b"]` and `item.list[0]` are paths. `migration.started_at` is a fact about the migration. In a
 //!   change with `each`, `element` is one element of the list, or one value of the map.
-//! - `==` and `!=` compare values of one type. A comparison of two types has no result, because a selection that is
-//!   silently false would skip items. NULL is the exception: it is unequal to every value of another type.
+//! - `==` and `!=` compare values of one type. A comparison of two types has no result. If it were false instead, a
+//!   selection would silently skip items. NULL is the exception: it is unequal to every value of another type.
 //! - `x in list` is true if `x == element` is true for any element. If no element is equal and at least one has another
 //!   type, there is no result.
 //! - A division has a result only if the quotient is a finite decimal. `%` is the remainder of a division that rounds
@@ -22,10 +22,11 @@
 //!
 //! # Faults and limits
 //!
-//! [`Expr::faults`] finds the parts that may have no result, because an attribute is missing or has another type, or
-//! because a function does not accept a text or number. It does not report limits: more than 38 digits, a time outside
-//! the years -9999 to 9999, a value that is too large or too deep, and an evaluation with too many steps. A guard could
-//! not exclude these cases. An expression that reaches a limit is not computable for that item.
+//! [`Expr::faults`] finds the parts that have no result for some items, because an attribute is missing or has an
+//! unexpected type, or because a function does not accept a text or number. It does not report limits: more than 38
+//! digits, a time outside the years -9999 to 9999, a value that is too large or too deep, and an evaluation with too
+//! many steps. A guard could not exclude these cases. An expression that reaches a limit is not computable for that
+//! item.
 
 mod check;
 mod compile;
@@ -164,7 +165,7 @@ impl Expr {
     }
 
     /// Returns the parts that have no result for some items, given what is known about the items. If there are none,
-    /// the expression has a result for every such item that reaches no limit.
+    /// the expression has a result for every such item, unless the evaluation reaches a limit.
     pub fn faults(&self, known: &KnownTypes) -> Vec<ExprError> {
         let found = self.check(known);
         let mut all = found.errors;
@@ -200,7 +201,7 @@ impl Expr {
     }
 
     /// Evaluates an expression over an element ([`Expr::compile_in_element`]) to a value that DynamoDB can store. The
-    /// steps of the evaluation count against this budget.
+    /// steps of the evaluation are taken from this budget.
     pub fn evaluate_element(
         &self,
         item: &Item,

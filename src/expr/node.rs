@@ -54,7 +54,7 @@ pub(super) struct MacroNode {
     pub(super) range: Node,
     /// The variable's slot. Every macro of an expression has its own.
     pub(super) slot: usize,
-    /// `x.map(v, filter, body)`: only the members for which this is true.
+    /// The filter of `x.map(v, filter, body)`. The macro maps only the members for which the filter is true.
     pub(super) filter: Option<Node>,
     pub(super) body: Node,
 }
@@ -81,7 +81,7 @@ impl MacroKind {
     }
 }
 
-/// The operators whose operands are all evaluated first.
+/// The operators that evaluate all their operands first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Operator {
     Add,

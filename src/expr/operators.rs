@@ -53,7 +53,7 @@ impl Operator {
         }
     }
 
-    /// When an operation on operands of the right types has no result, apart from limits.
+    /// When an operation on operands of the right types has no result. Limits are not included.
     pub(super) fn fails(self) -> Fails {
         match self {
             Operator::Divide => Fails::Unless(divides_exactly, NO_QUOTIENT),

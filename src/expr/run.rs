@@ -1,4 +1,4 @@
-//! The state of an evaluation: the item, the constants, the macros' variables, and the steps that are left.
+//! The state of an evaluation: the item, the constants, the macros' variables, and the remaining steps.
 
 use jiff::Timestamp;
 
@@ -6,31 +6,32 @@ use super::value::{Const, Val};
 use crate::item::{Item, NotComputable};
 
 /// The number of steps of one evaluation. A step handles one element or 64 bytes. The largest item has 200,000
-/// elements: a macro over it with 40 parts fits. A macro inside a macro over it does not. All steps take a few seconds.
+/// elements. One macro with 40 parts can visit all of them, but a macro inside such a macro cannot. All steps take a
+/// few seconds.
 pub(super) const MAX_STEPS: u64 = 10_000_000;
 
-/// The number of steps in which all constant parts of an expression are computed when a plan is loaded.
+/// The maximum number of steps to compute all constant parts of an expression when a plan is loaded.
 const MAX_CONSTANT_STEPS: u64 = 1_000_000;
 
 /// The maximum size of an intermediate text, list or binary value: four times the largest item.
 pub(super) const MAX_BYTES: usize = 1_600_000;
 
-/// The steps that several evaluations for one item may still take together.
+/// The remaining step budget that several evaluations for one item share.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StepBudget(pub(super) u64);
 
 impl Default for StepBudget {
-    /// Returns the steps of one evaluation.
+    /// Returns the budget of one evaluation.
     fn default() -> StepBudget {
         StepBudget(MAX_STEPS)
     }
 }
 
 impl StepBudget {
-    /// Why a constant part has no result if no steps are left.
+    /// Why a constant part has no result when no steps are left.
     pub(super) const CONSTANTS_TAKE_TOO_LONG: &str = "all constant parts together take more than 1,000,000 steps";
 
-    /// Returns the steps for all constant parts of an expression.
+    /// Returns the budget for all constant parts of an expression.
     pub(super) fn of_constants() -> StepBudget {
         StepBudget(MAX_CONSTANT_STEPS)
     }
@@ -44,7 +45,7 @@ impl StepBudget {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Fail {
     pub(super) text: String,
-    /// Whether the value is too large, or the evaluation too long. No guard can rule this out.
+    /// Whether the value is too large or the evaluation too long. No guard can prevent this.
     pub(super) limit: bool,
 }
 

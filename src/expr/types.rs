@@ -118,7 +118,7 @@ impl Kinds {
         self.0 == 0
     }
 
-    /// Whether every kind of this set is in the other one.
+    /// Whether the other set contains every kind of this set.
     pub(super) fn is_within(self, other: Kinds) -> bool {
         self.without(other).is_empty()
     }
@@ -180,7 +180,7 @@ impl Type {
         Type { kinds, elements: if kinds.has(Kind::L) { lists } else { Kinds::STORED }, open: self.open || other.open }
     }
 
-    /// Returns the type if its kind is one of these.
+    /// Returns the type limited to these kinds.
     pub(super) fn only(self, kinds: Kinds) -> Type {
         let kinds = self.kinds.and(kinds);
         Type { kinds, open: self.open && kinds.len() > 1, ..self }

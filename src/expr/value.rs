@@ -1,4 +1,4 @@
-//! Values during an evaluation. A value of the item or of the expression is borrowed, so that reading is free.
+//! Values during an evaluation. A value of the item or of the expression is borrowed, so that reading copies nothing.
 
 use std::borrow::Cow;
 use std::cmp::Ordering;

@@ -1,4 +1,4 @@
-//! Asks CloudWatch for the state of an alarm, or for the newest value of a metric.
+//! Gets the state of an alarm, or the newest value of a metric, from CloudWatch.
 
 use std::time::Duration;
 
@@ -19,30 +19,30 @@ use crate::clock::Clock;
 use crate::dynamodb::sdk::{NO_REGION, Service, ServiceConfig, failure_text, is_credentials_error};
 use crate::plan::{HealthyBounds, MetricQuery, NoData, TableRef};
 
-/// Only values of the last few periods count as recent: CloudWatch receives the values of a minute one or two minutes
-/// later.
+/// The number of periods whose values count as recent. It is greater than one, because CloudWatch receives the values
+/// of a minute one or two minutes later.
 const RECENT_PERIODS: u64 = 3;
 
-/// The time in seconds within which a value always counts as recent. Metrics with short periods arrive as late as the
-/// others.
+/// Values that are at most this old, in seconds, always count as recent. Metrics with short periods arrive as late as
+/// other metrics.
 const RECENT_AT_LEAST: u64 = 180;
 
-/// A connection to CloudWatch, and the question.
+/// A connection to CloudWatch, and the question to send.
 pub(super) struct CloudWatch {
     /// How to reach CloudWatch. The endpoint in this field is CloudWatch's, not DynamoDB's.
     place: TableRef,
     question: Question,
     no_data: NoData,
     clock: Clock,
-    /// `None` before the first question and after an error about credentials, so that the next question reloads them:
-    /// somebody may have renewed them.
+    /// `None` before the first request and after an error about credentials. The next request then reloads the
+    /// credentials, because somebody might have renewed them.
     connection: Mutex<Option<Connection>>,
 }
 
 /// The connection to CloudWatch.
 enum Connection {
-    /// The configuration is being loaded. The load continues if a question reaches its time limit, so that it can take
-    /// longer than one question.
+    /// The task that loads the configuration. The task continues after a request reaches its time limit, so loading can
+    /// take longer than this limit.
     Loading(AbortOnDropHandle<Result<Client, String>>),
     Ready(Client),
 }
@@ -87,12 +87,12 @@ enum Finding {
 }
 
 impl CloudWatch {
-    /// Prepares a question. `place` has the region, the profile and CloudWatch's endpoint.
+    /// Prepares a check. `place` has the region, the profile and CloudWatch's endpoint.
     pub(super) fn new(place: TableRef, question: Question, no_data: NoData, clock: Clock) -> CloudWatch {
         CloudWatch { place, question, no_data, clock, connection: Mutex::default() }
     }
 
-    /// Asks once. `limit` includes the time to load the configuration and the credentials.
+    /// Runs the check once. `limit` includes the time to load the configuration and the credentials.
     pub(super) async fn ask(&self, limit: Duration) -> Answer {
         let Ok(found) = timeout(limit, self.find()).await else {
             return Answer::Unknown(format!("did not answer within {} s", limit.as_secs_f64()));
@@ -106,7 +106,7 @@ impl CloudWatch {
                 if failure.is_about_credentials {
                     self.connection.lock().await.take();
                 }
-                Answer::Unknown(format!("cannot be asked: {}", failure.text))
+                Answer::Unknown(format!("could not run: {}", failure.text))
             }
         }
     }
@@ -130,7 +130,7 @@ impl CloudWatch {
             Connection::Loading(task) => task.await,
         };
         let loaded = loaded.unwrap_or_else(|error| Err(format!("the configuration could not be loaded ({error})")));
-        // After an error, the next question loads again.
+        // After an error, the next request loads the configuration again.
         *connection = loaded.as_ref().ok().cloned().map(Connection::Ready);
         loaded
     }
@@ -140,7 +140,7 @@ impl CloudWatch {
 async fn load(place: TableRef) -> Result<Client, String> {
     let ServiceConfig { shared, endpoint, region, credentials, on_loopback: _ } =
         Box::pin(ServiceConfig::load(&place, Service::CloudWatch)).await;
-    // Do not retry: the next question serves as the retry.
+    // Do not retry, because the check itself is repeated.
     let mut config = aws_sdk_cloudwatch::config::Builder::from(&shared).retry_config(RetryConfig::disabled());
     config.set_endpoint_url(endpoint);
     if let Some(credentials) = credentials {
@@ -151,7 +151,7 @@ async fn load(place: TableRef) -> Result<Client, String> {
     Ok(Client::from_conf(config.build()))
 }
 
-/// Asks for the state of the alarm with this name. Without `alarm_types`, CloudWatch returns only metric alarms (API
+/// Returns the state of the alarm with this name. Without `alarm_types`, CloudWatch returns only metric alarms (API
 /// reference of `DescribeAlarms`).
 async fn alarm(client: &Client, name: &str) -> Result<Finding, Failure> {
     let request = client.describe_alarms().alarm_names(name);
@@ -170,7 +170,7 @@ async fn alarm(client: &Client, name: &str) -> Result<Finding, Failure> {
     }
 }
 
-/// Asks for the newest value of a complete period; `None` if no recent period has a value. `now` is the time in seconds
+/// Returns the newest value of a complete period; `None` if no recent period has a value. `now` is the time in seconds
 /// since 1970.
 async fn newest_value(client: &Client, metric: &MetricQuery, now: i64) -> Result<Option<f64>, Failure> {
     let MetricQuery { namespace, name, dimensions, statistic, period } = metric;

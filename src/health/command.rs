@@ -1,11 +1,12 @@
-//! Asks a program of the operator.
+//! Runs a program of the operator.
 
 use std::time::Duration;
 
 use super::Answer;
 use crate::program::{Program, ProgramError};
 
-/// Runs the program once. Its exit status decides. Its output is discarded, because it may contain secrets.
+/// Runs the program once. The exit status determines the answer. The output is discarded, because it can contain
+/// secrets.
 pub(super) async fn ask(argv: &[String], limit: Duration) -> Answer {
     let program = Program { argv, input: None, environment: Vec::new(), limit };
     match program.run_ignoring_output().await {

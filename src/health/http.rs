@@ -1,4 +1,4 @@
-//! Asks an HTTP address.
+//! Gets the status of an HTTP address.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use crate::web::{Address, AddressError};
 
 /// An HTTP address and its healthy statuses.
 pub(super) struct Http {
-    /// The address. If the system cannot send requests to it, each answer says why.
+    /// The address, or the reason why no request can be sent to it. Each answer then contains this reason.
     address: Result<Address, AddressError>,
     expect_status: Option<u16>,
 }
@@ -18,11 +18,11 @@ impl Http {
         Http { address: Address::new(url.as_secret()), expect_status }
     }
 
-    /// Sends one request. Only the status decides: the body is not read.
+    /// Sends one request. The status determines the answer, so the body is not read.
     pub(super) async fn ask(&self, limit: Duration) -> Answer {
         let address = match &self.address {
             Ok(address) => address,
-            Err(error) => return Answer::Unknown(format!("cannot be asked: {error}")),
+            Err(error) => return Answer::Unknown(format!("could not run: {error}")),
         };
         match address.status(limit).await {
             Ok(status) => {

@@ -1,5 +1,5 @@
-//! Decides from a check's answers whether the application is healthy. A single answer does not change the decision, so
-//! a check that flaps does not make the pass flap. This module is pure.
+//! Decides from a check's answers whether the application is healthy. Usually, a single answer does not change the
+//! decision, so a check that flaps does not make the pass flap. This module is pure.
 
 use crate::plan::{FailMode, HealthCheck};
 
@@ -10,16 +10,16 @@ pub enum Reply {
     Healthy,
     /// The application is unhealthy.
     Unhealthy,
-    /// The check could not be asked, or has no data.
+    /// The check could not run, or has no data.
     Unknown,
 }
 
 /// What is known about a check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Condition {
-    /// The check has not been asked yet. Nothing may be sent, because the application may be unhealthy.
+    /// The check has not run yet. The pass must not send anything, because the application might be unhealthy.
     Unasked,
-    /// The check was asked, but has never answered, and fails open. So it does not hinder the pass.
+    /// The check has run, but has given no answer yet. It fails open, so it does not delay the pass.
     NeverAnswered,
     /// The application is healthy, according to the check.
     Healthy,
@@ -55,9 +55,10 @@ impl Hysteresis {
         self.condition
     }
 
-    /// Takes the next answer into account, and returns the condition after it. The first answer counts at once, because
-    /// there is no earlier condition. Each later change needs as many answers in a row as the plan states. An unknown
-    /// answer counts as unhealthy if the check fails closed, and is ignored if it fails open.
+    /// Takes the next answer into account, and returns the condition after it. The first answer takes effect at once,
+    /// because there is no earlier condition. Each later change of the condition needs as many answers in a row as the
+    /// plan states. An unknown answer counts as unhealthy if the check fails closed. If the check fails open, an
+    /// unknown answer has no effect.
     pub fn note(&mut self, reply: Reply) -> Condition {
         let is_healthy = match (reply, self.fail_mode) {
             (Reply::Healthy, _) => true,
@@ -145,8 +146,8 @@ mod tests {
     }
 
     proptest! {
-        /// The condition changes if and only if enough answers in a row ask for the other condition. The plan states
-        /// how many are enough. So a check that flaps never changes faster than its thresholds.
+        /// The condition changes if and only if enough answers in a row contradict it. The plan states how many are
+        /// enough. So a check that flaps never changes the condition faster than its thresholds allow.
         #[test]
         fn no_change_comes_faster_than_its_threshold(
             replies in replies(), unhealthy_after in 1_u32..6, healthy_after in 1_u32..6,
@@ -158,7 +159,7 @@ mod tests {
                 let needed = if before { unhealthy_after } else { healthy_after } as usize;
                 let in_row = healthy[..=at].iter().rev().take_while(|now| **now != before).count();
                 let changed = (conditions[at] == Condition::Healthy) != before;
-                // A row that is longer than necessary has already changed the condition.
+                // If more answers in a row agree than the plan requires, the condition has already changed.
                 prop_assert_eq!(changed, in_row == needed, "at {}", at);
             }
         }
@@ -172,7 +173,7 @@ mod tests {
             prop_assert_eq!(run(closed(), &replies), run(closed(), &unhealthy));
         }
 
-        /// A check that fails open ends in the same condition as if unknown answers had never come.
+        /// Unknown answers do not affect the final condition of a check that fails open.
         #[test]
         fn open_means_ignored(replies in replies(), threshold in 1_u32..6) {
             let answered: Vec<Reply> = replies.iter().copied().filter(|reply| *reply != Reply::Unknown).collect();

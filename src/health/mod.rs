@@ -1,9 +1,10 @@
-//! Health checks of the application: asks a check of the plan once, and decides from its answers whether it is healthy.
+//! The health checks of a plan. Runs a check once, and decides from the check's answers whether the application is
+//! healthy.
 //!
-//! [`Prober`] asks: `http.rs`, `command.rs` and `cloudwatch.rs` send the questions. [`Hysteresis`] decides, and is
-//! pure. `migration` asks repeatedly while a pass runs, and pauses or slows down the pass.
+//! [`Prober`] runs a check: `http.rs`, `command.rs` and `cloudwatch.rs` send the requests. [`Hysteresis`] decides, and
+//! is pure. While a pass runs, `migration` runs the checks repeatedly, and pauses or slows down the pass.
 //!
-//! An answer contains no text from the application: no body, no output, no header and no URL. Such text may contain
+//! An answer contains no text from the application: no body, no output, no header and no URL. Such text can contain
 //! secrets, and answers appear in logs and in the state file.
 
 mod cloudwatch;
@@ -22,15 +23,15 @@ use crate::plan::{HealthCheck, HealthProbe, NoData, TableRef};
 use cloudwatch::{CloudWatch, Question};
 use http::Http;
 
-/// The answer to one question. The texts are for people. They complete the sentence "the health check NAME …", and are
-/// safe to print.
+/// The answer of a check that ran once. The texts are for people. They complete the sentence "the health check NAME …",
+/// and are safe to print.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Answer {
     /// The application is healthy.
     Healthy,
     /// The application is unhealthy.
     Unhealthy(String),
-    /// The check could not be asked, or has no data.
+    /// The check could not run, or has no data.
     Unknown(String),
 }
 
@@ -45,7 +46,7 @@ impl Answer {
     }
 }
 
-/// Asks one health check.
+/// Runs one health check.
 pub struct Prober {
     target: Target,
     limit: Duration,
@@ -58,8 +59,8 @@ enum Target {
 }
 
 impl Prober {
-    /// Prepares a health check. Sends nothing. Questions to CloudWatch use the region, profile and credentials of
-    /// `table`. `clock` says up to which time metrics are read.
+    /// Prepares a health check. Sends nothing. Requests to CloudWatch use the region, profile and credentials of
+    /// `table`. Metrics are read up to the time of `clock`.
     pub fn new(check: &HealthCheck, table: &TableRef, clock: Clock) -> Prober {
         let cloudwatch = |question: Question, no_data: NoData, endpoint_url: &Option<String>| {
             // The endpoint of [table] is DynamoDB's. CloudWatch has its own.
@@ -79,8 +80,8 @@ impl Prober {
         Prober { target, limit: check.timeout }
     }
 
-    /// Asks once. Returns within about the check's `timeout`. The future can be dropped at any point: a program that it
-    /// runs is then killed.
+    /// Runs the check once. Returns within about the check's `timeout`. The future can be dropped at any point. If it
+    /// was running a program, the program is then killed.
     pub async fn ask(&self) -> Answer {
         match &self.target {
             Target::Http(http) => http.ask(self.limit).await,
@@ -90,7 +91,7 @@ impl Prober {
     }
 }
 
-/// Asks all checks once, at the same time. Returns the answers in the order of the checks.
+/// Runs all checks once, at the same time. Returns the answers in the order of the checks.
 pub async fn ask_once(checks: &[HealthCheck], table: &TableRef, clock: &Clock) -> Vec<Answer> {
     let probers: Vec<Prober> = checks.iter().map(|check| Prober::new(check, table, clock.clone())).collect();
     join_all(probers.iter().map(Prober::ask)).await

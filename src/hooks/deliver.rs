@@ -1,4 +1,4 @@
-//! Delivers announcements in tasks of their own, so that the pass never waits for a hook. There is one queue for the
+//! Delivers announcements in separate tasks, so that the pass never waits for a hook. There is one queue for the
 //! programs and one for the webhook. Each queue delivers one announcement at a time, in order. A full queue or a failed
 //! delivery is a warning in the log.
 
@@ -25,8 +25,8 @@ use crate::program::Program;
 /// that a hook hangs repeatedly, or that the activity of the pass changes very often.
 const MAX_WAITING: usize = 64;
 
-/// How long a command that was stopped, for example with Ctrl-C, waits for hooks at its end. The operator waits for the
-/// command.
+/// If a command was stopped, for example with Ctrl-C, it waits for hooks at its end for at most this time. The operator
+/// is waiting for the command.
 const AFTER_STOP: Duration = Duration::from_secs(2);
 
 /// The hooks of one session. Clones share the queues. If the plan has no hooks, all methods do nothing.
@@ -54,8 +54,9 @@ struct Message {
 }
 
 impl Message {
-    /// Returns whether the message only says what the pass did while it ran. When the command has ended and little time
-    /// is left, the result of the pass and the next step matter more.
+    /// Returns whether the message only reports that a pass begins, is stalled or is paused. Such a message can be
+    /// skipped when the command has ended and little time is left. The result of the pass and the next step then matter
+    /// more.
     fn can_be_skipped(&self) -> bool {
         match self.event {
             HookEvent::Start | HookEvent::Stall | HookEvent::Pause => true,
@@ -96,7 +97,7 @@ impl Hooks {
         Hooks::with_webhook(options, origin, clock, webhook)
     }
 
-    /// Like [`Hooks::start`], with this webhook.
+    /// Like [`Hooks::start`], but uses this webhook.
     pub fn with_webhook(options: &HookOptions, origin: HookOrigin, clock: Clock, webhook: Option<Webhook>) -> Hooks {
         let failures = Arc::new(AtomicU64::new(0));
         let hurry = CancellationToken::new();
@@ -126,7 +127,7 @@ impl Hooks {
         inner.webhook.iter().for_each(|webhook| webhook.push(&message));
     }
 
-    /// Returns the number of announcements of this session that were not delivered so far.
+    /// Returns the number of announcements of this session whose delivery has failed.
     pub fn failures(&self) -> u64 {
         self.0.as_ref().map_or(0, |inner| inner.failures.load(Ordering::Relaxed))
     }
@@ -136,11 +137,11 @@ impl Hooks {
         self.0.as_ref().map_or_else(Arc::default, |inner| Arc::clone(&inner.failures))
     }
 
-    /// Waits until all announcements are delivered, but at most for `most` and for the `timeout` in `[hooks]`. When
-    /// `stopping` ends, waits at most 2 s longer. After half of this time, skips the announcements that a pass begins,
-    /// is stalled or is paused, if others wait behind them. So a hook that hangs leaves time for the others.
-    /// Announcements that are not delivered in time are lost, and the log contains a warning. Later announcements are
-    /// lost, too.
+    /// Waits until all announcements are delivered. Waits at most for `most` or the `timeout` in `[hooks]`, whichever
+    /// is shorter. When `stopping` ends, waits at most 2 s longer. After half of this time, if more announcements are
+    /// waiting, skips announcements that a pass begins, is stalled or is paused. So even if a hook hangs, there is time
+    /// for more important announcements. Announcements that are not delivered in time are lost, and the log contains a
+    /// warning. Announcements that are made after this call are lost, too.
     pub async fn drain(&self, most: Duration, stopping: impl Future<Output = ()>) {
         let Some(inner) = &self.0 else { return };
         let limit = inner.options.timeout.min(most);
@@ -246,7 +247,7 @@ impl Queue {
         };
         if !is_delivered {
             task.abort();
-            // Wait until the task has killed the program that it runs, because this process may end soon.
+            // Wait until the task has killed the program that it runs, because this process can end soon.
             let _ = task.await;
             let lost = self.waiting.load(Ordering::Relaxed);
             self.failures.fetch_add(lost as u64, Ordering::Relaxed);

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::Announcement;
 use crate::telemetry::{Activity, PassView};
 
-/// The part of a view that matters here.
+/// The part of a view that determines the announcements.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Sight {
     /// What the pass is doing.
@@ -66,7 +66,7 @@ impl Detector {
         let Sight { activity, throttled, failures } = sight;
         let stalled = activity == Activity::Stalled;
         let paused = activity == Activity::Paused;
-        // Announce what is over before what begins.
+        // Announce endings before beginnings.
         for over in [true, false] {
             if stalled != over && self.is_stalled == over {
                 found.push(Announcement::Stall { over });

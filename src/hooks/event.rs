@@ -24,7 +24,7 @@ pub const BEFORE_STEP: &str = "before_step";
 /// The maximum length of the text, in characters. Slack recommends at most 4,000 characters for one message.
 const MAX_TEXT: usize = 2_000;
 
-/// What all documents of one process have in common.
+/// The facts that all documents of one process share.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HookOrigin {
     /// The migration's name.
@@ -100,9 +100,9 @@ pub enum Announcement {
 pub enum PassEnding {
     /// The pass has read the whole table, and its phase is complete.
     Done,
-    /// The pass has read the whole table, but failed items prevent the end of its phase.
+    /// The pass has read the whole table, but its phase is not complete because items failed.
     Unfinished,
-    /// The pass stopped early. The same command resumes it.
+    /// The pass stopped early. If the operator runs the same command again, the pass resumes.
     Stopped,
     /// The command ended with an error.
     Failed,

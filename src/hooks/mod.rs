@@ -1,9 +1,9 @@
-//! The hooks of a plan (`[hooks]`): programs that are run when something happens, a webhook, and a program that can
-//! refuse a step.
+//! The hooks of a plan (`[hooks]`): programs that run when an event happens, a webhook, and a program that can refuse a
+//! step.
 //!
 //! `detect` turns the views of a pass into announcements. `event` turns an announcement into a document and a text, and
-//! `deliver` hands them to the program and the webhook. Announcements never delay a pass, and nothing that a hook does
-//! affects the pass. Only [`ask_before_step`] can refuse something, before a command opens the state file.
+//! `deliver` hands them to the program and the webhook. Announcements never delay a pass, and no hook can affect a
+//! running pass. Only [`ask_before_step`] can refuse a step. It runs before the command opens the state file.
 
 mod current_pass;
 mod deliver;

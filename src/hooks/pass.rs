@@ -13,7 +13,8 @@ use super::event::{Announcement, PassEnding, PassState};
 use crate::state::RunId;
 use crate::telemetry::PassView;
 
-/// Returns who ended a pause that was over at this time, if an operator did.
+/// A function that returns the operator who ended a pause, or `None` if no operator did. Its argument is the time at
+/// which the monitor noticed that the pause was over.
 pub type EndedBy = Arc<dyn Fn(Timestamp) -> Option<String> + Send + Sync>;
 
 /// Watches a pass until it is dropped.
@@ -25,15 +26,16 @@ pub struct PassWatch {
 }
 
 impl Hooks {
-    /// Names the phase of the pass that may begin now. Announces nothing, because the phase may have nothing to do.
+    /// Sets the phase of the next pass. Announces nothing, because it is still unknown whether the phase has work to
+    /// do.
     pub fn begin_phase(&self, phase: &'static str) {
         let Some(inner) = &self.0 else { return };
         let detector = Detector::new(inner.options.long_throttling, inner.options.failure_threshold);
         *inner.pass() = Some(CurrentPass { phase, state: None, detector });
     }
 
-    /// Announces that the pass begins, unless it was announced before, and watches it. A phase may consist of several
-    /// parts, each with its own views. `ended_by` says who ended a pause.
+    /// Announces the beginning of the pass, unless it was announced before. Then watches the pass. A phase can consist
+    /// of several parts, each with its own views. `ended_by` says who ended a pause.
     pub fn watch(&self, run: RunId, views: watch::Receiver<Arc<PassView>>, ended_by: EndedBy) -> PassWatch {
         let mut watch = PassWatch { hooks: self.clone(), run, ended_by, task: None };
         let Some(inner) = self.0.clone() else { return watch };
@@ -98,7 +100,7 @@ impl PassWatch {
     pub async fn end(mut self, last: &PassView) {
         let Some(task) = self.task.take() else { return };
         task.abort();
-        // The task was aborted, so it may return a cancellation error. It holds no lock while it waits.
+        // The task was aborted, so it usually returns a cancellation error. It holds no lock while it waits.
         let _ = task.await;
         if let Some(inner) = &self.hooks.0 {
             self.hooks.observe(inner, self.run, last, &self.ended_by);
@@ -106,14 +108,14 @@ impl PassWatch {
     }
 }
 
-/// If an operator resumed a pass at most this long before the end of a pause was seen, the operator ended the pause.
-/// The monitor looks about once a second, but less often if the machine is busy.
+/// The maximum time between an operator's command and the moment at which the monitor sees its effect. The monitor
+/// looks about once a second, but less often if the machine is busy.
 const RECENTLY: SignedDuration = SignedDuration::from_secs(10);
 
 /// The time of a view is slightly before the moment at which the monitor looks at the pause.
 const BEFORE: SignedDuration = SignedDuration::from_secs(-1);
 
-/// Returns whether something that an operator did at `then` explains what was seen at `now`.
+/// Returns whether an operator's command at `then` explains an effect that was seen at `now`.
 pub fn is_recent(then: Timestamp, now: Timestamp) -> bool {
     (BEFORE..=RECENTLY).contains(&now.duration_since(then))
 }
@@ -126,7 +128,7 @@ mod tests {
     fn only_a_recent_action_explains_what_is_seen() {
         let at = |second| Timestamp::from_second(second).unwrap();
         assert!(is_recent(at(100), at(99)) && is_recent(at(100), at(110)));
-        // If the clock was set back, the times do not explain anything.
+        // If the clock was set back, the times prove nothing.
         assert!(!is_recent(at(100), at(111)) && !is_recent(at(100), at(98)));
     }
 }

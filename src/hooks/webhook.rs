@@ -29,7 +29,7 @@ pub enum WebhookError {
     /// The environment variable is not set.
     #[error("has no address: the environment variable {0} is not set")]
     NotSet(String),
-    /// The environment variable contains something else.
+    /// The environment variable does not contain a valid address.
     #[error("has no address: the environment variable {0} is not valid: {1}")]
     NotAnAddress(String, AddressError),
     /// The webhook refused the message.
@@ -41,7 +41,7 @@ pub enum WebhookError {
 }
 
 impl WebhookError {
-    /// Returns whether another attempt may succeed.
+    /// Returns whether another attempt can succeed.
     fn is_temporary(&self) -> bool {
         match self {
             WebhookError::Status(status) => matches!(status, 408 | 425 | 429 | 500..),
@@ -64,8 +64,8 @@ impl Webhook {
         Ok(Webhook { address, random })
     }
 
-    /// Sends a line of text. Repeats the request after a temporary problem, until `limit` is over. After a lost answer,
-    /// the webhook may get the message twice.
+    /// Sends a line of text. After a temporary problem, repeats the request until the time `limit` has passed. After a
+    /// lost answer, the webhook can receive the message twice.
     ///
     /// # Errors
     ///
@@ -91,8 +91,9 @@ impl Webhook {
     }
 }
 
-/// Returns the message for a line of text. Slack treats `&`, `<` and `>` as markup ("Formatting text for app surfaces":
-/// replace them with `&amp;`, `&lt;` and `&gt;`). So no text can mention a channel or hide a link.
+/// Returns the message for a line of text. Slack treats `&`, `<` and `>` as markup. Replaces them with `&amp;`, `&lt;`
+/// and `&gt;` (Slack's documentation, "Formatting text for app surfaces"), so that no text can mention a channel or
+/// hide a link.
 pub fn slack_message(text: &str) -> Json {
     json!({ "text": text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;") })
 }
@@ -108,7 +109,8 @@ mod tests {
 
     use super::*;
 
-    /// Starts a server that gives these answers in this order, and then repeats the last one. Returns a webhook for it.
+    /// Starts a server that gives these answers in this order, and then repeats the last one. Returns a webhook whose
+    /// address is this server's.
     async fn server(answers: &'static [u16]) -> (Webhook, Arc<AtomicUsize>) {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = Address::new(&format!("http://{}/T0/secret", listener.local_addr().unwrap())).unwrap();

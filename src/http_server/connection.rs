@@ -1,7 +1,6 @@
-//! Limits the connections to a server: their number, and how long each of them lives. So a client that opens
-//! connections and sends nothing, or that reads nothing, can use neither the process's files nor its memory without
-//! bound. Such a client cannot keep other clients waiting either: a new connection replaces the oldest connection that
-//! has sent nothing.
+//! Limits the number of connections to a server and the lifetime of each connection. So a client that sends nothing or
+//! reads nothing cannot exhaust the process's file descriptors or memory. Such a client cannot keep other clients
+//! waiting either: a new connection replaces the oldest connection that has sent nothing.
 
 use std::io;
 use std::net::SocketAddr;
@@ -39,7 +38,7 @@ pub struct LimitedListener {
     open: OpenConnections,
 }
 
-/// A connection that ends when a limit is reached, or when a newer connection needs its place.
+/// A connection that ends when it reaches a limit, or when it must make room for a newer connection.
 pub struct LimitedConnection {
     stream: TcpStream,
     expires: Pin<Box<Sleep>>,
@@ -61,8 +60,8 @@ struct OpenConnection {
 }
 
 impl OpenConnections {
-    /// Adds a connection. If there are too many, closes the oldest one that has sent nothing. If every connection has
-    /// sent something, closes the oldest one.
+    /// Adds a connection. If there are too many connections, closes the oldest one that has sent nothing. If every
+    /// connection has sent something, closes the oldest one.
     fn add(&self, number: u64, most: usize) -> CancellationToken {
         let mut open = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         while !open.is_empty() && open.len() >= most {
@@ -206,12 +205,13 @@ mod tests {
         read.is_err_and(|error| error.kind() == io::ErrorKind::TimedOut)
     }
 
-    /// A client that sends nothing holds its connection only for a limited time, and only while nobody needs its place.
+    /// A client that sends nothing keeps its connection for a limited time, but only until another client needs its
+    /// place.
     #[tokio::test(start_paused = true)]
     async fn idle_connections_are_limited_and_expire() {
         let mut limited = listen().await;
         let mut all = Vec::new();
-        // The oldest connection has sent something, so it stays.
+        // The oldest connection has sent something, so it stays open.
         let (mut client, mut active) = connect(&mut limited).await;
         client.write_all(b"GET").await.unwrap();
         assert_eq!(active.read_u8().await.unwrap(), b'G');

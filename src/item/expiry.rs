@@ -3,7 +3,7 @@
 
 use super::Value;
 
-/// Read as a number of seconds, this value is in the year 5138. So a value of at least this size must be in
+/// As a number of seconds since 1970, this value is in the year 5138. So a value of at least this size must be in
 /// milliseconds or in a smaller unit.
 const MIN_MILLISECONDS: f64 = 1e11;
 
@@ -39,7 +39,7 @@ impl Expiry {
     }
 }
 
-/// The number of time-to-live values, and how many of them have an unsupported unit or type.
+/// The number of time-to-live values, and the numbers of values with an unsupported unit or type.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct ExpiryCounts {
     /// Total number of values.

@@ -2,7 +2,7 @@
 
 use super::KeyAttribute;
 
-/// Describes which items an index contains, and which attributes of these items.
+/// Describes which items an index contains, and which of their attributes it contains.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct IndexSchema {
     /// Index name.

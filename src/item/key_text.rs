@@ -7,7 +7,7 @@ use super::{Item, ItemKey, KeyAttribute, KeySchema, Num, Value};
 /// The reason why a text is not a key of the table. The text of the error contains no key values.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum KeyTextError {
-    /// The text has none of the forms that a key may have.
+    /// The text has none of the forms of a key.
     #[error("it is neither JSON nor a key in the form in which `failures list` prints it")]
     NotAKey,
     /// The JSON does not contain exactly the key attributes.
@@ -52,7 +52,7 @@ impl KeySchema {
         self.attributes().map(|key| Ok((key.name.clone(), value_from_json(key, &object[&key.name])?))).collect()
     }
 
-    /// Reads `pk=a sk=b`. The attributes may have either order.
+    /// Reads `pk=a sk=b`. The attributes can be in either order.
     fn key_from_printed(&self, text: &str) -> Result<Item, KeyTextError> {
         let Some(sort) = &self.sort else {
             return reading(&[(&self.partition, text)]).ok_or(KeyTextError::NotAKey);
@@ -94,7 +94,7 @@ fn value_from_json(key: &KeyAttribute, json: &Json) -> Result<Value, KeyTextErro
     let value = match json {
         Json::Object(_) => Value::from_json(json).ok(),
         Json::String(text) => Value::from_json(&json!({ kind: text })).ok(),
-        // A JSON number with decimals has already lost digits.
+        // The JSON parser stores a number with decimals as a float, which may have lost digits.
         Json::Number(number) if kind == "N" && (number.is_i64() || number.is_u64()) => {
             Num::parse(&number.to_string()).ok().map(Value::N)
         }

@@ -42,18 +42,19 @@ impl Path {
         &self.0
     }
 
-    /// Returns the path of the top-level attribute with this name. The name may contain any characters.
+    /// Returns the path of the top-level attribute with this name. The name can contain any characters.
     pub fn attribute(name: impl Into<String>) -> Path {
         Path(vec![PathStep::Name(name.into())])
     }
 
-    /// Returns the path of these steps. `None` if the first is not an attribute's name, or if there are more than 32.
+    /// Returns the path of these steps. Returns `None` if the first step is not a name, or if there are more than 32
+    /// steps.
     pub(crate) fn from_steps(steps: Vec<PathStep>) -> Option<Path> {
         let starts_with_name = matches!(steps.first(), Some(PathStep::Name(name)) if !name.is_empty());
         (starts_with_name && steps.len() <= MAX_LEVELS).then_some(Path(steps))
     }
 
-    /// Returns the path of the member with this name in the map at this path. The name may contain any characters.
+    /// Returns the path of the member with this name in the map at this path. The name can contain any characters.
     #[must_use]
     pub fn member(&self, name: impl Into<String>) -> Path {
         Path(self.0.iter().cloned().chain([PathStep::Name(name.into())]).collect())
@@ -67,7 +68,7 @@ impl Path {
         }
     }
 
-    /// Returns whether the path ends with a list element. A repeated write to a list element may shift elements or
+    /// Returns whether the path ends with a list element. A repeated write to a list element can shift elements or
     /// append one.
     pub fn ends_in_index(&self) -> bool {
         matches!(self.0.last(), Some(PathStep::Index(_)))
@@ -117,7 +118,7 @@ impl Path {
     }
 
     /// Sets the value at this path in a client-side copy of an item, as `SET` would. Returns false and changes nothing
-    /// in two cases: the parent is missing or has a different type, or the path ends with a list index.
+    /// if the parent is missing or has the wrong type, or if the path ends with a list index.
     pub fn set(&self, item: &mut Item, value: Value) -> bool {
         match self.container(item) {
             Some((map, name)) => {
@@ -173,7 +174,7 @@ impl FromStr for Path {
                 at = next;
             }
             if steps.len() > MAX_LEVELS {
-                return Err(error(at, "a path has at most 32 steps, DynamoDB's limit on nesting"));
+                return Err(error(at, "a path can have at most 32 steps, DynamoDB's limit on nesting"));
             }
             match text[at..].chars().next() {
                 None => return Ok(Path(steps)),
@@ -182,7 +183,7 @@ impl FromStr for Path {
                     return Err(error(
                         at,
                         format!(
-                            "{c:?} is not allowed here; put a name that contains it in double quotes: {}",
+                            "{c:?} is not allowed here; to use it in a name, put the name in double quotes: {}",
                             quoted(text)
                         ),
                     ));
@@ -216,7 +217,10 @@ fn read_name(text: &str, at: usize) -> Result<(String, usize), PathError> {
     let Some(inner) = rest.strip_prefix('"') else {
         let len = rest.find(|c| !is_plain(c)).unwrap_or(rest.len());
         if len == 0 {
-            return Err(error(at, "a name is missing here; put a name with other characters in double quotes"));
+            return Err(error(
+                at,
+                "a name is missing here; a name that contains other characters must be in double quotes",
+            ));
         }
         return Ok((rest[..len].to_owned(), at + len));
     };
@@ -237,7 +241,7 @@ fn read_name(text: &str, at: usize) -> Result<(String, usize), PathError> {
 }
 
 fn read_index(text: &str, at: usize) -> Result<(usize, usize), PathError> {
-    let wrong = || error(at, "a list index is a whole number in brackets, such as [0]");
+    let wrong = || error(at, "a list index must be a whole number in brackets, such as [0]");
     let end = text[at..].find(']').ok_or_else(wrong)?;
     let digits = &text[at + 1..at + end];
     if !digits.bytes().all(|b| b.is_ascii_digit()) {

@@ -8,12 +8,12 @@ use super::ItemKey;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Position {
     /// The position after the item with this key, in the order of a table scan. A scan returns the key as
-    /// `LastEvaluatedKey`, and the next request sends it as `ExclusiveStartKey`. The item with this key may no longer
+    /// `LastEvaluatedKey`, and the next request sends it as `ExclusiveStartKey`. The item with this key might no longer
     /// exist.
     Key(ItemKey),
-    /// A number: in a file of keys, the byte offset of the next line; in a rollback's list of deleted items, the last
-    /// journal row that was read. Neither changes. The SHA-256 of the file is part of the plan's fingerprint, and a
-    /// rollback ignores rows that are added to the journal later.
+    /// A number. For a file of keys, it is the byte offset of the next line. For a rollback's list of deleted items, it
+    /// is the last journal row that was read. Both numbers stay valid: the SHA-256 of the file is part of the plan's
+    /// fingerprint, and a rollback ignores rows that are added to the journal later.
     Offset(u64),
 }
 

@@ -38,14 +38,14 @@ pub fn attribute_bytes(name: &str, value: &Value) -> usize {
     name.len() + value_bytes(value)
 }
 
-/// Returns the write capacity units of one standard write: one unit for each started KB of the item, but at least one
-/// unit. The cost depends on the item's size before or after the write, whichever is larger.
+/// Returns the write capacity units of one standard write: one unit per KB of the item's size, rounded up, and at least
+/// one unit. The size is the item's size before or after the write, whichever is larger.
 pub fn write_units(before: usize, after: usize) -> Units {
     before.max(after).div_ceil(1024).max(1) as Units
 }
 
-/// Returns the read capacity units for this number of bytes. A strongly consistent read costs one unit for each started
-/// 4 KB. Any other read costs half as much.
+/// Returns the read capacity units for this number of bytes. The size is rounded up to a multiple of 4 KB. A strongly
+/// consistent read costs one unit for each 4 KB. Any other read costs half as much.
 pub fn read_units(bytes: usize, consistent: bool) -> Units {
     let units = bytes.div_ceil(4096).max(1) as Units;
     if consistent { units } else { units / 2.0 }

@@ -53,7 +53,7 @@ pub enum JsonError {
     /// DynamoDB cannot store the number.
     #[error("{0:?} is not a number that DynamoDB can store: {1}")]
     Number(String, NumError),
-    /// The set is empty, or a member occurs twice.
+    /// The set is empty, or contains a member twice.
     #[error("{0} is empty or repeats a member, which a DynamoDB set must not")]
     InvalidSet(&'static str),
 }

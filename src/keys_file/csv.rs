@@ -1,6 +1,6 @@
 //! Splits a line of a CSV file into its fields, by the rules of RFC 4180.
 //!
-//! In CSV, a quoted field may contain line breaks. Then a reader that starts in the middle of a file cannot tell
+//! In CSV, a quoted field can contain line breaks. A reader that starts in the middle of such a file cannot tell
 //! whether a line break ends a record. Here every record is one line, so that ranges of a file can be read
 //! independently. A quote that stays open at the end of a line is therefore an error. General CSV readers accept such a
 //! record silently, so this module reads the lines itself.

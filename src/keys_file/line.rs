@@ -108,10 +108,10 @@ fn json_object(text: &str) -> Result<Map<String, Json>, String> {
         Json::Null | Json::Bool(_) | Json::Array(_) => false,
     };
     if !(1..=2).contains(&object.len()) {
-        return Err("a key has one or two attributes".to_owned());
+        return Err("a key must have one or two attributes".to_owned());
     }
     if !object.values().all(is_value) {
-        return Err("a key value is a string, a number, or a DynamoDB value such as {\"S\": \"a\"}".to_owned());
+        return Err("a key value must be a string, a number, or a DynamoDB value such as {\"S\": \"a\"}".to_owned());
     }
     Ok(object)
 }

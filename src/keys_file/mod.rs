@@ -237,8 +237,8 @@ struct Line<'a> {
     number: u64,
     /// The byte offset of the line's first byte.
     offset: u64,
-    /// The bytes of the line, without the line break. A longer line than [`MAX_LINE_BYTES`] is cut off after one more
-    /// byte.
+    /// The bytes of the line, without the line break. If the line is longer than [`MAX_LINE_BYTES`], contains only its
+    /// beginning, which is longer than this limit.
     text: &'a [u8],
 }
 

@@ -10,7 +10,7 @@ use super::{FileVersion, KeysFile, KeysFileError, WrongLines, for_each_line};
 use crate::item::{ItemKey, KeySchema, Value};
 
 /// The number of hashes in memory while the file is searched for keys that appear twice (32 MB). A larger file is read
-/// several times, each time for another part of the hashes.
+/// several times, and each time a different part of the hashes is in memory.
 const MAX_HASHES: u64 = 4_000_000;
 
 /// The maximum number of lines that may repeat a key of an earlier line. Their offsets stay in memory during a pass.
@@ -80,8 +80,8 @@ struct Search<'a> {
 }
 
 impl Search<'_> {
-    /// Checks every line. Returns the parser with the names in the first line of a CSV file, and the offset of the
-    /// first line that can contain a key.
+    /// Checks every line. Returns the parser, which has read the names in the first line of a CSV file. Also returns
+    /// the offset of the first line that can contain a key.
     fn check_keys(&self) -> Result<(LineParser, u64), KeysFileError> {
         let mut parser = LineParser::new(self.keys_file.format);
         let mut wrong = WrongLines::default();

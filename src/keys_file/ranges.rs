@@ -44,7 +44,7 @@ impl PreparedKeys {
                 lines.at
             }
         };
-        // A plan's limits may allow no item, but a page must make progress.
+        // A page must make progress even if the plan's limits allow no item.
         let limit = limit.max(1);
         let mut parser = self.parser.clone();
         let mut keys = Vec::new();

@@ -97,9 +97,14 @@ fn wrong_lines_are_listed_with_numbers_and_without_values() {
     let n = schema(&[("n", "N")]);
     for (format, schema, text, message) in [
         (KeysFormat::Ndjson, &pk, "{\"pk\":\"a\"}\nsecret\n{\"pk\":[\"secret\"]}\n", "line 2: it is not a JSON object"),
-        (KeysFormat::Ndjson, &pk, "{\"pk\":\"a\"}\n{\"pk\":true}\n", "line 2: a key value is a string, a number"),
+        (KeysFormat::Ndjson, &pk, "{\"pk\":\"a\"}\n{\"pk\":true}\n", "line 2: a key value must be a string, a number"),
         (KeysFormat::Ndjson, &pk, "{\"id\":\"secret\"}", "line 1: it must contain exactly the key attributes `pk`"),
-        (KeysFormat::Ndjson, &pk, "{\"pk\":\"a\",\"b\":\"c\",\"d\":1}", "line 1: a key has one or two attributes"),
+        (
+            KeysFormat::Ndjson,
+            &pk,
+            "{\"pk\":\"a\",\"b\":\"c\",\"d\":1}",
+            "line 1: a key must have one or two attributes",
+        ),
         (KeysFormat::Ndjson, &pk, "{\"pk\":5}", "line 1: `pk` must be a string"),
         (KeysFormat::Ndjson, &pk, "{\"pk\":\"\"}", "line 1: `pk` must be a string that is not empty"),
         (KeysFormat::Ndjson, &n, "{\"n\":1.5}", "line 1: `n` must be a number. Write a number with decimals in quotes"),
@@ -143,7 +148,7 @@ fn a_changed_file_is_refused() {
     std::fs::write(written.path(), "pk\na\nb\nc\n").unwrap();
     assert!(matches!(keys.read(0, 1, None, 9), Err(KeysFileError::Changed)));
     assert!(matches!(file.prepare(&pk), Err(KeysFileError::Changed)));
-    // A new file with the same name leaves the old file open and unchanged.
+    // After the creation of a new file with the same name, the old file stays open and unchanged.
     let other = Written::new(KeysFormat::Csv, "pk\na\nb\n");
     let keys = other.prepare(&pk).unwrap();
     std::fs::remove_file(other.path()).unwrap();

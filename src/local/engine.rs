@@ -40,8 +40,8 @@ pub struct EngineOptions {
 
 /// A running embedded engine. Dropping this value stops the engine.
 ///
-/// With a database file, writes survive if the process is killed, but a power cut may lose the last writes. A client
-/// may create a table directly at the endpoint, bypassing [`super::Proxy`] and [`Engine::create_table`]. Parallel scans
+/// With a database file, writes survive if the process is killed, but a power cut can lose the last writes. A client
+/// can create a table directly at the endpoint, bypassing [`super::Proxy`] and [`Engine::create_table`]. Parallel scans
 /// of such a table are slow until [`Engine::index_tables`] is called.
 pub struct Engine {
     // Rust drops the fields in this order: first the server with its clone of the database, then the database, then the
@@ -55,7 +55,7 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// Opens the database and serves it.
+    /// Opens the database and starts to serve it.
     ///
     /// Fails if the port is in use. Also fails if the file cannot be written, is in use by another process, or is not a
     /// database of this engine. In each of these cases, the file stays unchanged.
@@ -234,8 +234,8 @@ mod tests {
     use super::*;
     use crate::locked::tests::while_processes_start;
 
-    /// While a child process starts, it briefly shares every open file with this process, including the lock file. A
-    /// released lock must be free nevertheless.
+    /// While a child process starts, it briefly shares every open file with this process, including the lock file. Even
+    /// during that time, a released lock must be free.
     #[test]
     fn a_released_database_can_be_served_immediately() {
         let dir = tempfile::tempdir().unwrap();

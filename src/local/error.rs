@@ -18,7 +18,7 @@ pub enum LocalError {
         /// The requested port.
         port: u16,
     },
-    /// The server cannot listen on the port, but no other program uses the port.
+    /// The server cannot listen on the port, although no other program uses the port.
     #[error(
         "Cannot listen on {at}: {why}. Nothing was started. Choose another address with --listen, or another port with \
          --port"

@@ -29,7 +29,7 @@ pub struct LocalOptions {
     pub items: Option<u64>,
     /// The seed of the sample table; equal seeds produce equal tables.
     pub seed: u64,
-    /// Whether to start the proxy, which counts requests, injects faults and indexes new tables.
+    /// Whether to start the proxy. The proxy counts requests, injects faults and indexes new tables.
     pub proxy: bool,
     /// The capacity model that throttles requests to the table. `None` means that nothing is throttled. With a model,
     /// the proxy starts even if `proxy` is false.

@@ -1,5 +1,5 @@
-//! `cutover --back` while both attributes are written. The command asks for confirmation only before the end of dual
-//! writes, and only if `Observer::asks_before_dual_writes_end` returns true.
+//! Carries out `cutover --back` while applications write both attributes. The command asks for confirmation only before
+//! the end of dual writes, and only if `Observer::asks_before_dual_writes_end` returns true.
 
 use std::path::Path;
 
@@ -25,8 +25,9 @@ pub(super) struct StepBack<'a> {
 }
 
 impl StepBack<'_> {
-    /// Moves the flag one step back. This needs no gate and no lock, so it works while other commands run. A state file
-    /// is optional: this function uses it only to find out which waits are over, and to record the flag for `status`.
+    /// Moves the flag one step back. The step needs no gate and no lock, so it works while other commands run. The
+    /// state file is optional. This function uses the file only to find out which waits are over, and to record the
+    /// flag for `status`.
     pub(super) async fn run(&self, flags: &dyn FlagStore, mut flag: Flag) -> Result<Flag, MigrationError> {
         let StepBack { plan, state, actor, observer, hooks, commands: _ } = self;
         let clock = wall_clock();
@@ -74,8 +75,9 @@ impl StepBack<'_> {
         }
     }
 
-    /// Asks for confirmation before dual writes end, because items written after that get no new attribute. Does not
-    /// ask if [`Observer::asks_before_dual_writes_end`] returns false, so that nothing delays the way back.
+    /// Asks for confirmation before dual writes end, because items that applications write afterwards get no new
+    /// attribute. Does not ask if [`Observer::asks_before_dual_writes_end`] returns false, so that nothing delays the
+    /// step back.
     fn ask(&self, change: FlagChange, from: &Flag, to: &Flag) -> Result<(), MigrationError> {
         if change != FlagChange::WriteOld || !self.observer.asks_before_dual_writes_end() {
             return Ok(());

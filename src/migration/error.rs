@@ -1,4 +1,4 @@
-//! The errors with which a migration's commands end.
+//! The errors of a migration's commands.
 
 use crate::command_line::CommandLine;
 use crate::cutover::{FlagError, FlagStoreError, LeaseError};
@@ -8,8 +8,8 @@ use crate::playbook::{Goal, StepRefusal};
 use crate::preflight::{Acceptance, PreflightError};
 use crate::state::StoreError;
 
-/// The reason why a command ends without a result. Completed work is durable, and a rerun of the command continues from
-/// there.
+/// The reason why a command ends without a result. Completed work is durable, and a rerun of the command continues
+/// after it.
 #[derive(Debug, thiserror::Error)]
 #[cfg_attr(not(feature = "internals"), non_exhaustive)]
 pub enum MigrationError {
@@ -21,7 +21,7 @@ pub enum MigrationError {
         /// The reason why the file cannot be read.
         error: std::io::Error,
     },
-    /// The plan is not valid, or does not fit the table. Contains every problem of the plan.
+    /// The plan is not valid, or it does not fit the table. Contains every problem of the plan.
     #[error(transparent)]
     Plan(#[from] PlanErrors),
     /// The table cannot be reached, or it is not the table that the plan names.
@@ -30,9 +30,9 @@ pub enum MigrationError {
     /// The preflight found a problem that blocks a run, and the operator did not accept it.
     #[error("{why}{}", next.iter().map(|next| format!(".\nNext: {next}")).collect::<String>())]
     Findings {
-        /// The findings, each with the action to take.
+        /// The findings, each with its remedy.
         why: String,
-        /// The same command with the findings accepted. `None` if a finding cannot be accepted.
+        /// The same command with options that accept the findings. `None` if a finding cannot be accepted.
         next: Option<String>,
     },
     /// The command is out of order, or a gate is closed.
@@ -43,10 +43,10 @@ pub enum MigrationError {
         /// The command to run instead.
         next: String,
     },
-    /// The operator requested a further pass with `--again`, but no pass is complete yet.
+    /// The operator requested another pass with `--again`, but no pass is complete yet.
     #[error(
-        "another pass requires a complete one. Nothing was written. Run it without --again, to begin or to \
-         resume"
+        "--again requires a complete pass, and no pass is complete yet. Nothing was written. Run the \
+         command without --again, to begin or to resume a pass"
     )]
     NoCompletePass,
     /// [`super::Observer::confirm`] answered no.
@@ -57,7 +57,7 @@ pub enum MigrationError {
         "this command writes to the table or changes its cutover flag, and there is no terminal to ask for confirmation. The table \
          was not written, and the flag was not moved. Run it again with --yes. To check first without writing: \
          `run`, `contract`, `rollback` and `cutover --to` take --dry-run, and `verify` without --repair only \
-         compares. A rollback of deleted or derived items takes no --dry-run: `journal` lists these items"
+         compares. A rollback of deleted or derived items has no --dry-run: `journal` lists these items"
     )]
     CannotConfirm,
     /// Somebody changed the flag while the operator answered the question.
@@ -89,7 +89,7 @@ pub enum MigrationError {
     /// The state file cannot be opened, read or written.
     #[error(transparent)]
     State(#[from] StoreError),
-    /// Another process works on this migration, or this process cannot take the lease.
+    /// Another process works on this migration, or this process cannot acquire the lease.
     #[error(transparent)]
     Lease(#[from] LeaseError),
     /// [`super::Observer::opened`] returned an error.
@@ -110,8 +110,8 @@ impl MigrationError {
 }
 
 impl DriverError {
-    /// Adds the findings that the operator accepted for this goal to the next command of a refusal, if that command has
-    /// the same goal. Otherwise the next command would be refused because of them.
+    /// Adds the accepted findings to the next command of a refusal, if that command has this goal. Without them, the
+    /// next command would be refused because of the same findings.
     pub(super) fn with_accepted(self, goal: Goal, accepted: &[Acceptance]) -> DriverError {
         let DriverError::Refused(refused) = self else { return self };
         let next = refused.next.with_accepted(goal, accepted.iter().map(|accept| accept.name()));
@@ -131,14 +131,14 @@ impl From<FlagStoreError> for MigrationError {
     }
 }
 
-/// The reason why a command stops. Completed work is durable, and a rerun of the command continues from there.
+/// The reason why a command stops. Completed work is durable, and a rerun of the command continues after it.
 #[derive(Debug, thiserror::Error)]
 #[cfg_attr(not(feature = "internals"), non_exhaustive)]
 pub enum DriverError {
     /// The command is out of order, or a gate is closed.
     #[error(transparent)]
     Refused(#[from] StepRefusal),
-    /// The plan names a different flag from the one with which the migration began.
+    /// The migration began with a different flag than the plan now names.
     #[error(
         "the migration has begun with the flag in {begun}, but the plan names {named}. Nothing was done. Restore the old \
          [cutover], because applications obey that flag"

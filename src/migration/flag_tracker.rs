@@ -3,9 +3,9 @@
 //!
 //! The wait begins when this host first sees the flag's current state, and a monotonic clock measures it. The state
 //! file records either that the wait is over, or the time at which it ends. This time is measured from the machine's
-//! boot, so after a kill, a later process can continue the wait. A recorded time is of no use on another machine, after
-//! a reboot, or if the machine has no such clock. In these cases, the wait starts over. It is never longer than the
-//! cache time plus the propagation delay of hooks.
+//! boot, so that a later process can continue the wait after a kill. The recorded time is useless on another machine,
+//! after a reboot, or if the machine cannot measure the time since boot. In these cases, the wait starts over. The wait
+//! is never longer than the cache time plus the propagation delay of hooks.
 
 use std::time::Duration;
 
@@ -21,21 +21,21 @@ use crate::cutover::{CacheExpiry, Flag, time_ahead};
 pub struct Wait {
     /// The remaining time of the wait, on the monotonic clock.
     pub left: Duration,
-    /// How far the recorded time of the flag's last change is ahead of this host's clock; `None` if it is not ahead. If
-    /// it is ahead, the clocks of the hosts differ, or somebody is making the change right now.
+    /// The difference by which the recorded time of the flag's last change is ahead of this host's clock. `None` if it
+    /// is not ahead. If the time is ahead, the clocks of the hosts differ, or somebody is making the change right now.
     pub ahead: Option<Duration>,
     /// The current time on this host's clock.
     pub now: Timestamp,
 }
 
 impl Wait {
-    /// Creates a wait of this length, for this flag.
+    /// Creates a wait of this length for the flag.
     pub fn new(left: Duration, flag: Option<&Flag>, now: Timestamp) -> Wait {
         Wait { left, ahead: flag.and_then(|flag| time_ahead(flag, now)), now }
     }
 }
 
-/// Tracks how long applications may still obey an earlier state of the flag, with the monotonic clock of this process.
+/// Tracks how long applications may still obey an earlier state of the flag. Uses the monotonic clock of this process.
 #[derive(Debug, Clone)]
 pub struct FlagTracker {
     cache_expiry: CacheExpiry,
@@ -49,36 +49,36 @@ impl Default for FlagTracker {
 }
 
 impl FlagTracker {
-    /// Call this after every read of the flag. Returns how long applications may still obey an earlier state than this
-    /// one.
+    /// Call this method after every read of the flag. Returns the remaining time for which applications may still obey
+    /// an earlier state of the flag.
     pub fn observe(&mut self, flag: &Flag, propagation_delay: Duration) -> Duration {
         self.cache_expiry.observe(flag, propagation_delay, self.began.elapsed())
     }
 
-    /// Call this after this process has changed the flag to this state.
+    /// Call this method after this process has changed the flag to this state.
     pub fn record_change(&mut self, flag: &Flag) {
         self.cache_expiry.record_change(flag, self.began.elapsed());
     }
 
-    /// Call this if a read shows that the flag does not exist.
+    /// Call this method if a read shows that the flag does not exist.
     pub fn forget(&mut self) {
         self.cache_expiry.forget();
     }
 
-    /// Returns how long applications may still obey an earlier state of the flag.
+    /// Returns the remaining time for which applications may still obey an earlier state of the flag.
     pub fn left(&self) -> Duration {
         self.cache_expiry.left(self.began.elapsed())
     }
 
-    /// If possible, continues the wait that an earlier process recorded for this flag. `now` is the time since this
-    /// machine booted.
+    /// Continues the wait that an earlier process recorded for this flag, if this is possible. `now` is the time since
+    /// this machine booted.
     pub fn restore(&mut self, flag: &Flag, wait_record: &Json, now: Option<BootTime>) {
         if let Some(left) = remaining_wait(wait_record, now) {
             self.cache_expiry.restore(flag, left, self.began.elapsed());
         }
     }
 
-    /// Returns the record with which a later process on this host can continue the wait. `now` is the time since this
+    /// Returns a record that allows a later process on this host to continue the wait. `now` is the time since this
     /// machine booted.
     pub fn to_json(&self, now: Option<BootTime>) -> Json {
         wait_record(self.left(), now)

@@ -1,5 +1,4 @@
-//! Asks the health checks of the plan while a pass runs, and pauses or slows down the pass while one of them is
-//! unhealthy.
+//! Runs the plan's health checks during a pass. Pauses or slows down the pass while a check is unhealthy.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,26 +12,26 @@ use crate::engine::{PauseSource, PauseSwitch, Slowdown, Stopper};
 use crate::health::{Answer, Condition, Hysteresis, Prober};
 use crate::plan::{FailMode, HealthCheck, OnUnhealthy};
 
-/// If the first answers take longer, the log says why the pass does not begin.
+/// If the first answers take longer than this time, the log says why the pass has not begun.
 const SILENCE: Duration = Duration::from_secs(1);
 
-/// What the checks act on.
+/// The effects of the checks.
 pub(super) struct Effects {
     /// Pauses the pass.
     pub(super) pause: PauseSwitch,
     /// Slows down the pass. `None` ends the slowdown.
     pub(super) slow_down: Box<dyn Fn(Option<Slowdown>) + Send + Sync>,
-    /// Shows each check that is known to be healthy or unhealthy, by name.
+    /// Shows the known condition of each check by name. The value is true if the check is healthy.
     pub(super) show: Box<dyn Fn(BTreeMap<String, bool>) + Send + Sync>,
 }
 
-/// Asks the health checks until it is dropped. Their pauses and their slowdown then end.
+/// Runs the health checks repeatedly until this watch is dropped. When it is dropped, the pauses and the slowdown end.
 pub(super) struct HealthWatch {
     checks: Arc<Checks>,
     _tasks: Vec<AbortOnDropHandle<()>>,
 }
 
-/// The checks and what is known about them.
+/// The checks and their conditions.
 struct Checks {
     effects: Effects,
     known: Mutex<Known>,
@@ -42,23 +41,23 @@ struct Known {
     checks: Vec<KnownCheck>,
     /// The slowdown that applies.
     slowdown: Option<Slowdown>,
-    /// Whether the watch has ended. After the end, a task that has not finished yet changes nothing.
+    /// Whether the watch has ended. Tasks that finish after the end change nothing.
     ended: bool,
 }
 
 struct KnownCheck {
     check: HealthCheck,
     hysteresis: Hysteresis,
-    /// Why the check is unhealthy: the text of the last answer that was not healthy. Completes the sentence "the health
-    /// check NAME …".
+    /// The reason why the check is unhealthy, from the last answer that was not healthy. It completes the sentence "the
+    /// health check NAME …".
     why: String,
-    /// Whether the last answer was unknown and was ignored, because the check fails open.
+    /// Whether the last answer was unknown and was ignored because the check fails open.
     is_ignored: bool,
 }
 
 impl HealthWatch {
-    /// Starts to ask. When this function returns, each check was asked once, or `stop` stops the pass. Until a check was
-    /// asked, the pass is paused.
+    /// Starts the watch. When this function returns, either each check has answered once, or `stop` has stopped the
+    /// pass. The pass is paused until every check has answered once.
     pub(super) async fn begin(checks: Vec<(HealthCheck, Prober)>, effects: Effects, stop: &Stopper) -> HealthWatch {
         let (known, probers): (Vec<KnownCheck>, Vec<(Duration, Prober)>) = checks
             .into_iter()
@@ -121,20 +120,20 @@ impl Checks {
     async fn ask(self: Arc<Self>, index: usize, interval: Duration, prober: Prober, asked: oneshot::Sender<()>) {
         let mut asked = Some(asked);
         let mut tick = tokio::time::interval(interval);
-        // After a sleep of the machine, ask once, and not once for each interval that has passed.
+        // After the machine has slept, run the check only once, and not once for each missed interval.
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tick.tick().await;
             let answer = prober.ask().await;
             self.note(index, answer);
             if let Some(asked) = asked.take() {
-                // Nobody waits if the pass was stopped meanwhile.
+                // If the pass was stopped in the meantime, this message has no receiver.
                 let _ = asked.send(());
             }
         }
     }
 
-    /// Takes an answer into account. Logs each change.
+    /// Updates the condition of a check with an answer, and applies the conditions. Logs each change of a condition.
     fn note(&self, index: usize, answer: Answer) {
         let mut known = self.known();
         if known.ended {
@@ -162,7 +161,7 @@ impl Checks {
         show(known.checks.iter().filter_map(|check| Some((check.check.name.clone(), check.is_healthy()?))).collect());
     }
 
-    /// Returns which first answers are missing; `None` if all have arrived.
+    /// Returns a text that lists the checks whose first answers are missing. Returns `None` if all have answered.
     fn waiting_text(&self) -> Option<String> {
         let known = self.known();
         let unasked = known.checks.iter().filter(|check| check.hysteresis.condition() == Condition::Unasked);
@@ -171,7 +170,7 @@ impl Checks {
             .collect();
         let names = waiting.join(", ");
         (!waiting.is_empty())
-            .then(|| format!("asking the health checks before the pass begins: no answer yet from {names}"))
+            .then(|| format!("running the health checks before the pass begins: no answer yet from {names}"))
     }
 
     fn known(&self) -> MutexGuard<'_, Known> {
@@ -226,10 +225,10 @@ impl KnownCheck {
         format!("the health check {:?} {}", self.check.name, self.why)
     }
 
-    /// Returns why the pass must not send anything; `None` if this check allows it.
+    /// Returns the reason why this check pauses the pass. Returns `None` if it does not pause the pass.
     fn pause_reason(&self) -> Option<String> {
         match (self.hysteresis.condition(), self.check.on_unhealthy) {
-            (Condition::Unasked, _) => Some(format!("the health check {:?} has not been asked yet", self.check.name)),
+            (Condition::Unasked, _) => Some(format!("the health check {:?} has not run yet", self.check.name)),
             (Condition::Unhealthy, OnUnhealthy::Pause) => Some(self.failure()),
             (Condition::Unhealthy, OnUnhealthy::Slow(_)) | (Condition::Healthy | Condition::NeverAnswered, _) => None,
         }
@@ -244,7 +243,8 @@ impl KnownCheck {
     }
 }
 
-/// Returns the strongest slowdown that an unhealthy check asks for, with the reasons of all of them.
+/// Returns the strongest slowdown of the unhealthy checks, with the reasons of all unhealthy checks that slow down the
+/// pass.
 fn slowdown(checks: &[KnownCheck]) -> Option<Slowdown> {
     let slowing: Vec<(u8, String)> = checks
         .iter()
@@ -261,7 +261,9 @@ fn slowdown(checks: &[KnownCheck]) -> Option<Slowdown> {
 
 fn condition_text(condition: Condition) -> &'static str {
     match condition {
-        Condition::Unasked | Condition::NeverAnswered => "it has never answered, and does not hinder the pass",
+        Condition::Unasked | Condition::NeverAnswered => {
+            "it has never answered, and does not slow down or pause the pass"
+        }
         Condition::Healthy => "healthy",
         Condition::Unhealthy => "unhealthy",
     }

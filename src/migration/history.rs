@@ -9,14 +9,14 @@ use crate::state::{
     self, Cursor, EventRecord, FailureRecord, ListQuery, RunId, State, StateReader, StoreError, UnreadableRow,
 };
 
-/// Returns an error if the migration began with a different flag from the one in the plan.
+/// Returns an error if the migration began with a different flag than the plan names.
 pub(super) fn other_flag(begun: Option<String>, plan: &Plan) -> Option<DriverError> {
     let begun = begun?;
     let named = plan.cutover.flag.as_ref()?.to_string();
     (begun != named).then_some(DriverError::OtherFlag { begun, named })
 }
 
-/// Returns the kind of a plan, considering the kind with which the recorded migration began.
+/// Returns the kind of a plan. Takes the recorded kind of the begun migration into account.
 pub(super) fn migration_kind(plan: &Plan, state: &MigrationState) -> PlanKind {
     kind(plan).in_migration(state.kind(), plan.cutover.flag.is_some())
 }
@@ -45,7 +45,7 @@ pub(super) fn limits(plan: &Plan) -> Limits {
     }
 }
 
-/// Returns the phases before which the plan asks for a backup.
+/// Returns the phases that need a backup first, according to the plan.
 pub(super) fn backup_phases(plan: &Plan) -> BackupPhases {
     match plan.safety.backup {
         true => BackupPhases::new(plan.strategy, &plan.changes),
@@ -83,17 +83,17 @@ pub fn parse_event(event: &str) -> Result<Event, StoreError> {
     })
 }
 
-/// The number of open failures that are searched for items that are not computable. To search more of them would make
-/// every command read many rows, and the first ones show what is wrong.
+/// The maximum number of open failures that are searched for not-computable items. A larger number would make every
+/// command read many rows, and the first failures suffice to show the problem.
 const MAX_LOOKED_AT: u32 = 1_000;
 
-/// Returns whether one of the first open failures is an item that is not computable.
+/// Returns whether one of the first open failures is a not-computable item.
 pub async fn has_not_computable(file: &dyn StateReader) -> Result<bool, StoreError> {
     let query = ListQuery { run: None, open_only: true, after: Cursor::START, limit: MAX_LOOKED_AT };
     Ok(has_uncomputable(&file.list_failures(query).await?))
 }
 
-/// Like [`has_not_computable`], for an open state and the runs of one phase.
+/// Like [`has_not_computable`], but for an open state and the runs of one phase.
 pub(super) async fn has_not_computable_in(store: &State, phase: &str) -> Result<bool, StoreError> {
     Ok(has_uncomputable(&store.failures_of_phase(phase, Cursor::START, MAX_LOOKED_AT).await?))
 }

@@ -1,4 +1,4 @@
-//! The hooks of a migration's commands.
+//! Starts the hooks of a migration's commands, and asks the hook `before_step` for approval.
 
 use super::target::MigrationTarget;
 use super::{DriverError, MigrationError, snapshot};
@@ -25,7 +25,7 @@ fn origin(plan: &Plan, actor: &str) -> HookOrigin {
     }
 }
 
-/// Asks the plan's program whether a command with this goal may begin.
+/// Asks the plan's `before_step` program whether a command with this goal is allowed to begin.
 ///
 /// # Errors
 ///
@@ -37,14 +37,15 @@ pub(super) async fn ask_hook(plan: &Plan, goal: Goal, actor: &str) -> Result<(),
     }
 }
 
-/// Returns whether the plan lets a program refuse a command with this goal.
+/// Returns whether the plan has a program that can refuse a command with this goal.
 pub(super) fn hook_may_refuse(plan: &Plan, goal: Goal) -> bool {
     let before_step = plan.hooks.before_step.as_ref();
     veto_step(goal).is_some_and(|step| before_step.is_some_and(|before| before.steps.contains(&step)))
 }
 
-/// Returns the step that a hook can refuse; `None` if nothing may refuse it. Nothing may block the way back, and a
-/// comparison changes nothing.
+/// Returns the step that a hook can refuse, or `None` if no hook can refuse the command. No hook can refuse a rollback
+/// or a step back, because nothing must block them. No hook can refuse a comparison, because a comparison changes
+/// nothing.
 fn veto_step(goal: Goal) -> Option<VetoStep> {
     match goal {
         Goal::Run { .. } | Goal::FailuresRetry => Some(VetoStep::Run),
@@ -55,7 +56,7 @@ fn veto_step(goal: Goal) -> Option<VetoStep> {
     }
 }
 
-/// Announces the next step, if the operator has to run one. The state file must be closed.
+/// Announces the next step, if there is a step that the operator has to run. The state file must be closed.
 pub(super) async fn announce_next_step(target: &MigrationTarget, hooks: &Hooks) {
     if !hooks.is_active() {
         return;

@@ -1,4 +1,4 @@
-//! The operator's input to a command: stated facts, reasons and accepted findings.
+//! Contains the operator's input to a command: stated facts, reasons and accepted findings.
 
 use super::{StepOptions, reason};
 use crate::playbook::Fact;
@@ -12,14 +12,14 @@ pub struct OperatorInput {
     pub facts: Vec<Fact>,
     /// The reason given with `--force`.
     pub force: Option<String>,
-    /// The reason to record with a flag change, for example that the operator used `--now`.
+    /// The reason that is recorded with a flag change, for example that the operator used `--now`.
     pub reason: Option<String>,
     /// The preflight findings that the operator accepted by name for this run.
     pub accepted: Vec<String>,
     /// Whether the operator used `--accept empty-table` to confirm that the table is empty.
     pub accept_empty: bool,
-    /// Whether the operator used `--accept no-way-back`: after a purge of the journal, no rollback can undo what the
-    /// command writes.
+    /// Whether the operator used `--accept no-way-back`. This option is necessary after a purge of the journal, because
+    /// no rollback can then undo the command's writes.
     pub accept_no_way_back: bool,
     /// Number of clusters in the sample of a verification.
     pub sample: Option<u32>,
@@ -28,8 +28,8 @@ pub struct OperatorInput {
 }
 
 impl OperatorInput {
-    /// Returns the input of an operator who accepts these findings. Keeps only the findings that a pass may report
-    /// later, because the preflight records the others.
+    /// Returns the input of an operator who accepts these findings. `accepted` contains only the findings that a pass
+    /// can report later, because the preflight records the others.
     pub fn new(actor: &str, accept: &[Acceptance]) -> OperatorInput {
         let later = accept.iter().filter(|accept| **accept == Acceptance::ClientEncryption);
         OperatorInput {

@@ -15,7 +15,7 @@ use crate::ratelimit::Budgets;
 ///
 /// # Errors
 ///
-/// Fails with [`PreflightError::NothingToRun`] if the plan leaves nothing for `run` to do.
+/// Fails with [`PreflightError::NothingToRun`] if `run` would have nothing to do.
 pub fn job_for_phase(
     phase: Phase,
     plan: &Plan,
@@ -31,7 +31,7 @@ pub fn job_for_phase(
     };
     let mut plan = plan.clone();
     if matches!(phase, Phase::OldFromNew | Phase::Undo) {
-        // On the way back, the plan's rate applies, but its limits do not.
+        // In a rollback or a step back, the plan's rate applies, but its limits do not.
         plan.limits = PlanLimits::none();
     }
     let description = match phase {

@@ -1,9 +1,9 @@
-//! Carries out the playbook's steps on a real table.
+//! Carries out the playbook's steps on a table.
 //!
 //! A command is a loop over [`Driver::advance`], which asks [`crate::playbook::step`] for the next step and carries it
-//! out. Each step is durable before the next one is requested, so a killed command can be rerun and continues where it
-//! stopped. If the next step is a preflight, a confirmation, a wait or a pass, [`Driver::advance`] only returns the
-//! step, and the command carries it out.
+//! out. Each step is durable before the next step is requested, so a killed command can be rerun and continues where it
+//! stopped. If the next step is a preflight, a confirmation, a backup, a wait or a pass, [`Driver::advance`] only
+//! returns the step, and the command carries it out.
 
 mod back;
 mod driver;

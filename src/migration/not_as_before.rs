@@ -14,7 +14,7 @@ use crate::telemetry::{PAIRS_UNRECORDED, UnrestoredItems, write_listed};
 /// The maximum number of items that a report lists. The report also contains the total number of items.
 const MAX_LISTED: u32 = 1_000;
 
-/// The notice for a state file whose records of old and new values are damaged.
+/// The notice about damaged records of old and new values in the state file.
 const UNREADABLE: &str = "not as before: unknown. The state file recorded which items had equal values or only the new \
                           attribute, but these records cannot be read";
 
@@ -30,7 +30,7 @@ pub(super) async fn leftovers_of_run(
         _ => return Ok(None),
     };
     let items = store.leftovers(run.id, reason, MAX_LISTED).await?;
-    // In a rollback, an item with an unreadable record fails, so do not list such items here.
+    // In a rollback, items with unreadable records are failures, so do not list them here.
     let unreadable = match reason {
         Leftover::OldCreated => store.leftovers(run.id, Leftover::Unknown, MAX_LISTED).await?,
         Leftover::NewRemoved | Leftover::Unknown | Leftover::RepairedOver | Leftover::DeleteReplyLost => {
@@ -41,7 +41,7 @@ pub(super) async fn leftovers_of_run(
     Ok((!left.is_empty()).then_some(left))
 }
 
-/// Returns the items that a rollback's report names for this reason. Every other run has no such items.
+/// Returns the items that a rollback's report lists for this reason. For any other run, returns no items.
 pub(super) async fn noted_by_run(
     store: &State,
     run: &RunRecord,

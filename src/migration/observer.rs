@@ -1,5 +1,5 @@
-//! The notices, the progress and the questions of a running migration. The embedding program answers the questions,
-//! because the library never reads from a terminal.
+//! Defines how a running migration reports notices and progress, and how it asks questions. The embedding program
+//! answers the questions, because the library never reads from a terminal.
 
 use std::fmt::{Display, Formatter};
 use std::net::SocketAddr;
@@ -40,33 +40,33 @@ use crate::state::StoreError;
 /// }
 /// ```
 pub trait Observer: Send + Sync {
-    /// Receives a notice that an operator wants to read. [`Notice`] implements `Display`.
+    /// Receives a notice for the operator. [`Notice`] implements `Display`.
     fn notice(&self, _notice: &Notice<'_>) {}
 
     /// Receives live figures every few seconds while a pass runs.
     fn progress(&self, _figures: &ProgressUpdate) {}
 
     /// Returns whether somebody can answer [`Observer::confirm`]. If not, a command that needs a confirmation is
-    /// refused before it begins work.
+    /// refused before it begins its work.
     fn can_confirm(&self) -> bool {
         true
     }
 
-    /// Returns whether the library calls [`Observer::confirm`] before a step back ends dual writes. By default it does
-    /// not, because nothing may delay the way back.
+    /// Returns whether the library calls [`Observer::confirm`] before a command ends dual writes again. The default is
+    /// false, because nothing must delay a step back.
     fn asks_before_dual_writes_end(&self) -> bool {
         false
     }
 
-    /// Asks whether the command may proceed. The library calls this before the first step that writes to the table or
-    /// changes the flag.
+    /// Asks whether to proceed with the command. The library calls this method before the first step that writes to the
+    /// table or changes the flag.
     fn confirm(&self, _question: &Question<'_>) -> Answer {
         Answer::No
     }
 
     /// Reports that the command begins its work. Unless the command is a check or a dry run, this process then has the
-    /// exclusive right to work on the migration. From now on, the program can drain the command with the stopper, for
-    /// example when the program receives a signal.
+    /// exclusive right to work on the migration. From now on, the embedding program can drain the command with the
+    /// stopper, for example after a signal.
     ///
     /// # Errors
     ///
@@ -115,23 +115,23 @@ impl Display for Question<'_> {
 pub struct ProgressUpdate {
     /// Number of items read so far, over all sessions of the run.
     pub items: u64,
-    /// Number of items in the table according to DynamoDB, whose count may be six hours old; 0 if unknown.
+    /// The item count that DynamoDB reports for the table. The count can be six hours old. 0 if unknown.
     pub item_estimate: u64,
     /// Number of segments completed so far, over all sessions of the run.
     pub segments_done: u64,
-    /// Total number of segments of the run; 0 if the pass has no segments.
+    /// Total number of segments of the run. 0 if the pass has no segments.
     pub total_segments: u64,
     /// Number of requests that DynamoDB throttled in this session.
     pub throttled: u64,
 }
 
-/// A notice that an operator wants to read. `Display` shows the text that the command line prints.
+/// A notice for the operator. `Display` shows the text that the command line prints.
 #[derive(Debug, Clone, Copy)]
 #[cfg_attr(not(feature = "internals"), non_exhaustive)]
 pub enum Notice<'a> {
-    /// A budget in the plan was lowered, because the table allows less capacity.
+    /// A budget in the plan was lowered, because it exceeded the table's capacity.
     BudgetCut(&'a str),
-    /// Another process holds the lease. This process waits at most for the given time until the lease expires.
+    /// Another process holds the lease. This process waits until the lease expires, at most for the given time.
     LeaseHeld {
         /// The holder of the lease.
         owner: &'a UntrustedText,
@@ -147,7 +147,7 @@ pub enum Notice<'a> {
         /// The findings that the operator accepts.
         accepted: &'a [Acceptance],
     },
-    /// The pause or the rate that an operator set with `ctl` in an earlier session.
+    /// The pause or the rate that an operator set with `ctl` before this session.
     Steering(&'a str),
     /// A pass other than expand begins.
     PassBegins(Phase),
@@ -156,7 +156,7 @@ pub enum Notice<'a> {
     BackupBegun(&'a str),
     /// The backup with this ARN is complete and recorded.
     BackedUp(&'a str),
-    /// The names of the `[limits]` that do not apply, because the command is part of the way back.
+    /// The names of the `[limits]` that do not apply because the command is `rollback` or `cutover --back`.
     LimitsLifted(&'a [&'static str]),
     /// The cutover flag was changed to this state.
     FlagChanged(&'a Flag),
@@ -167,9 +167,9 @@ pub enum Notice<'a> {
     ComparesFirst,
     /// A preview of the changes that a repair would make.
     RepairPreview(&'a str),
-    /// A verification that a command other than `verify` ran has found mismatches.
+    /// A command other than `verify` has run a verification, which found mismatches.
     Mismatches(&'a VerifyReport),
-    /// The sample that the command is about to read: its number of items, and its cost.
+    /// The size and the cost of the sample that the command is about to read.
     Sample(&'a str),
     /// Items that a rollback does not restore exactly.
     UnrestoredItems(&'a str),
@@ -177,9 +177,10 @@ pub enum Notice<'a> {
     FlagNotRecorded(&'a StoreError),
     /// The metrics endpoint serves at this address.
     MetricsServed(SocketAddr),
-    /// The plan's file of keys or a program's file is missing or has changed, and the way back does not need it.
+    /// The plan's file of keys or a program's file is missing or has changed. The current command, `rollback` or
+    /// `cutover --back`, does not need this file.
     KeptFiles {
-        /// Whether the way back reads the keys of the plan from the copy next to the state file.
+        /// Whether the command reads the plan's keys from the copy next to the state file.
         reads_copy: bool,
     },
 }
@@ -216,7 +217,7 @@ impl Display for Notice<'_> {
                 write!(f, "backup   complete: {arn}. AWS bills it until you delete it")
             }
             Notice::LimitsLifted(limits) => {
-                write!(f, "the way back is exempt from [limits] {}; the rate budget still applies", limits.join(", "))
+                write!(f, "this command is exempt from [limits] {}; the rate budget still applies", limits.join(", "))
             }
             Notice::FlagChanged(flag) => write!(f, "flag     {flag}"),
             Notice::Waiting(wait) => write_wait(f, wait),
@@ -240,12 +241,12 @@ impl Display for Notice<'_> {
                 )
             }
             Notice::KeptFiles { reads_copy: true } => f.write_str(
-                "note     a file of this plan is missing or differs from the one with which the migration began. The way \
-                 back reads the keys from the copy next to the state file, and starts no program",
+                "note     a file of this plan is missing or differs from the one with which the migration began. \
+                 This command reads the keys from the copy next to the state file, and starts no program",
             ),
             Notice::KeptFiles { reads_copy: false } => f.write_str(
-                "note     the file of a program is missing or differs from the one with which the migration began. The \
-                 way back starts no program",
+                "note     the file of a program is missing or differs from the one with which the migration began. \
+                 This command starts no program",
             ),
             Notice::FlagNotRecorded(error) => {
                 write!(f, "note     this change of the flag could not be recorded in the state file: {error}")
@@ -254,7 +255,7 @@ impl Display for Notice<'_> {
     }
 }
 
-/// Writes the message about how long the command waits after a flag change.
+/// Writes the message about the wait after a flag change.
 fn write_wait(f: &mut Formatter<'_>, wait: &Wait) -> std::fmt::Result {
     let until = SignedDuration::try_from(wait.left).ok().and_then(|left| wait.now.checked_add(left).ok());
     let seconds = wait.left.as_secs_f64().ceil();

@@ -1,4 +1,5 @@
-//! The options for programs that embed the tool: those for opening a migration, and those of each command.
+//! The options for programs that embed the tool. They consist of options for opening a migration and options for each
+//! command.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -9,7 +10,7 @@ use crate::command_line::{CommandLine, CommandOptions};
 use crate::playbook::{BackTarget, CutoverTarget, Fact, Goal};
 use crate::preflight::{Acceptance, FinishIn, SampleSize};
 
-/// The options for opening a migration. A setting that is missing here comes from the plan.
+/// The options for opening a migration. If an option is not set, the plan's value applies.
 #[derive(Clone)]
 #[non_exhaustive]
 pub struct Options {
@@ -21,13 +22,13 @@ pub struct Options {
     pub region: Option<String>,
     /// The AWS profile.
     pub profile: Option<String>,
-    /// Fields of the plan with another value, such as `table.name=orders-staging`: one plan file can serve staging and
-    /// production. The fingerprint covers the result. The value is TOML, or text without quotes.
+    /// Overrides of plan fields, such as `table.name=orders-staging`, so that one plan file can serve staging and
+    /// production. The value is TOML, or text without quotes. The fingerprint covers the plan with the overrides.
     pub overrides: Vec<String>,
-    /// The functions of the plan's custom changes ([`CustomChange`](crate::ports::change::CustomChange)).
+    /// The functions for the plan's custom changes ([`CustomChange`](crate::ports::change::CustomChange)).
     pub custom_changes: Vec<Arc<dyn CustomChange>>,
-    /// The name that the history records as the person or program that runs the commands. The default is the user and
-    /// the host.
+    /// The name of the person or program that runs the commands. The history records this name. The default is the user
+    /// and the host.
     pub actor: String,
     /// Receives notices and progress, and answers questions. The default refuses every question.
     pub observer: Arc<dyn Observer>,
@@ -84,8 +85,8 @@ impl std::fmt::Debug for Options {
 pub struct CheckOptions {
     /// The size of the sample to read for the estimate. If `None`, the estimate uses only the table's description.
     pub sample: Option<SampleSize>,
-    /// The desired maximum duration of a run. If set, the report includes the budgets that a run needs to finish in
-    /// this time.
+    /// The desired maximum duration of a run. If it is set, the report includes the budgets that a run needs to finish
+    /// in this time.
     pub finish_in: Option<FinishIn>,
     /// Findings that the operator accepts.
     pub accept: Vec<Acceptance>,
@@ -136,7 +137,7 @@ impl Default for StatsOptions {
 pub struct RunOptions {
     /// Run a further pass, even if a pass is already complete.
     pub again: bool,
-    /// Start a new run from the beginning. The old run stays recorded.
+    /// Start a new run from the beginning. The old run stays in the state file.
     pub restart: bool,
     /// Findings that the operator accepts. The accepted findings are recorded with the run.
     pub accept: Vec<Acceptance>,
@@ -146,14 +147,15 @@ pub struct RunOptions {
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct VerifyOptions {
-    /// Compare only this number of randomly chosen clusters, from 1 to 1,000,000. By default every item is compared.
+    /// Compare only this number of randomly chosen clusters, from 1 to 1,000,000. By default, the verification compares
+    /// every item.
     pub sample: Option<u32>,
     /// Repair mismatches by filling or overwriting the attribute that is not the truth. The command asks for
     /// confirmation before it writes.
     pub repair: bool,
-    /// With `repair`: also remove values that the plan does not imply.
+    /// In a repair, also remove values that the plan does not imply.
     pub repair_remove: bool,
-    /// With `repair`: findings that the operator accepts.
+    /// Findings that the operator accepts for a repair.
     pub accept: Vec<Acceptance>,
 }
 
@@ -163,13 +165,13 @@ pub struct VerifyOptions {
 pub enum CutoverStep {
     /// Writers write both attributes.
     DualWrite,
-    /// Readers read the new attribute, for this percentage of the keys (1 to 100).
+    /// Readers read the new attribute of the items with this percentage of the keys (1 to 100).
     ReadNew(u8),
     /// Writers write only the new attribute.
     WriteNew,
-    /// One step back. While both attributes are written, this step needs no gate and no lock.
+    /// One step back. While applications write both attributes, this step needs no gate and no lock.
     Back {
-        /// Whether to move readers back immediately, even if they may then read stale old values.
+        /// Whether to move readers back immediately, although they may then read stale old values.
         now: bool,
     },
 }
@@ -180,21 +182,20 @@ impl CutoverStep {
             CutoverStep::DualWrite => Goal::CutoverTo(CutoverTarget::DualWrite),
             CutoverStep::ReadNew(percent) => Goal::CutoverTo(CutoverTarget::ReadNew(percent)),
             CutoverStep::WriteNew => Goal::CutoverTo(CutoverTarget::WriteNew),
-            // A placeholder. The flag's state later determines the real target.
+            // This target is a placeholder. The flag's state later determines the real target.
             CutoverStep::Back { now } => Goal::Back { to: BackTarget::OldReads, now },
         }
     }
 }
 
-/// The operator's input for a cutover, a contract or a rollback: the reason, the stated facts and the accepted
-/// findings.
+/// The operator's input for a cutover, a contract or a rollback.
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct StepOptions {
-    /// The reason for overriding the obstacles that a refusal named. The history records this reason. A blank reason
-    /// has no effect.
+    /// The reason for overriding the obstacles in a refusal. The history records this reason. A blank reason has no
+    /// effect.
     pub force: Option<String>,
-    /// The facts that the operator states because the plan has no flag to prove them.
+    /// The facts that the operator states, because the plan has no flag that proves them.
     pub facts: Vec<Fact>,
     /// Findings that the operator accepts.
     pub accept: Vec<Acceptance>,

@@ -42,8 +42,8 @@ impl CheckOutcome {
         self.report().refuses()
     }
 
-    /// Returns the reason why sampling stopped early; `None` if it did not. If it did, the estimate comes from the
-    /// table's description.
+    /// Returns the reason why sampling stopped early, or `None` if it completed. If it stopped early, the estimate
+    /// comes from the table's description.
     pub fn stopped(&self) -> Option<&StopReason> {
         self.stopped.as_ref()
     }
@@ -88,13 +88,13 @@ impl DryRunOutcome {
         &self.findings
     }
 
-    /// Returns whether the plan may still be changed, because no migration has begun with it.
+    /// Returns whether the operator may still change the plan, because no migration has begun with it.
     pub fn plan_may_change(&self) -> bool {
         self.plan_may_change
     }
 
-    /// Returns the reason why the dry run stopped early; `None` if it did not. If it did, the figures cover only part
-    /// of the table.
+    /// Returns the reason why the dry run stopped early, or `None` if it completed. If it stopped early, the figures
+    /// cover only a part of the table.
     pub fn stopped(&self) -> Option<&StopReason> {
         self.stopped.as_ref()
     }
@@ -126,8 +126,8 @@ pub struct StatsOutcome {
 }
 
 impl StatsOutcome {
-    /// Returns the reason why the sample stopped early; `None` if it did not. If it did, the figures describe only the
-    /// items that were read.
+    /// Returns the reason why the sample stopped early, or `None` if it completed. If it stopped early, the figures
+    /// describe only the items that were read.
     pub fn stopped(&self) -> Option<&StopReason> {
         self.stopped.as_ref()
     }
@@ -159,7 +159,7 @@ impl RunOutcome {
         self.worked
     }
 
-    /// Returns the reason why the command stopped early; `None` if it did not. A rerun of the command resumes the work.
+    /// Returns the reason why the command stopped early, or `None` if it completed. A rerun resumes the work.
     pub fn stopped(&self) -> Option<&StopReason> {
         self.stopped.as_ref()
     }
@@ -169,7 +169,7 @@ impl RunOutcome {
         self.ended.as_ref().map(|ended| ended.open).unwrap_or_default()
     }
 
-    /// Returns the report, for people and as JSON; `None` if there is no run.
+    /// Returns the report, for people and as JSON. Returns `None` if there is no run.
     pub fn report(&self) -> Option<RunReport<'_>> {
         let SessionResult { run, totals, spend, throttles, unusable_replies, open, deletes, .. } =
             self.ended.as_ref()?;
@@ -211,18 +211,18 @@ impl VerifyOutcome {
         self.verified.as_ref()?.report.as_ref().filter(|_| self.stopped.is_none())
     }
 
-    /// Returns whether the verification compared everything but proves nothing, because its result could not be
-    /// recorded.
+    /// Returns whether the verification compared everything but its result could not be recorded. Such a verification
+    /// proves nothing.
     pub fn unrecorded(&self) -> bool {
         self.stopped.is_some() && self.verified.as_ref().is_some_and(|verified| verified.report.is_some())
     }
 
-    /// Returns whether this command ran a verification at all.
+    /// Returns whether this command ran a verification.
     pub fn worked(&self) -> bool {
         self.verified.is_some()
     }
 
-    /// Returns the reason why the command stopped early; `None` if it did not. A rerun of the command resumes the work.
+    /// Returns the reason why the command stopped early, or `None` if it completed. A rerun resumes the work.
     pub fn stopped(&self) -> Option<&StopReason> {
         self.stopped.as_ref()
     }
@@ -236,18 +236,18 @@ pub struct CutoverOutcome {
 }
 
 impl CutoverOutcome {
-    /// Returns whether items failed in a pass that the step needs, so that the step is not complete. A rerun of the
-    /// command tries these items again.
+    /// Returns whether the step is incomplete because items failed in a pass that it needs. A rerun of the command
+    /// retries these items.
     pub fn unfinished(&self) -> bool {
         self.unfinished
     }
 
-    /// Returns the current flag; `None` if the migration has no flag.
+    /// Returns the current flag, or `None` if the migration has no flag.
     pub fn flag(&self) -> Option<&Flag> {
         self.flag.as_ref()
     }
 
-    /// Returns the reason why the command stopped early; `None` if it did not. A rerun of the command resumes the work.
+    /// Returns the reason why the command stopped early, or `None` if it completed. A rerun resumes the work.
     pub fn stopped(&self) -> Option<&StopReason> {
         self.stopped.as_ref()
     }
@@ -260,13 +260,13 @@ pub struct CutoverDryRunOutcome {
 }
 
 impl CutoverDryRunOutcome {
-    /// Returns the items that had only the new attribute before the migration. After the step, readers would see these
-    /// items' values for the first time. Returns `None` if the state file did not record these items.
+    /// Returns the items that had only the new attribute before the migration. After the step, readers would see the
+    /// values of these items for the first time. Returns `None` if the state file did not record these items.
     pub fn new_only_items(&self) -> Option<&AffectedItems> {
         self.new_only_items.as_ref()
     }
 
-    /// Returns the command that would take the step.
+    /// Returns the command that would carry out the step.
     pub fn next(&self) -> &str {
         &self.next
     }
@@ -279,15 +279,15 @@ pub struct PassSummary {
     pub ended: SessionResult,
     /// The time that the run spent in each activity, over all its sessions.
     pub clocks: ActivityClocks,
-    /// Number of values that the run recorded in the journal, and then overwrote or removed.
+    /// The number of values that the run overwrote or removed after it had recorded them in the journal.
     pub journaled: u64,
     /// The items that the pass did not restore exactly.
     pub not_as_before: Option<UnrestoredItems>,
-    /// The items that a rollback restored without a value that `verify --repair` had replaced. An application may have
-    /// written that value; the journal keeps it.
+    /// The items with a value that `verify --repair` replaced and the rollback did not restore. An application may have
+    /// written that value. The journal keeps it.
     pub repaired_over: AffectedItems,
-    /// The derived items that a rollback deleted without a reply. If another writer changed one of them just before, that
-    /// change is lost.
+    /// The derived items that a rollback deleted without receiving the reply. If another writer changed such an item
+    /// immediately before its delete, that change is lost.
     pub reply_lost: AffectedItems,
 }
 
@@ -310,17 +310,17 @@ impl PassOutcome {
         self.target.plan.puts_items()
     }
 
-    /// Returns whether items failed. If so, the same command must run a further pass.
+    /// Returns whether items failed. If so, run the same command again for a further pass.
     pub fn unfinished(&self) -> bool {
         self.unfinished
     }
 
-    /// Returns the reason why the command stopped early; `None` if it did not. A rerun of the command resumes the work.
+    /// Returns the reason why the command stopped early, or `None` if it completed. A rerun resumes the work.
     pub fn stopped(&self) -> Option<&StopReason> {
         self.stopped.as_ref()
     }
 
-    /// Returns the report of one of the passes, for people and as JSON.
+    /// Returns the report of a pass, for people and as JSON.
     pub fn report<'a>(&'a self, pass: &'a PassSummary) -> RunReport<'a> {
         let subject = Subject { advice: false, ..self.target.subject() };
         let SessionResult { run, totals, spend, throttles, unusable_replies, open, stopped, .. } = &pass.ended;
@@ -351,8 +351,8 @@ impl RetryOutcome {
         self.open
     }
 
-    /// Returns the reason why the retry stopped early; `None` if it did not. If it did, the outcomes cover only the
-    /// failures that were retried.
+    /// Returns the reason why the retry stopped early, or `None` if it completed. If it stopped early, the outcomes
+    /// cover only the failures that were retried.
     pub fn stopped(&self) -> Option<&StopReason> {
         self.stopped.as_ref()
     }
@@ -372,18 +372,19 @@ pub struct StatusOutcome {
 }
 
 impl StatusOutcome {
-    /// Returns the process that currently works on the migration, if any.
+    /// Returns the process that currently works on the migration, or `None` if there is no such process.
     pub fn worker(&self) -> Option<Worker<'_>> {
         let holder = self.summary.holder.as_ref()?;
         Some(Worker::new(holder, self.pace.clone(), self.suspended, self.now))
     }
 
-    /// Returns what operators have set with `ctl`.
+    /// Returns the settings that operators have set with `ctl`.
     pub fn steering(&self) -> &Settings {
         &self.steering
     }
 
-    /// Returns the time at which the operator purged the journal, or `None`. From then on, there is no way back.
+    /// Returns the time at which the operator purged the journal, or `None` if the journal was not purged. After a
+    /// purge, no rollback is possible.
     pub fn journal_purged(&self) -> Option<&str> {
         self.journal_purged.as_deref()
     }

@@ -13,16 +13,16 @@ use crate::engine::{PauseSource, PauseSwitch};
 /// The time between two checks of the file.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
-/// The time within which the file system must answer. A network file system may hang.
+/// The time limit for the file system's answer. A network file system can hang.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// Watches a pause file until it is dropped. The pause of the file then ends.
+/// Watches a pause file until this watch is dropped. The file's pause then ends.
 pub(super) struct PauseFile {
     pause: FilePause,
     _task: AbortOnDropHandle<()>,
 }
 
-/// The pause of the file. After its end, a check that is still running changes nothing.
+/// The pause that the file causes. After the end of the watch, a check that is still running changes nothing.
 #[derive(Clone)]
 struct FilePause {
     switch: PauseSwitch,
@@ -30,7 +30,7 @@ struct FilePause {
 }
 
 impl FilePause {
-    /// Pauses for this reason, or resumes without a reason.
+    /// Pauses for this reason. Resumes if there is no reason.
     fn set(&self, why: Option<String>) {
         let ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
         match why {
@@ -47,7 +47,7 @@ impl FilePause {
 }
 
 impl PauseFile {
-    /// Starts to watch the file. When this function returns, the file has been checked once.
+    /// Starts the watch. When this function returns, it has checked the file once.
     pub(super) async fn watch(path: PathBuf, pause: PauseSwitch) -> PauseFile {
         let pause = FilePause { switch: pause, ended: Arc::default() };
         look(&path, &pause).await;
@@ -68,7 +68,7 @@ impl Drop for PauseFile {
     }
 }
 
-/// Pauses if the file exists. If the tool cannot find out, it pauses too: somebody may want the pause.
+/// Checks the file, and pauses if the file exists. Also pauses if the check fails, because somebody may want the pause.
 async fn look(path: &PathBuf, pause: &FilePause) {
     let found = timeout(PATIENCE, tokio::fs::symlink_metadata(path)).await;
     pause.set(match found.unwrap_or_else(|_| Err(io::Error::from(io::ErrorKind::TimedOut))) {
@@ -102,7 +102,7 @@ mod tests {
         assert_eq!(pause.paused(), None);
     }
 
-    /// A check may be running when the pass ends. Its result must not pause the next pass.
+    /// A check can still be running when the pass ends. Its result must not pause the next pass.
     #[tokio::test]
     async fn a_check_that_is_still_running_changes_nothing_after_the_end() {
         let dir = tempfile::tempdir().unwrap();

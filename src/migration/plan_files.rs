@@ -1,7 +1,7 @@
-//! The files next to a plan that are part of its fingerprint: the file of keys, and the files of programs.
+//! Keeps the files that are part of a plan's fingerprint. They are the file of keys, and the files of programs.
 //!
-//! A migration goes forward only with the same files. The way back must not need them: a program is not asked, and the
-//! keys are read from a copy that the tool keeps next to the state file.
+//! Steps forward require the same files. A rollback and a step back must not need these files. They do not start
+//! programs, and they read the keys from a copy that the tool keeps next to the state file.
 
 use std::collections::BTreeMap;
 use std::fs::OpenOptions;
@@ -20,14 +20,14 @@ pub(super) fn keys_copy(state: &Path) -> PathBuf {
     name.into()
 }
 
-/// Keeps what the way back needs of the plan's files. Call it when the state file is locked and belongs to this plan.
-/// When it returns, the copy of the file of keys and the digests of the programs are durable. If they are kept already,
-/// nothing changes.
+/// Stores the parts of the plan's files that a rollback or a step back needs. Call this function when the state file is
+/// locked and belongs to this plan. When it returns, the copy of the file of keys and the digests of the programs are
+/// durable. Changes nothing if they are already stored.
 ///
 /// # Errors
 ///
-/// Fails if the copy cannot be written, unless the migration has begun: a command must then not fail, because the way
-/// back can still read the original file.
+/// Fails if the copy cannot be written and the migration has not begun. After the migration has begun, only logs a
+/// warning, because a rollback or a step back can still read the original file.
 pub(super) async fn keep(store: &State, plan: &Plan, state: &Path) -> Result<(), MigrationError> {
     let digests = plan.program_digests();
     if !digests.is_empty() {
@@ -53,7 +53,7 @@ pub(super) async fn keep(store: &State, plan: &Plan, state: &Path) -> Result<(),
     Err(MigrationError::Io(io::Error::new(error.kind(), why)))
 }
 
-/// Copies the file, unless the copy has the same content. Nobody sees an incomplete copy.
+/// Copies the file, unless the copy already has the same content. An incomplete copy never appears at the path `copy`.
 fn copy_keys(file: &KeysFile, copy: &Path) -> io::Result<()> {
     if file.path() == copy || KeysFile::open(copy, file.format()).is_ok_and(|kept| kept.sha256() == file.sha256()) {
         return Ok(());
@@ -69,10 +69,10 @@ fn copy_keys(file: &KeysFile, copy: &Path) -> io::Result<()> {
     copied
 }
 
-/// Writes the file's content to `new`, and renames `new` to `copy` when it is durable.
+/// Writes the file's content to `new`. When `new` is durable, renames it to `copy`.
 fn write_copy(file: &KeysFile, new: &Path, copy: &Path) -> io::Result<()> {
-    // A killed process may have left this file. The new one must be a file of its own: nobody else can read it, and it
-    // is not behind a link.
+    // A killed process may have left a file at this path. Remove it, because the new file must not be behind a link,
+    // and must not be readable by others.
     match std::fs::remove_file(new) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         Ok(()) | Err(_) => {}
@@ -96,8 +96,8 @@ fn write_copy(file: &KeysFile, new: &Path, copy: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Returns the plan with the files that the migration began with, if the state file belongs to exactly this plan.
-/// Returns `None` if the plan's current files are those files, or if the plan differs in anything else.
+/// Returns the plan with the files with which the migration began. Returns `None` if these files have not changed, or
+/// if anything else in the plan has changed.
 async fn with_kept_files(loaded: &LoadedPlan, state: &Path) -> Option<LoadedPlan> {
     if loaded.plan.keys.is_none() && loaded.plan.program_digests().is_empty() {
         return None;
@@ -118,8 +118,8 @@ async fn with_kept_files(loaded: &LoadedPlan, state: &Path) -> Option<LoadedPlan
     (recorded == kept.plan.fingerprint().as_str()).then_some(kept)
 }
 
-/// Returns the plan for a command of the way back, and the notice for the operator if the plan's files are not those
-/// with which the migration began. `uses_copy` says whether `loaded` has the keys in the copy already.
+/// Returns the plan for `rollback` or `cutover --back`. Also returns a notice for the operator if the plan's files have
+/// changed since the migration began. `uses_copy` is true if `loaded` already uses the copy of the keys.
 pub(super) async fn for_way_back(
     loaded: &LoadedPlan,
     state: &Path,
@@ -140,7 +140,7 @@ mod tests {
     use super::*;
     use crate::keys_file::KeysFormat;
 
-    /// A killed process left the new file, or somebody else put a link or a file that everyone can read there.
+    /// Before the copy is written, a leftover file that everyone can read, or a link, exists at its temporary path.
     #[test]
     fn the_copy_is_a_new_file_that_only_its_owner_can_read() {
         for leftover in ["file", "link"] {

@@ -1,5 +1,5 @@
-//! The preflight of a command. The preflight collects facts about the table, and decides whether a finding blocks the
-//! run.
+//! Runs the preflight of a command. The preflight collects facts about the table, and decides whether a finding blocks
+//! the run.
 
 use std::path::Path;
 
@@ -24,11 +24,12 @@ pub struct PreflightReport {
     pub findings: Vec<Finding>,
     /// The cost of a run.
     pub estimate: Estimate,
-    /// The findings that the operator accepts with this command, and those that were accepted when the run began.
+    /// The findings that the operator accepts with this command, and the findings that were accepted when the run
+    /// began.
     pub accepted: Vec<Acceptance>,
 }
 
-/// The part of the table that was read. This data determines the estimate and the known types of the new values.
+/// The part of the table that was read. It determines the estimate and the known types of the new values.
 pub enum ItemsRead<'a> {
     /// Only the table's description was read.
     Nothing,
@@ -53,7 +54,7 @@ pub async fn run_preflight(
     let (estimate, seen) = match read {
         ItemsRead::Nothing => (estimate_from_description(job), &none),
         ItemsRead::Sample(sampled) => (estimate_from_sample(job, sampled), &sampled.totals),
-        // The read was stopped early, so it covered only a part of the table.
+        // The read stopped early, so it covered only a part of the table.
         ItemsRead::Whole(seen) if job.stop.is_stopping() => (estimate_from_description(job), seen),
         ItemsRead::Whole(seen) => (estimate_from_all_items(job, seen), seen),
     };
@@ -109,7 +110,8 @@ pub(super) async fn recorded(target: &MigrationTarget, phase: &str) -> Option<(R
     Some((run, accepted.iter().filter_map(|name| Acceptance::from_name(name)).collect()))
 }
 
-/// Returns whether a run is recorded in this state file. If the file exists but cannot be read, a run may be recorded.
+/// Returns whether this state file records a run. Also returns true if the file exists but cannot be read, because it
+/// may record a run.
 pub(super) async fn has_begun(state: &Path) -> bool {
     if state::is_absent(state).await {
         return false;
@@ -133,8 +135,8 @@ mod tests {
     use crate::preflight::{check_begun_plan, check_new_plan, check_plan, check_rollback_plan};
     use crate::state::{BeginMode, Identity, NewRun};
 
-    /// The plan's own removal makes its `where` fail, so a new migration is refused. A migration that an older version
-    /// of the tool began continues, and can be rolled back.
+    /// In this plan, `where` has no result after the plan's own removal, so a new migration is refused. A migration
+    /// that an older version of the tool began continues and can be rolled back.
     #[tokio::test]
     async fn a_begun_migration_is_not_refused_for_its_own_removals() {
         let text = "[migration]\nname = \"m\"\nstrategy = \"in-place\"\non_not_computable = \"fail\"\n\

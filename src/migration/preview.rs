@@ -18,32 +18,32 @@ use crate::playbook::{
 use crate::state::phase::EXPAND;
 use crate::state::{self, Identity, OpenWork, StoredFact};
 
-/// The preview of a command: the steps that the command would take before its first lasting work if the state file and
-/// the flag stay as they are.
+/// The preview of a command. It contains the steps that the command would carry out before its first step that does
+/// lasting work, provided that the state file and the flag do not change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Preview {
-    /// The goal of the command. For `--back`, the goal names the stage to which the current flag would return.
+    /// The goal of the command. For `cutover --back`, the goal contains the stage to which the flag would return.
     pub goal: Goal,
-    /// The steps before the first lasting work.
+    /// The steps before the first step that does lasting work.
     pub rehearsal: Rehearsal,
 }
 
-/// The content of a state file that a preview needs. The file is opened read-only.
+/// The records of a state file that a preview needs. The file is opened read-only.
 #[derive(Default)]
 struct RecordedMigration {
     state: MigrationState,
     flag_record: Option<FlagRecord>,
     open: OpenWork,
-    /// Whether an open failure is an item that is not computable.
+    /// Whether an open failure is a not-computable item.
     not_computable: bool,
     unrestorable_targets: Option<u64>,
     /// The time at which the operator purged the journal.
     purged_at: Option<String>,
 }
 
-/// Simulates a command up to its first lasting work. Refuses a state file that belongs to another plan or table.
-/// Returns `None` if the state file cannot be read. The command then reports the error when it opens the file for
-/// writing.
+/// Simulates a command up to its first step that does lasting work. Refuses a state file that belongs to another plan
+/// or table. Returns `None` if the state file cannot be read. The command then reports the error when it opens the file
+/// for writing.
 pub async fn preview(
     path: &Path,
     plan: &Plan,
@@ -132,7 +132,7 @@ impl RecordedMigration {
         let ours = Identity::from_plan(plan, table);
         file.check_identity(&ours).await?;
         if !file.identity().await?.matches(&ours) {
-            // This file does not contain a migration yet, so the command may use it for this plan.
+            // This file does not contain a migration yet, so the command can use it for this plan.
             return Ok(Some(RecordedMigration::default()));
         }
         let mut state = MigrationState::default();

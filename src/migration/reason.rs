@@ -1,14 +1,13 @@
 //! Reasons that an operator gives for an override.
 
-/// Returns the text without surrounding white space. Returns `None` if the text contains no visible character, because
-/// a blank reason explains nothing.
+/// Returns the text without surrounding white space. Returns `None` if the text contains no visible character.
 pub fn reason(text: &str) -> Option<String> {
     let shown = |c: char| !c.is_whitespace() && !c.is_control() && !is_invisible(c);
     text.chars().any(shown).then(|| text.trim().to_owned())
 }
 
-/// Returns whether a character is invisible: one of Unicode's default-ignorable code points, a filler, or the blank
-/// Braille pattern.
+/// Returns whether a character is invisible. Invisible characters are Unicode's default-ignorable code points, fillers,
+/// and the blank Braille pattern.
 fn is_invisible(c: char) -> bool {
     matches!(c,
         '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}'..='\u{1160}' | '\u{17b4}'..='\u{17b5}' | '\u{180b}'..='\u{180f}'

@@ -1,4 +1,4 @@
-//! Shows the changes that a repair would make, before the operator confirms the repair.
+//! Shows the changes that a repair would make before the operator confirms the repair.
 
 use super::{CommandRequest, MigrationError, Notice, PassResult, Session};
 use crate::change::Change;
@@ -7,11 +7,12 @@ use crate::passes::verify::{RepairPreview, TableStage, TruthByKey, VerifyReport}
 use crate::playbook::{Goal, VerifyScope};
 
 impl Session {
-    /// Shows the changes that a repair would make, and asks for confirmation. The preview is based on the last full
-    /// verification that used the current truth. If there is no such verification, this function compares the table
-    /// first. If that comparison is stopped, returns the stop reason.
+    /// Shows the changes that a repair would make, and asks for confirmation. The preview uses the last full
+    /// verification with the current truth. If there is no such verification, this function compares the table first.
+    /// If that comparison is stopped, returns the stop reason.
     ///
-    /// The operator may take a while to answer. If the preview is no longer correct by then, the repair is refused.
+    /// The answer can take a while. If the preview is no longer correct when the operator answers, the repair is
+    /// refused.
     pub(super) async fn ask_for_repair(
         &mut self,
         scope: VerifyScope,
@@ -35,7 +36,7 @@ impl Session {
         if self.driver.verification_basis().await? == basis { Ok(None) } else { Err(MigrationError::RepairChanged) }
     }
 
-    /// Shows the preview. Returns the question, which names the number of values that the repair replaces.
+    /// Shows the preview. Returns the question, which contains the number of values that the repair replaces.
     fn show(&self, found: &VerifyReport, truths: TruthByKey) -> String {
         let strategy = self.target.plan.strategy;
         let removes = self.driver.repair_removes();
@@ -69,18 +70,18 @@ impl Session {
         let Some(known) = &self.driver.state().full else { return Ok(None) };
         let stored = self.driver.store.reports(MAX_REPORTS).await?.into_iter().find(|stored| stored.hash == known.hash);
         let report = stored.and_then(|stored| VerifyReport::from_canonical(&stored.json).ok());
-        // An earlier version of the tool did not record what a repair would do.
+        // Reports of an earlier version of the tool contain no forecast of a repair.
         let has_forecast = |report: &VerifyReport| report.deletes || report.forecast.is_some();
         Ok(report.filter(|report| has_basis(report, basis) && has_forecast(report)))
     }
 }
 
-/// Returns whether a verification that begins now would use the same truth as this report. Otherwise, the report does
-/// not predict the result of a repair.
+/// Returns whether a verification that begins now would use the same stage and truth as this report. If not, the report
+/// does not predict the result of a repair.
 fn has_basis(report: &VerifyReport, (stage, truths): (TableStage, TruthByKey)) -> bool {
     report.stage == stage.name() && report.truth == truths.name()
 }
 
-/// The maximum number of reports in which to search for the last full verification, newest first. The newest reports
-/// may come from sampled verifications.
+/// The maximum number of reports in which to search for the last full verification. The search starts with the newest
+/// report, because the newest reports can come from sampled verifications.
 const MAX_REPORTS: u32 = 100;

@@ -1,5 +1,5 @@
-//! A command's request to the playbook. Also contains the checks and questions that come before the command opens and
-//! locks the state file, so that a refused command creates and changes nothing.
+//! A command's request to the playbook. This module also contains the checks and questions that come before the state
+//! file is opened and locked. Because of this order, a refused command creates and changes nothing.
 
 use super::target::MigrationTarget;
 use super::{
@@ -39,8 +39,8 @@ impl CommandRequest {
         CommandRequest { goal, question, accept, accepted_findings: None, confirmed: false, restart: false }
     }
 
-    /// Checks every precondition of the command's first durable step. If a preflight or a confirmation comes before
-    /// that step, runs the preflight or asks for the confirmation. Returns whether the command has anything to do.
+    /// Checks every precondition of the command's first durable step. If that step needs a preflight or a confirmation,
+    /// runs the preflight or asks for the confirmation. Returns whether the command has anything to do.
     pub(super) async fn prepare(
         &mut self,
         target: &MigrationTarget,
@@ -58,7 +58,7 @@ impl CommandRequest {
         if rehearsal.preflight && self.accepted_findings.is_none() {
             self.accepted_findings = Some(self.preflight(target, input, observer).await?);
         }
-        // Before a repair, the question shows a preview, which needs the open state file. So ask this question later.
+        // The question before a repair includes a preview, which needs the open state file. So ask this question later.
         let asks_later = matches!(self.goal, Goal::Verify { repair: true, .. });
         match (rehearsal.confirm, asks_later) {
             (true, true) if !observer.can_confirm() => return Err(MigrationError::CannotConfirm),
@@ -71,8 +71,8 @@ impl CommandRequest {
         Ok(!rehearsal.is_done)
     }
 
-    /// Asks for confirmation before the first step that changes anything. For a run, first shows the header of the run:
-    /// the table, the budgets and the limits. `steered` has the budgets if they are not the plan's.
+    /// Asks for confirmation before the first step that changes anything. For a run, first shows the run header with
+    /// the table, the budgets and the limits. `steered` contains the budgets if an operator has set a rate.
     pub(super) fn ask(
         &self,
         target: &MigrationTarget,
@@ -82,7 +82,7 @@ impl CommandRequest {
         if matches!(self.goal, Goal::Run { .. }) {
             header(target, steered, None, observer);
         }
-        // No question may delay the way back, so a step back needs no confirmation here.
+        // A question must not delay a step back, so a step back needs no confirmation here.
         if matches!(self.goal, Goal::Back { .. }) {
             return Ok(());
         }
@@ -95,8 +95,8 @@ impl CommandRequest {
         }
     }
 
-    /// Converts the error of one of this request's steps. The next command of a refusal repeats what the operator
-    /// accepted.
+    /// Converts the error of a step of this request. The next command of a refusal repeats the operator's accepted
+    /// findings.
     pub(super) fn refused(&self, error: DriverError, commands: &CommandLine) -> MigrationError {
         MigrationError::from_driver(error.with_accepted(self.goal, &self.accept), commands)
     }
@@ -121,7 +121,7 @@ impl CommandRequest {
 }
 
 /// Sends the observer the header of a run: the table, the budgets, the limits, and whether the run begins or resumes.
-/// `steered` has the budgets if they are not the plan's, because an operator has set a rate.
+/// `steered` contains the budgets if an operator has set a rate.
 pub(super) fn header(
     target: &MigrationTarget,
     steered: Option<&ResolvedBudgets>,

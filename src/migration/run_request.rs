@@ -1,4 +1,4 @@
-//! The loop that all commands share: it takes the playbook's steps one after the other.
+//! The loop that all commands share. It carries out the playbook's steps in sequence.
 
 use super::request::header;
 use super::{Advance, CommandRequest, MigrationError, Notice, PassEnd, PassResult, PassStart, Session};
@@ -6,8 +6,8 @@ use crate::engine::StopReason;
 use crate::playbook::{Goal, Phase};
 
 impl Session {
-    /// Takes the playbook's steps until the goal is reached or the session is stopped. Returns the passes that ran and,
-    /// if the session was stopped, the reason. Each step is durable before the next one begins.
+    /// Carries out the playbook's steps until the goal is reached or the session is stopped. Returns the passes that
+    /// ran. If the session was stopped, also returns the stop reason. Each step is durable before the next step begins.
     ///
     /// # Errors
     ///
@@ -17,7 +17,7 @@ impl Session {
         mut request: CommandRequest,
     ) -> Result<(Vec<PassEnd>, Option<StopReason>), MigrationError> {
         let mut passes = Vec::new();
-        // A command that finds nothing to do announces nothing.
+        // If there is nothing to do, announce nothing.
         let mut has_worked = false;
         let mut confirmed = request.confirmed;
         if confirmed {
@@ -78,13 +78,14 @@ impl Session {
         }
     }
 
-    /// Makes the backup that is due before a phase. If the session is stopped meanwhile, returns the stop reason.
+    /// Makes the backup that is due before a phase. If the session is stopped during the backup, returns the stop
+    /// reason.
     async fn back_up(&mut self, phase: Phase, request: &CommandRequest) -> Result<Option<StopReason>, MigrationError> {
         let made = Box::pin(self.driver.back_up(phase, request.goal)).await;
         made.map_err(|error| request.refused(error, &self.target.commands))
     }
 
-    /// Asks the request's question. Before a repair, this function may first compare the table. If that comparison is
+    /// Asks the request's question. Before a repair, compares the table first if necessary. If that comparison is
     /// stopped, returns the stop reason.
     async fn ask(&mut self, request: &CommandRequest) -> Result<Option<StopReason>, MigrationError> {
         if let Goal::Verify { scope, repair: true } = request.goal {
@@ -95,8 +96,8 @@ impl Session {
         Ok(None)
     }
 
-    /// Announces the pass that is about to begin. If an expand pass begins a new run that the operator has not yet
-    /// confirmed, asks for confirmation.
+    /// Announces the pass that is about to begin. Asks for confirmation if the pass begins a new expand run that the
+    /// operator has not yet confirmed.
     async fn announce(&self, phase: Phase, request: &CommandRequest, confirmed: bool) -> Result<(), MigrationError> {
         let observer = self.observer.as_ref();
         if phase != Phase::Expand {
@@ -129,8 +130,8 @@ impl Session {
         Ok(self.driver.accept(accepted).await?)
     }
 
-    /// Shows the mismatches that a verification found in the middle of a command, because the refusal that follows
-    /// contains only their number.
+    /// Shows the mismatches of a verification that ran as part of another command. The refusal that follows contains
+    /// only the number of mismatches.
     fn notify_mismatches(&self, end: &PassEnd) {
         let Some(PassResult::Verified(verified)) = &end.result else { return };
         if let Some((report, _)) = verified.report.as_ref().filter(|(report, _)| report.mismatches > 0) {

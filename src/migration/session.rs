@@ -1,5 +1,5 @@
-//! A session, which gives this process exclusive access to a migration. A session holds the state file's lock, and the
-//! lease next to the flag.
+//! A session gives this process exclusive access to a migration. It holds the state file's lock, and the lease in the
+//! flag's table.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -22,17 +22,17 @@ use crate::steering::Reply;
 use crate::steering::socket::{Handler, Server};
 use crate::telemetry::metrics::{MetricsSource, Stage};
 
-/// How long hooks may delay the end of a command that ended with an error, or that is part of the way back.
+/// The maximum time for which hooks can delay the end of a failed command, a rollback or a step back.
 pub(super) const BRIEFLY: Duration = Duration::from_secs(5);
 
-/// An open migration on which no other process can work.
+/// An open migration to which this process has exclusive access.
 pub struct Session {
     /// The plan and its table.
     pub target: MigrationTarget,
     /// Carries out the playbook's steps.
     pub driver: Driver,
     pub(super) observer: Arc<dyn Observer>,
-    /// Whether the command has reached its goal, so that the next step is due.
+    /// Whether the command has reached its goal, so that the next step is due. False if the command did no work.
     pub(super) is_step_due: bool,
     lease: Option<SessionLease>,
     /// Listens to `ctl` until the session ends. `None` if the socket could not be created.
@@ -40,7 +40,7 @@ pub struct Session {
 }
 
 impl Session {
-    /// Locks the state file and, if the plan's flag has a lease, takes the lease. From then on, `stop` drains the
+    /// Locks the state file. If the plan's flag has a lease, also acquires the lease. Afterwards, `stop` drains the
     /// session.
     ///
     /// # Errors
@@ -56,13 +56,13 @@ impl Session {
         Box::pin(Session::start(target, input, opened, observer, stop, None)).await
     }
 
-    /// Opens a session like [`Session::open`]. But before creating or changing anything, checks whether the command
-    /// would be refused, and asks for confirmation. `metrics` shows whether the session waits for the lease.
+    /// Opens a session like [`Session::open`]. Before it creates or changes anything, checks whether the command would
+    /// be refused, and asks for confirmation. `metrics` shows whether the session waits for the lease.
     ///
     /// # Errors
     ///
-    /// The same errors as [`Session::open`]. Also fails if the playbook or the preflight refuses, or if the observer
-    /// does not confirm.
+    /// Fails with the same errors as [`Session::open`]. Also fails if the playbook or the preflight refuses, or if the
+    /// observer does not confirm.
     pub async fn open_prepared(
         target: MigrationTarget,
         input: OperatorInput,
@@ -75,13 +75,14 @@ impl Session {
         let flags = opened.as_ref().map(|opened| opened.flag.as_ref());
         let has_work = Box::pin(request.prepare(&target, flags, &input, observer.as_ref())).await?;
         if has_work {
-            // Nothing is open or locked yet, so the program may take its time.
+            // Nothing is open or locked yet, so the hook's program can take its time.
             Box::pin(ask_hook(&target.plan, request.goal, &input.actor)).await?;
         }
         let is_unasked = !has_work && hook_may_refuse(&target.plan, request.goal);
         let mut session = Box::pin(Session::start(target, input, opened, observer, stop, metrics)).await?;
         if is_unasked {
-            // The preview held no lock, so the state may have changed since. No step may begin without the program.
+            // The preview held no lock, so the state may have changed in the meantime. No step must begin without the
+            // approval of the hook's program.
             session.driver.expect_done();
         }
         Ok(session)
@@ -99,8 +100,8 @@ impl Session {
         let started = Session::start_with(store.clone(), target, input, opened, observer, stop, metrics);
         let started = Box::pin(started).await;
         if started.is_err() {
-            // Report the first error. A connection of `ctl` may still hold the store, so close it instead of dropping
-            // it.
+            // Report the first error. A connection of `ctl` can still hold the store, so close the store instead of
+            // dropping it.
             let _ = store.close().await;
         }
         started
@@ -116,8 +117,8 @@ impl Session {
         metrics: Option<Arc<MetricsSource>>,
     ) -> Result<Session, MigrationError> {
         plan_files::keep(&store, &target.plan, &target.state).await?;
-        // Listen to `ctl` before the wait for the lease: this process already holds the state file, so nobody else can
-        // store a setting.
+        // Listen to `ctl` before the wait for the lease, because this process already holds the state file, and nobody
+        // else can store a setting.
         let steerer = Steerer::new(store.clone(), &target.plan, wall_clock());
         let remembered = steerer.restore().await?;
         let control = listen(&target.state, &steerer);
@@ -149,8 +150,9 @@ impl Session {
         driver.steerer.steer(stop.clone());
         driver.stop = stop;
         driver.observer = Arc::clone(&observer);
-        // Opening the driver may have deleted the settings together with an abandoned preflight. Remove an outdated
-        // rate only now: a command that is refused before must not remove it silently.
+        // Store the settings again, because the opening of the driver may have deleted them together with an abandoned
+        // preflight. Remove an outdated rate only now, because an earlier refusal of the command must not silently
+        // remove the rate.
         driver.steerer.keep().await?;
         if let Some(text) = remembered.text(&target.commands) {
             observer.notice(&Notice::Steering(&text));
@@ -161,9 +163,10 @@ impl Session {
         Ok(Session { target, driver, observer, is_step_due: false, lease, _control: control })
     }
 
-    /// Releases the lease and closes the state file. Then announces the next step, and waits until the hooks have ended,
-    /// at most for their `timeout`, and only briefly on the way back and after an operator has stopped the session.
-    /// Returns the target, which reports need. Everything that was reported before is already durable.
+    /// Releases the lease and closes the state file. Then announces the next step, and waits until the hooks have
+    /// ended, at most for their `timeout`. The wait is brief for a rollback or a step back, and after an operator has
+    /// stopped the session. Returns the target, which reports need. All results that were reported before this call are
+    /// already durable.
     ///
     /// # Errors
     ///
@@ -175,32 +178,34 @@ impl Session {
 
     /// Closes the session like [`Session::close`] after an error. The hooks delay the error only briefly.
     pub(super) async fn close_after_error(self) {
-        // Report the first error, and not an error from closing the session. A lease that cannot be released expires by
-        // itself.
+        // Report the first error instead of an error from closing the session. If the lease cannot be released, it
+        // expires by itself.
         let _ = Box::pin(self.close_within(BRIEFLY)).await;
     }
 
     async fn close_within(self, most: Duration) -> Result<MigrationTarget, MigrationError> {
-        // Remove the socket before the state file is unlocked. The next process may create its own at once.
+        // Remove the socket before unlocking the state file, because the next process can create its own socket
+        // immediately.
         drop(self._control);
         if let Some(lease) = self.lease {
             lease.release().await;
         }
         let closed = self.driver.store.close().await;
-        // Nothing is locked any more, so the hooks may take their time, and the next command may begin.
+        // Nothing is locked any more, so the next command can begin while the hooks take their time.
         let hooks = self.driver.hooks.clone();
         if closed.is_ok() && self.is_step_due {
             Box::pin(announce_next_step(&self.target, &hooks)).await;
         }
         let stop = self.driver.stop.clone();
-        // After another reason to stop, for example a limit, the hooks get their usual time, because nobody may be present.
+        // After a stop for any other reason, for example a limit, the hooks get their usual time, because probably
+        // nobody is waiting.
         Box::pin(hooks.drain(most, stop.stopped_by_operator())).await;
         closed?;
         Ok(self.target)
     }
 }
 
-/// Describes the wait for the lease, for `ctl`.
+/// Returns the text that `ctl` shows during the wait for the lease.
 fn awaited_lease(owner: &UntrustedText, within: Duration) -> String {
     format!(
         "this process waits for the lease of the migration, which {owner} holds or held when it died. Within {} s, it \
@@ -209,7 +214,7 @@ fn awaited_lease(owner: &UntrustedText, within: Duration) -> String {
     )
 }
 
-/// Listens to `ctl`. If the socket cannot be created, the migration runs without it, and the log contains a warning.
+/// Listens to `ctl`. If the socket cannot be created, logs a warning, and the migration runs without the socket.
 fn listen(state: &Path, steerer: &Steerer) -> Option<Server> {
     let steerer = steerer.clone();
     let handler: Handler = Arc::new(move |request| {
@@ -234,8 +239,8 @@ fn listen(state: &Path, steerer: &Steerer) -> Option<Server> {
 /// The lease of a session. If the lease is lost, the session stops.
 struct SessionLease {
     lease: Lease,
-    /// The task that waits for the loss of the lease. This task must end with the session, because an embedding program
-    /// may open many sessions in turn.
+    /// The task that detects the loss of the lease. This task must end with the session, because an embedding program
+    /// can open many sessions in turn.
     _watch: AbortOnDropHandle<()>,
 }
 
@@ -253,9 +258,9 @@ impl SessionLease {
 }
 
 /// Returns the name of this process as a lease owner. When this function returns, the name is durable in the state
-/// file. Also returns the previous lease owner from this file, if that process is certainly dead. This process has
-/// locked the file, so the previous owner no longer has the lock. This proves that the previous owner is dead only if
-/// it ran on this host and used the file at this path, because the lock of a copied file proves nothing.
+/// file. Also returns the previous lease owner from this file if that process is certainly dead. This process has
+/// locked the file, so the previous owner no longer has the lock. If the previous owner ran on this host and used the
+/// file at this path, it is therefore dead. The lock of a copied file would prove nothing.
 async fn lease_owners(
     store: &State,
     target: &MigrationTarget,

@@ -17,18 +17,19 @@ use crate::plan::Plan;
 use crate::playbook::{MigrationState, MigrationStatus, Phase, StepContext, no_way_back, status};
 use crate::state::{self, LockHolder, RunStatus, StateReader, StateSummary, StoreError, StoredFact, phase};
 
-/// The status of a migration, from the state file and, if the flag was read, from the flag.
+/// The status of a migration. It comes from the state file, and from the flag if the flag was read.
 #[derive(Debug, Clone)]
 pub struct MigrationSnapshot {
     /// The state that results from a replay of the migration's history.
     pub state: MigrationState,
-    /// The flag, as it was read just now, or as a command read it earlier.
+    /// The flag. It was either read just now or recorded by an earlier command.
     pub flag_record: Option<FlagRecord>,
     /// The reason why the shown flag may be out of date. `None` if the flag was read just now.
     pub may_be_stale: Option<String>,
     /// The current stage and the next command, derived from the other fields.
     pub status: MigrationStatus,
-    /// The number of failures that prevent the end of contract, rollback or the way back. The pass has read everything.
+    /// The number of failures that prevent the end of contract, rollback or old-from-new, although the pass has read
+    /// everything.
     pub unfinished: u64,
 }
 
@@ -41,14 +42,14 @@ pub struct FlagRecord {
     pub flag: Flag,
     /// The actor who changed the flag, and the reason.
     pub meta: FlagMeta,
-    /// The record of how long applications may still obey an earlier flag state, in the form that
-    /// [`super::FlagTracker`] stores.
+    /// The stored form of a [`super::FlagTracker`]. It records for how long applications may still obey an earlier flag
+    /// state.
     pub(super) wait_record: Json,
 }
 
 /// Reads the status of this plan's migration from the state file.
 ///
-/// `read` is the result of reading the flag just now; `None` if the flag was not read.
+/// `read` is the result of reading the flag just now. It is `None` if the flag was not read.
 pub async fn snapshot(
     file: &dyn StateReader,
     summary: &StateSummary,
@@ -108,7 +109,7 @@ pub fn is_suspended(holder: &LockHolder) -> bool {
     holder.host == Some(crate::host::name().into()) && holder.pid.is_some_and(crate::host::is_stopped)
 }
 
-/// Reads a plan's flag for [`snapshot`], for at most `limit`.
+/// Reads a plan's flag for [`snapshot`]. Returns an error if the read takes longer than `limit`.
 pub async fn read_flag_now(plan: &Plan, clock: Clock, limit: Duration) -> Result<Option<FlagRecord>, String> {
     let asked = async {
         let opened = open(plan, Arc::clone(&clock), None).await?;
@@ -172,7 +173,7 @@ impl FlagRecord {
         FlagRecord::from_text(&file.fact(StoredFact::LastFlag).await.ok()??).ok()
     }
 
-    /// Returns a tracker for `flag`. If this record is of the same flag change, the tracker continues the recorded
+    /// Returns a tracker for `flag`. If this record comes from the same flag change, the tracker continues the recorded
     /// wait. A different change has its own wait, even if it leads to the same settings.
     pub fn tracker(&self, flag: &Flag) -> FlagTracker {
         let mut tracker = FlagTracker::default();

@@ -1,4 +1,4 @@
-//! Obeys `ctl` while a session is open: stores each command, then applies it to the passes of the session.
+//! Obeys `ctl` while a session is open. Stores each command, and then applies it to the session's passes.
 
 use std::sync::{Arc, Mutex as StdMutex, MutexGuard, PoisonError};
 
@@ -28,9 +28,9 @@ struct Inner {
     capacity: Capacity,
     clock: Clock,
     pause: PauseSwitch,
-    /// The settings that are stored. The lock is held while a command is stored, so commands take effect one by one.
+    /// The stored settings. The lock is held while a command is stored, so commands take effect one after the other.
     settings: Mutex<Settings>,
-    /// The pause that [`Steerer::restore`] found: an operator set it before this process began.
+    /// The pause that [`Steerer::restore`] found. An operator set it before this process began.
     earlier_pause: StdMutex<Option<Paused>>,
     running: StdMutex<Running>,
 }
@@ -38,28 +38,31 @@ struct Inner {
 /// The pass that is running.
 #[derive(Default)]
 struct Running {
-    /// The text about the lease or the backup for which the session waits; `None` if it does not wait.
+    /// The text about the lease or the backup for which the session waits. `None` if it does not wait.
     awaited: Option<String>,
     stop: Option<Stopper>,
     table_watch: Option<Arc<TableWatch>>,
-    /// The part of the budgets that passes may use; `None` if they may use the full budgets.
+    /// The slowdown that lowers the budgets of passes. `None` if passes may use their full budgets.
     slowdown: Option<Slowdown>,
     views: Option<watch::Receiver<Arc<PassView>>>,
-    /// When an operator last ended the pause of the session, and who did; `None` if the last `ctl resume` did not.
+    /// The time at which an operator last ended the session's pause, and the operator. `None` if the last `ctl resume`
+    /// did not end a pause.
     resumed: Option<(Timestamp, String)>,
 }
 
-/// What a process finds when it starts: the settings of an earlier process.
+/// The settings that a process finds when it starts. An earlier process stored them.
 #[derive(Debug, Default)]
 pub struct Remembered {
     /// The settings that apply.
     pub settings: Settings,
-    /// A rate that no longer applies, because `[capacity]` has changed since. [`Steerer::keep`] removes it.
+    /// A rate that no longer applies because `[capacity]` has changed since it was set. [`Steerer::keep`] removes the
+    /// rate.
     pub outdated: Option<Rate>,
 }
 
 impl Remembered {
-    /// Returns the lines that tell the operator what applies from earlier commands; `None` if there is nothing.
+    /// Returns one line for each of these settings, which says whether the setting still applies. Returns `None` if
+    /// there are no settings.
     pub fn text(&self, commands: &CommandLine) -> Option<String> {
         let Settings { paused, rate, .. } = &self.settings;
         let resume = commands.render("ctl resume");
@@ -75,7 +78,7 @@ impl Remembered {
 }
 
 impl Remembered {
-    /// Returns the text about a rate that no longer applies; `None` if there is none.
+    /// Returns the text about the rate that no longer applies. Returns `None` if there is no such rate.
     pub fn outdated_text(&self) -> Option<String> {
         let rate = self.outdated.as_ref()?;
         Some(format!("{rate}, no longer applies, because [capacity] has changed since"))
@@ -97,8 +100,9 @@ impl Steerer {
         }))
     }
 
-    /// Obeys the settings in the state file. Ignores a rate that was set for another `[capacity]`, but stores nothing:
-    /// the command may still be refused, and then nobody is told that the rate no longer applies.
+    /// Applies the settings in the state file. Ignores a rate that was set for a different `[capacity]`, but does not
+    /// remove it from the state file yet. The command may be refused later, and the operator is then not told that the
+    /// rate no longer applies.
     ///
     /// # Errors
     ///
@@ -109,7 +113,7 @@ impl Steerer {
         let mut settings = match text.map(|text| Settings::from_text(&text)) {
             None => Settings::default(),
             Some(Some(settings)) => settings,
-            // Somebody may have wanted a pause, so wait until somebody says what to do.
+            // Somebody may have wanted a pause, so stay paused until an operator resumes the run.
             Some(None) => Settings::unreadable((self.0.clock)()),
         };
         self.apply_pause(&settings);
@@ -119,8 +123,8 @@ impl Steerer {
         Ok(Remembered { settings, outdated })
     }
 
-    /// Stores the settings again, if the state file no longer has them. Removes a rate that was set for another
-    /// `[capacity]`: call this function directly before the operator is told.
+    /// Stores the settings again if the state file no longer has them. Removes a rate that was set for a different
+    /// `[capacity]`. The caller should tell the operator immediately afterwards.
     ///
     /// # Errors
     ///
@@ -137,19 +141,19 @@ impl Steerer {
         Ok(())
     }
 
-    /// Sets the text about the lease or the backup for which the session waits; `None` when the wait is over. Before
-    /// that, the session has no pass that a command could steer.
+    /// Sets the text about the lease or the backup for which the session waits. Pass `None` when the wait is over.
+    /// During the wait, the session has no pass that a command could steer.
     pub fn set_awaited(&self, text: Option<String>) {
         self.running().awaited = text;
     }
 
-    /// Ends a pause that [`Steerer::restore`] found, because nothing that was set before may block the way back. A
-    /// pause that an operator set since then applies, also if it was set while the session waited for the lease. Returns
-    /// whether a pause ended.
+    /// Ends a pause that [`Steerer::restore`] found, because an earlier setting must not block a rollback or a step
+    /// back. A pause that an operator has set since then stays, even if the operator set it while the session waited
+    /// for the lease. Returns whether a pause ended.
     ///
     /// # Errors
     ///
-    /// Fails if the state file cannot be written. The pause is over all the same.
+    /// Fails if the state file cannot be written. The pause ends even in this case.
     pub async fn clear_for_way_back(&self, by: &str) -> Result<bool, StoreError> {
         let mut stored = self.0.settings.lock().await;
         let earlier = lock(&self.0.earlier_pause).take();
@@ -157,7 +161,7 @@ impl Steerer {
             return Ok(false);
         }
         self.0.pause.resume(PauseSource::Operator);
-        // A resume is always valid.
+        // A resume is always valid, so there is no error to report.
         if let Ok(next) = stored.after(&Command::Resume, by, (self.0.clock)(), &self.0.capacity) {
             self.0.store.set_fact(StoredFact::Steering, next.to_text()).await?;
             *stored = next;
@@ -170,18 +174,18 @@ impl Steerer {
         self.0.pause.clone()
     }
 
-    /// Returns the `[capacity]` to use: the plan's, with the rate that an operator set.
+    /// Returns the plan's `[capacity]`, with the rate that an operator set.
     pub async fn capacity(&self) -> Capacity {
         self.0.settings.lock().await.capacity(&self.0.capacity)
     }
 
-    /// Applies later commands to this stopper.
+    /// Sets the stopper to which later commands apply.
     pub fn steer(&self, stop: Stopper) {
         self.running().stop = Some(stop);
     }
 
-    /// Applies later rates to the budgets of the pass that begins now. Also applies a rate that was set after the
-    /// pass's budgets were chosen.
+    /// Begins a pass. Later rates apply to the pass's budgets. Also applies a rate that was set after these budgets
+    /// were chosen.
     pub async fn begin_pass(&self, table_watch: Option<Arc<TableWatch>>) {
         let settings = self.0.settings.lock().await;
         if let Some(table_watch) = &table_watch {
@@ -194,8 +198,8 @@ impl Steerer {
         running.table_watch = table_watch;
     }
 
-    /// Lowers the budgets of this pass and of the next ones as this slowdown states. `None` ends the slowdown. A rate
-    /// that an operator sets is lowered in the same way.
+    /// Lowers the budgets of this pass and of the next passes by this slowdown. `None` ends the slowdown. The slowdown
+    /// also lowers a rate that an operator sets.
     pub fn slow_down(&self, slowdown: Option<Slowdown>) {
         self.0.pause.note_slowdown(slowdown.as_ref().map(Slowdown::text));
         let mut running = self.running();
@@ -205,14 +209,14 @@ impl Steerer {
         running.slowdown = slowdown;
     }
 
-    /// Forgets the pass, which has ended.
+    /// Ends the pass, so that commands no longer apply to it.
     pub fn end_pass(&self) {
         let mut running = self.running();
         running.table_watch = None;
         running.views = None;
     }
 
-    /// Returns the operator who resumed the session, if this explains why a pause is over at this time.
+    /// Returns the operator who resumed the session, if a pause ended at this time because of that operator.
     pub fn resumed_by(&self, over_at: Timestamp) -> Option<String> {
         let running = self.running();
         running.resumed.as_ref().filter(|(at, _)| is_recent(*at, over_at)).map(|(_, by)| by.clone())
@@ -223,12 +227,12 @@ impl Steerer {
         self.running().views = Some(views);
     }
 
-    /// Carries out a command of an operator. Settings are durable before they take effect, except a pause: it takes
-    /// effect at once, and the reply says so if it could not be stored.
+    /// Carries out an operator's command. Settings are durable before they take effect, except for a pause. A pause
+    /// takes effect immediately, and the reply tells the operator if it could not be stored.
     ///
     /// # Errors
     ///
-    /// Fails if other settings cannot be stored. They then have no effect.
+    /// Fails if a setting other than a pause cannot be stored. The setting then has no effect.
     pub async fn carry_out(&self, request: &Request) -> Result<Reply, StoreError> {
         let Request { plan, actor, command, .. } = request;
         if *plan != self.0.plan {
@@ -242,7 +246,7 @@ impl Steerer {
                  item. Nothing was done"
             )));
         }
-        // A drain needs nothing that is stored, so it works even if the state file does not.
+        // A drain needs no stored settings, so it works even if the state file fails.
         if *command == Command::Drain {
             self.drain(actor);
         }
@@ -252,7 +256,7 @@ impl Steerer {
             Err(why) => return Ok(Reply::refusal(format!("{why}. Nothing was done"))),
         };
         if next != *stored {
-            // A pause only makes the run slower, so it takes effect even if it cannot be stored.
+            // A pause is always safe, so it takes effect even if it cannot be stored.
             let pauses = matches!(command, Command::Pause { .. });
             if pauses {
                 self.apply_pause(&next);
@@ -279,7 +283,7 @@ impl Steerer {
         Ok(Reply { refused: None, text, state: self.state(&stored) })
     }
 
-    /// Applies a command, and says what happened.
+    /// Applies a command, and returns a text about the result.
     fn apply(&self, command: &Command, actor: &str, settings: &Settings) -> String {
         match command {
             Command::Pause { .. } => {
@@ -289,8 +293,8 @@ impl Steerer {
             Command::Resume => {
                 let ended = self.0.pause.end(PauseSource::Operator);
                 let paused = self.0.pause.paused();
-                // The operator did not end the pause of the run if there was none, or if something else pauses the run.
-                // A second `resume` changes nothing, so the first one still counts.
+                // The operator's `resume` ends a pause only if there was one and nothing else pauses the run. A second
+                // `resume` changes nothing, so the first one still counts.
                 if ended || paused.is_some() {
                     let ends = ended && paused.is_none();
                     self.running().resumed = ends.then(|| ((self.0.clock)(), actor.to_owned()));

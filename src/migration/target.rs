@@ -36,10 +36,9 @@ pub struct MigrationTarget {
     pub state: PathBuf,
     /// The plan.
     pub plan: Plan,
-    /// The tables from which items are read and to which they are written.
+    /// The tables from which the migration reads items and to which it writes items.
     pub tables: Tables,
-    /// The table's description. If the plan selects keys, the number and the size of the items are those of the listed
-    /// items.
+    /// The table's description. If the plan lists keys, the item count and the size are those of the listed items.
     pub description: TableDescription,
     /// The time at which the description was read.
     pub described_at: Instant,
@@ -51,12 +50,13 @@ pub struct MigrationTarget {
     pub advice: bool,
 }
 
-/// A plan, and the reason why its file of keys cannot be used. The plan then has the keys in the copy that is kept next
-/// to the state file, which is enough for commands of the way back and for commands that only read the state.
+/// A plan, and the reason why its file of keys cannot be used. If there is such a reason, the plan uses the keys in the
+/// copy next to the state file. The copy is sufficient for `rollback` and `cutover --back`, and for commands that only
+/// read the state.
 pub type ReadPlan = (LoadedPlan, Option<PlanErrors>);
 
-/// Reads a plan file, with the overrides in `options`. If the endpoint, the region or the profile is set in `options`,
-/// it replaces the field of the same name in `[table]`, even if an override names that field.
+/// Reads a plan file, with the overrides in `options`. If `options` sets the endpoint, the region or the profile, this
+/// setting replaces the field of the same name in `[table]`. It also takes precedence over an override of that field.
 ///
 /// # Errors
 ///
@@ -75,7 +75,7 @@ pub(super) fn read_text(name: &str, text: &str, options: &Options) -> Result<Rea
     with_files(loaded, Path::new(""), options)
 }
 
-/// Looks up the files of a plan, which are relative to this folder.
+/// Adds the files of a plan. Their paths are relative to this folder.
 fn with_files(loaded: LoadedPlan, folder: &Path, options: &Options) -> Result<ReadPlan, MigrationError> {
     let mut loaded = loaded.supply(&options.custom_changes)?;
     find_programs(&mut loaded.plan.changes, folder);
@@ -95,7 +95,7 @@ fn with_files(loaded: LoadedPlan, folder: &Path, options: &Options) -> Result<Re
     }
 }
 
-/// Replaces the fields of `[table]` for which options are set.
+/// Replaces each field of `[table]` for which an option is set.
 pub fn apply_options(options: &Options, table: &mut TableRef) {
     let override_field = |mine: &Option<String>, theirs: &mut Option<String>| {
         if mine.is_some() {
@@ -112,7 +112,7 @@ pub fn state_path(options: &Options, plan: &Plan) -> PathBuf {
     options.state.clone().unwrap_or_else(|| Path::new(".backfill").join(format!("{}.db", plan.name)))
 }
 
-/// Returns the time at which the migration with this state file began. A migration that has not begun would begin now.
+/// Returns the time at which the migration with this state file began. If it has not begun, returns the current time.
 async fn started_at(state: &Path) -> Timestamp {
     let recorded = match state::read(state) {
         Ok(file) => file.events().await.unwrap_or_default(),
@@ -131,7 +131,7 @@ impl MigrationTarget {
         let TableDescription { arn, item_count, .. } = &self.description;
         match item_count {
             0 => arn.clone(),
-            keys if self.plan.keys.is_some() => format!("{arn} ({} of the plan)", count(*keys, "key", "keys")),
+            keys if self.plan.keys.is_some() => format!("{arn} ({} in the plan)", count(*keys, "key", "keys")),
             items => format!("{arn} (about {})", count(*items, "item", "items")),
         }
     }
@@ -188,7 +188,7 @@ impl MigrationTarget {
     ///
     /// # Errors
     ///
-    /// Fails if the plan leaves nothing for `run` to do.
+    /// Fails if `run` would have nothing to do.
     pub fn job(&self) -> Result<Job, MigrationError> {
         let changes = run_changes(&self.plan, &self.description)?;
         let tables = self.tables.clone();
@@ -200,7 +200,7 @@ impl MigrationTarget {
     ///
     /// # Errors
     ///
-    /// The same errors as [`MigrationTarget::job`].
+    /// Fails with the same errors as [`MigrationTarget::job`].
     pub fn job_accepting(&self, accepted: &[Acceptance]) -> Result<Job, MigrationError> {
         let mut job = self.job()?;
         if accepted.contains(&Acceptance::ClientEncryption) {
@@ -228,7 +228,8 @@ impl MigrationTarget {
     }
 }
 
-/// Returns the description of what the first pass of `run` reads: the table, or the items in the plan's index.
+/// Returns the description of the items that the first pass of `run` reads. They are all items of the table, or the
+/// items in the plan's index.
 pub(super) fn expand_description(plan: &Plan, description: &TableDescription) -> TableDescription {
     match &plan.index {
         Some(index) => description.clone().of_indexed_items(&index.name),

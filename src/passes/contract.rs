@@ -1,4 +1,4 @@
-//! The contract pass: removes the old attributes.
+//! The contract pass, which removes the old attributes.
 
 use super::with_plan;
 use super::write_pass::WritePass;

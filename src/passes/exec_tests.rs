@@ -1,5 +1,5 @@
-//! Tests `exec` against live writers and faults, in virtual time. A stand-in takes the place of the program: it lets
-//! the application change the table while it "computes", and it never gives the same answer twice.
+//! Tests `exec` against live writers and faults, in virtual time. A fake program lets the application change the table
+//! while it "computes", and never gives the same answer twice.
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -22,13 +22,13 @@ use crate::state::{BeginMode, NewRun, State, phase};
 
 const ITEMS: usize = 60;
 
-/// The answer is the SHA-256 of the inputs from which it was computed, and a serial number.
+/// The answer consists of the SHA-256 of its inputs and a serial number.
 #[derive(Debug)]
 struct StandIn {
     table: MemoryTable,
     rng: Mutex<Rng>,
     serial: AtomicU64,
-    /// Number of changes that the application still makes.
+    /// Number of remaining changes of the application.
     changes_left: AtomicU64,
 }
 
@@ -73,7 +73,7 @@ impl StandIn {
         self.table.change(&key, Author::Application, |item| {
             let mut item = item.cloned();
             match (&mut item, what) {
-                // The item is deleted, or comes back as another one.
+                // The item is deleted, or a new item is created with its key.
                 (Some(_), 0) => return None,
                 (None, 0..=3) => item = Some(new_item(&key, text)),
                 (None, _) => return None,
@@ -164,7 +164,7 @@ impl Scene {
         job
     }
 
-    /// Carries out a pass to its end. It is killed several times, and resumed by another process.
+    /// Runs a pass to its end. The process is killed several times, and each time another process resumes the pass.
     async fn pass(&mut self, phase: &str) {
         let description = TableDescription::for_tests();
         for process in 0.. {
@@ -240,9 +240,9 @@ async fn live_writers_lose_nothing_and_no_value_is_stale() {
                 versions.iter().any(|version| own.contains(&version.number))
             });
             if written && before.get("marker").is_some() && before.get("of") == before.get("marker") {
-                // A value that the application had written before the tool overwrote it comes back. There is one
-                // exception: a late write of a killed process arrived, and the program answered differently meanwhile.
-                // Then undo cannot know the author, so it leaves the item unchanged and reports it.
+                // Undo restores the application's value that the tool had overwritten. There is one exception. If a
+                // late write of a killed process arrives after the program has given a different answer, undo cannot
+                // determine the author of the value. Undo then leaves the item unchanged and reports it.
                 let is_taken_back = !after.contains_key("marker") && after.get("of") != before.get("of");
                 assert!(is_taken_back || *before == after, "seed {seed}: {key:?}: {before:?} {after:?}");
                 *(if is_taken_back { &mut restored } else { &mut reported }) += 1;

@@ -24,12 +24,13 @@ pub(super) async fn work(job: &Job, store: &State, session: &RunSession) -> Resu
     let run = &session.run;
     let write_pass = WritePass::begin(job, store, run).await?;
     let first = store.is_first_pass(run.id).await?;
-    // A later expand pass with nothing to do proves that no new value is missing. So the reads of a later pass must be
-    // strongly consistent.
+    // If a later expand pass finds nothing to do, this proves that no new value is missing. So the reads of a later
+    // pass must be strongly consistent.
     let consistent = !first || job.reads_consistently();
     let baseline = (first && job.changes.needs_baseline())
         .then(|| BaselineRecorder::new(Arc::clone(&job.changes), store.history(), run.session(), session.resumed));
-    // A later pass proves that nothing is missing, so it reads every item of the table, without an index or a filter.
+    // A later pass must prove that no new value is missing, so it reads every item of the table, without an index or a
+    // filter.
     let requests = if first { job.first_pass_requests() } else { job.requests() };
     write_pass.execute_with(requests, baseline, consistent).await?;
     write_pass.end().await

@@ -34,8 +34,8 @@ use crate::engine::{Job, SessionResult};
 use crate::plan::Plan;
 use crate::state::{RunSession, State, StoreError, phase};
 
-/// Returns the changes of a pass with what the plan says about all changes: which items are selected, how expressions
-/// are evaluated, and whether an item may need several writes.
+/// Adds the common settings of the plan to the changes of a pass. These settings are the selection of items, the
+/// evaluation of expressions, and whether an item may need several writes.
 fn with_plan(changes: Changes, plan: &Plan) -> Changes {
     let changes = changes.with_rules(plan.item_rules());
     if plan.needs_split() { changes.with_split(&plan.changes, plan.strategy) } else { changes }
@@ -48,7 +48,7 @@ impl Job {
     /// When this function returns, everything that it reports is durable.
     ///
     /// # Errors
-    /// Fails if the run's phase writes nothing, or if the store failed at the beginning or the end of the session.
+    /// Fails if the run's phase does not write items, or if the store failed at the beginning or the end of the session.
     /// Earlier commits remain durable.
     pub async fn work(&self, store: &State, session: &RunSession) -> Result<SessionResult, StoreError> {
         match session.run.phase.as_str() {
@@ -56,7 +56,9 @@ impl Job {
             phase::CONTRACT => contract::work(self, store, session).await,
             phase::OLD_EQUAL_NEW => old_from_new::work(self, store, session).await,
             phase::ROLLBACK => undo::work(self, store, session).await,
-            other => Err(StoreError::Refused(format!("a run of phase `{other}` writes nothing. Nothing was done"))),
+            other => {
+                Err(StoreError::Refused(format!("a run of phase `{other}` does not write items, so nothing was done")))
+            }
         }
     }
 }

@@ -122,7 +122,7 @@ impl Scene {
         }))
     }
 
-    /// Carries out a pass to its end. It is killed several times, and resumed by another process.
+    /// Runs a pass to its end. The process is killed several times, and each time another process resumes the pass.
     async fn pass(&mut self, phase: &str, kills: u32) {
         let description = TableDescription::for_tests();
         for attempt in 0.. {
@@ -187,7 +187,7 @@ impl Scene {
                         puts += 1;
                     }
                     (Some(removed), None) => {
-                        // If the application has deleted the item and put an equal one, the tool cannot see this.
+                        // The tool cannot detect that the application deleted the item and put an equal one.
                         assert!(
                             own.contains(removed),
                             "seed {seed}: a rollback deleted {removed:?}, which it never put"
@@ -250,8 +250,9 @@ fn change(table: &MemoryTable, rng: &mut Rng) {
     }
 }
 
-/// Live writers lose nothing. Every derived item is put from the values that its source had at that moment, and only
-/// if no item had its key. A rollback deletes only what the migration put, and reports what it cannot decide.
+/// Live writers lose nothing. Every derived item is put from the values that its source had at that moment, and only if
+/// no item had its key. A rollback deletes only items that the migration put. It reports items if it cannot determine
+/// whether the migration put them.
 #[tokio::test(start_paused = true)]
 async fn live_writers_lose_nothing_and_no_derived_item_is_stale() {
     let mut seen = BTreeSet::new();
@@ -307,8 +308,8 @@ async fn a_quiet_table_is_restored_exactly() {
     }
 }
 
-/// A lost reply or a late transaction never leads to two puts, or to a delete of what somebody else put. If a rollback
-/// follows at once, a late transaction puts nothing after it.
+/// After a lost reply or a late transaction, an item is never put twice, and an item that another writer put is never
+/// deleted. Even if a rollback follows immediately, no late transaction puts an item after the rollback.
 #[tokio::test(start_paused = true)]
 async fn lost_and_late_transactions_are_settled() {
     for (seed, fault) in (0..60).zip([SimulatedFault::LostReply, SimulatedFault::LateRequest].into_iter().cycle()) {
@@ -326,8 +327,8 @@ async fn lost_and_late_transactions_are_settled() {
     }
 }
 
-/// The first process died while its transaction was on its way. The second one put the item, and DynamoDB confirmed it.
-/// If the rollback deleted the item at once, the late transaction would put it again.
+/// The first process died before its transaction arrived. The second process put the item, and DynamoDB confirmed the
+/// put. If the rollback deleted the item immediately, the late transaction would put it again.
 #[tokio::test(start_paused = true)]
 async fn a_rollback_waits_for_a_transaction_without_its_own_confirmation() {
     let mut waited = 0;
@@ -388,7 +389,7 @@ impl Scene {
         failed.chain(diverged.into_iter().flatten().map(|row| row.key.to_text())).collect()
     }
 
-    /// Returns the item with this key if the tool wrote it last.
+    /// Returns the item with this key if its last write came from the tool.
     fn left_by_tool(&self, key: &ItemKey) -> Option<Item> {
         let last = self.versions().into_iter().rfind(|(other, _)| other == key);
         let (_, Version { author: Author::Tool(_), item, .. }) = last? else { return None };

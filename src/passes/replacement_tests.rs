@@ -1,5 +1,6 @@
-//! Tests computed values that replace an attribute, with `on_existing = "skip"`, against live writers, faults and kills,
-//! in virtual time. The computed values are numbers, alone and in a list: the journal has their digests by number.
+//! Tests computed values that replace an attribute, with `on_existing = "skip"`, against live writers, faults and
+//! kills, in virtual time. The computed values are numbers and lists of numbers, so the journal contains their digests
+//! by number.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -22,7 +23,7 @@ use crate::state::{BeginMode, NewRun, State, phase};
 
 const ITEMS: usize = 24;
 
-/// The plan never computes this number, so a target with it is from the application.
+/// The plan never computes this number. So if a target has this number, the application wrote it.
 const THEIRS: &str = "7777";
 
 const PLAN: &str = "[migration]\nname = \"m\"\non_existing = \"skip\"\non_not_computable = \"fail\"\n\
@@ -41,7 +42,7 @@ fn key(n: usize) -> ItemKey {
     ItemKey::new([("pk", n / 4), ("sk", n)].map(|(name, n)| (name.to_owned(), Value::S(n.to_string()))).into())
 }
 
-/// Changes an old attribute. Sometimes fills a target, or removes it.
+/// Changes an old attribute. Sometimes also sets or removes a target.
 fn change(item: &mut Item, rng: &mut Rng) {
     let some = format!("{}.{}", rng.u8(1..), rng.u8(1..9));
     match rng.u8(0..8) {
@@ -103,7 +104,7 @@ impl Scene {
         }))
     }
 
-    /// Carries out the run. It is killed twice, and resumed by another process.
+    /// Executes the run to its end. The process is killed twice, and each time another process resumes the run.
     async fn run(&mut self) {
         let description = TableDescription::for_tests();
         for process in 0.. {
@@ -146,8 +147,8 @@ impl Scene {
     }
 }
 
-/// A target that the migration filled never counts as preexisting, even if the old attribute changed before anybody
-/// knew that the write had taken effect. Otherwise, the gate would accept a stale value.
+/// A target that the migration filled never counts as preexisting, even if the old attribute changed before the tool
+/// knew that its write had taken effect. Otherwise, the gate would accept a stale value.
 #[tokio::test(start_paused = true)]
 async fn a_computed_number_never_counts_as_preexisting() {
     let (mut stale, mut skipped) = (0, 0);

@@ -21,7 +21,7 @@ const CONCURRENT_RETRIES: usize = 64;
 pub struct RetryResult {
     /// The number of retried failures by outcome.
     pub counts: Counts,
-    /// Number of items that failed again because they are signed or encrypted on the client and the operator has not
+    /// Number of items that failed again because they are signed or encrypted on the client. The operator has not
     /// allowed changes to such items.
     pub encrypted: u64,
 }
@@ -97,7 +97,7 @@ async fn try_again(
 
 async fn retry(writer: &Writer, requests: &Requests, failure: &FailureRecord) -> Result<ItemOutcomes, Stopped> {
     if writer.restores_items() {
-        // A rollback puts a missing item back. It reads the item itself if necessary.
+        // A rollback restores a missing item. It reads the item itself if necessary.
         return writer.process_all(vec![failure.key.attributes().clone()], requests).await;
     }
     let got = requests.get(&failure.key).await?;
@@ -252,7 +252,7 @@ mod tests {
         assert_eq!(job.progress.snapshot().counts.scanned, 300, "progress is shown");
     }
 
-    /// A program that crashes for each of the first 100 items does not prevent a retry of the items after them.
+    /// If a program crashes for each of the first 100 items, the later items are still retried.
     #[cfg(unix)]
     #[tokio::test(flavor = "multi_thread")]
     async fn items_that_crash_the_program_do_not_stop_a_retry() {

@@ -69,7 +69,7 @@ fn pairs(table: &MemoryTable) -> BTreeMap<String, (Option<Value>, Option<Value>)
 async fn a_pass_reads_one_table_and_writes_the_other() {
     const ITEMS: usize = 200;
     let first = table_with_items((0..ITEMS).map(|n| (n, "x")));
-    // In the sink, a writer has deleted every tenth item, and has changed the item before each deleted one.
+    // In the sink, a writer has deleted every tenth item. It has also changed the item before each deleted item.
     let other =
         table_with_items((0..ITEMS).filter(|n| n % 10 != 0).map(|n| (n, if n % 10 == 9 { "changed" } else { "x" })));
     let before = first.history(|history| history.changes());
@@ -136,7 +136,7 @@ async fn the_source_bounds_the_scan_and_the_sink_bounds_the_writes() {
     assert!(seconds > 100.0 / 5.0 - 2.0, "{seconds} s for 100 writes at 5 a second");
 }
 
-/// If a writer has deleted items in the sink, the job reads each of these items in the sink, within the sink's read
+/// If a writer has deleted items in the sink, the job reads each of these items from the sink, within the sink's read
 /// budget.
 #[tokio::test(start_paused = true)]
 async fn reads_of_single_items_keep_to_the_capacity_of_the_sink() {
@@ -146,7 +146,7 @@ async fn reads_of_single_items_keep_to_the_capacity_of_the_sink() {
     assert!(seconds > 100.0 / 5.0 - 2.0, "{seconds} s for 100 reads at 5 a second");
 }
 
-/// A state's identity includes the sink, so it does not match the identity for a different sink.
+/// The identity of a state includes the sink, so identities with different sinks do not match.
 #[test]
 fn a_state_belongs_to_both_tables() {
     let plan = "[migration]\nname = \"m\"\n[table]\nname = \"shop\"\n[[change]]\nmove = \"old\"\nto = \"new\"\n";
@@ -166,7 +166,8 @@ fn a_state_belongs_to_both_tables() {
     }
 }
 
-/// If source and sink are the same table, there is only one table description, and the sink has no separate budget.
+/// If the source and the sink are the same table, there is only one table description, and the sink has no budget of
+/// its own.
 #[tokio::test(start_paused = true)]
 async fn one_table_describes_itself_alone() {
     let table = provisioned((40.0, 20.0), 0);

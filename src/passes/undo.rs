@@ -1,5 +1,5 @@
-//! The undo pass: uses each item's recorded history to remove the values that the expand pass wrote, or to put back the
-//! items that it deleted.
+//! The undo pass. It removes the values that the expand pass wrote, or restores the items that the expand pass deleted.
+//! It relies on the recorded history of each item.
 
 mod deleted_items;
 
@@ -23,7 +23,7 @@ pub(crate) fn changes(plan: &Plan, table: &TableDescription) -> Changes {
 /// Runs one session of an undo pass. If the first expand pass was stopped, some items have no baseline yet. The undo
 /// pass records the missing baselines before it changes an item (`baseline/completion.rs`).
 ///
-/// A deleted item is not in the table any more, so a pass that puts items back reads the journal instead.
+/// A deleted item is no longer in the table, so a pass that restores items reads the journal instead.
 pub(super) async fn work(job: &Job, store: &State, session: &RunSession) -> Result<SessionResult, StoreError> {
     let write_pass = WritePass::begin(job, store, &session.run).await?;
     if job.changes.restores_items() {

@@ -21,7 +21,7 @@ pub(super) struct WritePass<'a> {
 }
 
 impl<'a> WritePass<'a> {
-    /// Starts counting the run's spend, and stops the job immediately if the run has already reached a limit.
+    /// Starts to count the run's spend. Stops the job immediately if the run has already reached a limit.
     pub(super) async fn begin(job: &'a Job, store: &'a State, run: &'a RunRecord) -> Result<WritePass<'a>, StoreError> {
         job.begin_spend(store, run).await?;
         let scheduler = schedule(store, run).await?;
@@ -29,12 +29,12 @@ impl<'a> WritePass<'a> {
         Ok(WritePass { job, store, run, scheduler, source: None })
     }
 
-    /// Returns the same session, which reads pages from this source instead of the table.
+    /// Makes the session read pages from this source instead of from the table.
     pub(super) fn with_source(self, source: Arc<dyn Source>) -> WritePass<'a> {
         WritePass { source: Some(source), ..self }
     }
 
-    /// Processes the remaining segments and makes the job's changes. With `baseline`, records each item's baseline
+    /// Processes the remaining segments and makes the job's changes. With `baseline`, records the baseline of each item
     /// before its first write.
     pub(super) async fn execute(&self, baseline: Option<BaselineRecorder>, consistent: bool) -> Result<(), StoreError> {
         let requests = match &self.source {
@@ -44,7 +44,7 @@ impl<'a> WritePass<'a> {
         self.execute_with(requests, baseline, consistent).await
     }
 
-    /// Like [`WritePass::execute`], with this client.
+    /// Like [`WritePass::execute`], but with this client.
     pub(super) async fn execute_with(
         &self,
         requests: Requests,
@@ -90,7 +90,7 @@ impl<'a> WritePass<'a> {
         let WritePass { job, store, run, .. } = self;
         let spend = job.end_spend(store, run).await?;
         let totals = store.totals(run.id).await?;
-        // A run is complete even if a signal arrived after the last page was committed.
+        // If a signal arrived after the last page was committed, the run is still complete.
         let complete = totals.done == run.total_segments;
         let left = || StopReason::Internal("segments were left over".into());
         let stopped = (!complete).then(|| job.stop.reason().cloned().unwrap_or_else(left));
@@ -107,7 +107,7 @@ impl<'a> WritePass<'a> {
 }
 
 /// Returns [`SessionResult::deletes`] of a run. Searches the journal only if the run lost a reply or was killed,
-/// because otherwise `applied` counts every delete. A journal that was purged no longer shows the deletes.
+/// because otherwise `applied` counts every delete. If the journal was purged, it no longer shows the deletes.
 pub(crate) async fn deletes(store: &State, plan: &Plan, run: &RunRecord) -> Result<Option<DeleteCounts>, StoreError> {
     Ok(match plan.deletion() {
         Some(true) if run.phase == EXPAND && run.lower_bound => {

@@ -5,14 +5,16 @@ use toml::de::DeValue;
 use super::diagnostic::{Diagnostic, Problems, TextSpan};
 use super::fields::Fields;
 
-/// Reads a program and its arguments. Returns `None` if the plan has no such field, or if the field is not valid.
-/// `example` is a valid value, as TOML.
+/// Reads a program and its arguments. Returns `None` if the field is missing or not valid. `example` is a valid TOML
+/// value of the field.
 pub(super) fn argv(fields: &Fields<'_, '_>, name: &str, example: &str, problems: &mut Problems) -> Option<Vec<String>> {
     let (_, value) = fields.get(name)?;
     let mut report = |at: TextSpan, label: &str| {
-        problems.add(Diagnostic::new(format!("`{name}` must be a program with its arguments"), at, label).help(
-            format!("write `{name} = {example}`; there is no shell, so write each argument as a separate string"),
-        ));
+        problems.add(
+            Diagnostic::new(format!("`{name}` must be a list with a program and its arguments"), at, label).help(
+                format!("write `{name} = {example}`; there is no shell, so write each argument as a separate string"),
+            ),
+        );
         None
     };
     let DeValue::Array(array) = value.get_ref() else { return report(value.span(), "expected an array of strings") };

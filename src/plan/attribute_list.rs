@@ -12,7 +12,7 @@ pub(super) struct WrittenName {
     pub(super) at: TextSpan,
 }
 
-/// Reads a list of different attribute names. Gives the position and the reason of an error to `report`.
+/// Reads a list of distinct attribute names. Passes the position and the reason of each error to `report`.
 pub(super) fn attribute_list(
     value: &Spanned<DeValue<'_>>,
     report: impl FnOnce(TextSpan, String),
@@ -27,7 +27,7 @@ pub(super) fn attribute_list(
     let mut names: Vec<WrittenName> = Vec::new();
     for name in array.iter() {
         match name.get_ref().as_str() {
-            Some("") => return fail(name.span(), "an attribute name has at least one character".to_owned()),
+            Some("") => return fail(name.span(), "an attribute name must have at least one character".to_owned()),
             Some(text) if names.iter().any(|known| known.name == text) => {
                 return fail(name.span(), "this name appears twice".to_owned());
             }

@@ -1,4 +1,4 @@
-//! Reads `[capacity]`: the budgets for the table, its key ranges, its partition keys and its indexes.
+//! Reads `[capacity]`, which contains the budgets for the table, its key ranges, its partition keys and its indexes.
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
@@ -8,14 +8,15 @@ use super::fields::{Fields, above_zero, parse_number};
 use super::section::section;
 use super::{Access, Capacity, CapacityRate, ScopeCapacity};
 
-/// The largest budget that a plan may set, in capacity units per second. An account's default quota is 40,000 units per
-/// second and table, so a much larger number is a mistake.
+/// The maximum budget in a plan, in capacity units per second. An account's default quota is 40,000 units per second
+/// and table, so a much larger number is a mistake.
 const MAX_RATE: f64 = 1_000_000.0;
 
-/// The help text for a budget that is out of range.
-const BUDGET_HELP: &str = "it is a number of capacity units per second; remove it to use the careful default";
+/// The help text of the error for a budget that is out of range.
+const BUDGET_HELP: &str =
+    "a budget is a number of capacity units per second; remove this field to use the careful default";
 
-/// A field of `[capacity]`. With it, an error about a budget can point at the field in the plan.
+/// A field of `[capacity]`. With it, an error about a budget can show the field in the plan.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CapacityField {
     /// The field `write` or `read`, which sets the table's budget.
@@ -24,13 +25,13 @@ pub enum CapacityField {
     KeyRange(Access),
     /// A field of `per_partition_key`.
     PartitionKey(Access),
-    /// An index's name. The number is the index's position in [`Capacity::indexes`].
+    /// The name of an index. The number is the position of the index in [`Capacity::indexes`].
     IndexName(usize),
-    /// An index's budget. The number is the index's position in [`Capacity::indexes`].
+    /// The budget of an index. The number is the position of the index in [`Capacity::indexes`].
     Index(usize),
 }
 
-/// An error about a budget that is not valid for the table.
+/// An error about a budget that does not fit the table.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BudgetError {
     /// The field that contains the budget.
@@ -43,7 +44,7 @@ pub struct BudgetError {
     pub help: Vec<String>,
 }
 
-/// The position in the plan's text of each field of `[capacity]`.
+/// The fields of `[capacity]`, each with its position in the plan's text.
 type FieldSpans = Vec<(CapacityField, TextSpan)>;
 
 /// Reads `[capacity]`.
@@ -103,7 +104,8 @@ fn scope(
     ScopeCapacity { write: units("write", "250", Access::Write), read: units("read", "750", Access::Read) }
 }
 
-/// Reads `[capacity.index]`: the write budget of each index. Each key of this TOML table is the name of an index.
+/// Reads `[capacity.index]`, which contains the write budget of each index. Each key of this TOML table is the name of
+/// an index.
 fn indexes(capacity: &Fields<'_, '_>, spans: &mut FieldSpans, problems: &mut Problems) -> Vec<(String, CapacityRate)> {
     let Some((_, value)) = capacity.get("index") else { return Vec::new() };
     let DeValue::Table(table) = value.get_ref() else {
@@ -134,15 +136,15 @@ fn indexes(capacity: &Fields<'_, '_>, spans: &mut FieldSpans, problems: &mut Pro
     indexes
 }
 
-/// Returns the error for an index whose budget is a TOML table. The likely cause is an index name that contains dots
-/// and is not in quotes.
+/// Returns the error for an index whose budget is a TOML table. The likely cause is a missing pair of quotes around an
+/// index name that contains dots.
 fn index_table(name: &str, inner: &DeTable<'_>, at: TextSpan) -> Diagnostic {
     let problem = Diagnostic::new(format!("{name:?} in [capacity.index] is a table"), at, "expected a budget");
     match inner.keys().next().map(|key| key.get_ref().as_ref()) {
         None | Some("write" | "read") => problem.help(format!("an index has only a write budget: `{name:?} = 200`")),
         Some(rest) => {
             let full = format!("{name}.{rest}");
-            problem.help(format!("put a name that contains dots in quotes: `{full:?} = 200`"))
+            problem.help(format!("quote an index name that contains dots: `{full:?} = 200`"))
         }
     }
 }
@@ -153,7 +155,7 @@ fn is_index_name(name: &str) -> bool {
     (3..=255).contains(&name.len()) && name.chars().all(valid)
 }
 
-/// Reads a budget: a number of capacity units per second, or a percentage in quotes.
+/// Reads a budget, which is a number of capacity units per second or a quoted percentage.
 fn rate(
     fields: &Fields<'_, '_>,
     name: &str,
@@ -165,7 +167,7 @@ fn rate(
         return percent(name, text).map_err(report).ok();
     }
     let Some(units) = parse_number(value.get_ref()) else {
-        problems.add(fields.wrong_type(name, value, "a number, or a percentage in quotes", "500"));
+        problems.add(fields.wrong_type(name, value, "a number or a quoted percentage", "500"));
         return None;
     };
     above_zero(name, units, MAX_RATE, value.span(), BUDGET_HELP, problems).map(CapacityRate::Units)
@@ -180,13 +182,13 @@ fn percent(name: &str, text: &str) -> Result<CapacityRate, (String, &'static str
         Some(_) => Err((
             format!("`{name}` is out of range"),
             "must be above 0% and at most 100%",
-            "it is a percentage of the provisioned capacity, the on-demand maximum or the warm throughput".into(),
+            "a percentage refers to the provisioned capacity, the on-demand maximum or the warm throughput".into(),
         )),
         None => Err((
             format!("`{name}` is not a budget"),
             "neither a number nor a percentage",
             format!(
-                "write capacity units per second without quotes, `{name} = 500`, or a percentage with its sign in quotes, \
+                "write capacity units per second without quotes, `{name} = 500`, or a quoted percentage with its sign, \
                  `{name} = \"40%\"`"
             ),
         )),

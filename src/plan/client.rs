@@ -1,4 +1,4 @@
-//! Reads `[client]`: the implementation that sends the requests.
+//! Reads `[client]`, which selects the client library that sends requests.
 
 use super::diagnostic::Problems;
 use super::fields::Fields;
@@ -7,7 +7,7 @@ use super::section::section;
 /// `[client]`
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct ClientOptions {
-    /// The client that reads the table and writes the items.
+    /// The client library that reads the table and writes the items.
     pub dynamodb: DynamoClient,
 }
 

@@ -1,4 +1,4 @@
-//! Reads the constant of a `set`: converts a TOML value to an attribute value.
+//! Reads the constant of a `set`, and converts it from TOML to an attribute value.
 
 use serde_json::Value as Json;
 use toml::Spanned;
@@ -11,8 +11,8 @@ use crate::item::{Item, MAX_LEVELS, Value};
 /// The type names of DynamoDB JSON, for help texts.
 const TYPES: &str = "one of S, N, B, BOOL, NULL, SS, NS, BS, L, M, such as { N = \"1.5\" } or { SS = [\"a\", \"b\"] }";
 
-/// Reads a constant. Strings, integers and booleans are plain TOML; every other type is DynamoDB JSON. `depth` is the
-/// number of steps in the target's path. The depth matters because DynamoDB limits nesting.
+/// Reads a constant. Strings, integers and booleans are plain TOML. All other types are DynamoDB JSON. `depth` is the
+/// number of steps in the path of the target. It is needed because DynamoDB limits the nesting depth.
 pub(super) fn read(value: &Spanned<DeValue<'_>>, depth: usize, problems: &mut Problems) -> Option<Value> {
     match value.get_ref() {
         DeValue::String(text) => Some(Value::S(text.to_string())),
@@ -52,7 +52,12 @@ fn dynamodb_json(value: &Spanned<DeValue<'_>>, depth: usize, problems: &mut Prob
         return None;
     }
     if depth > MAX_LEVELS {
-        return refuse(problems, value.span(), "this is nested deeper than DynamoDB's 32 levels", "use fewer levels");
+        return refuse(
+            problems,
+            value.span(),
+            "this is nested deeper than the 32 levels that DynamoDB allows",
+            "use fewer levels",
+        );
     }
     match name.get_ref().as_ref() {
         "L" => match body.get_ref() {
@@ -60,14 +65,14 @@ fn dynamodb_json(value: &Spanned<DeValue<'_>>, depth: usize, problems: &mut Prob
                 let members: Vec<_> = list.iter().map(|member| dynamodb_json(member, depth + 1, problems)).collect();
                 members.into_iter().collect::<Option<Vec<_>>>().map(Value::L)
             }
-            _ => refuse(problems, body.span(), "L is an array of values", "write { L = [{ S = \"x\" }] }"),
+            _ => refuse(problems, body.span(), "L must be an array of values", "write { L = [{ S = \"x\" }] }"),
         },
         "M" => match body.get_ref() {
             DeValue::Table(map) => document(map, depth + 1, problems).map(Value::M),
             _ => refuse(
                 problems,
                 body.span(),
-                "M is a table of names and values",
+                "M must be a table of names and values",
                 "write { M = { name = { S = \"x\" } } }",
             ),
         },
@@ -111,7 +116,8 @@ fn typed(kind: &str, body: &Json, at: TextSpan, problems: &mut Problems) -> Opti
     }
 }
 
-/// Converts TOML to JSON. A value that JSON cannot represent becomes null, which scalars and sets do not accept.
+/// Converts TOML to JSON. If JSON cannot represent a value, the value becomes null, which scalars and sets do not
+/// accept.
 fn as_json(value: &DeValue<'_>) -> Json {
     match value {
         DeValue::String(text) => Json::String(text.to_string()),

@@ -1,5 +1,5 @@
-//! Reads `[cutover]`: the location of the flag, and the conditions that open the cutover gates. These settings are not
-//! part of the plan's meaning, because they do not affect what is written to items.
+//! Reads `[cutover]`, which contains the location of the flag and the conditions of the cutover gates. These settings
+//! are not part of the plan's meaning, because they do not affect the values in items.
 
 use std::fmt;
 use std::ops::RangeInclusive;
@@ -17,37 +17,38 @@ use super::section::section;
 /// `[cutover]`
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cutover {
-    /// The location of the flag, or `None` if the plan has no flag. Without a flag, the tool cannot read whether
+    /// The location of the flag, or `None` if the plan has no flag. Without a flag, the tool cannot determine whether
     /// applications have switched, so the operator must confirm each switch.
     pub flag: Option<FlagLocation>,
-    /// How long applications may keep using a value that they read from the flag. The flag stores this number from its
-    /// creation on, and the number never changes.
+    /// The maximum time for which applications cache the flag. This number is stored in the flag when the flag is
+    /// created, and never changes.
     pub max_cache_seconds: u32,
-    /// How long applications must have written only new values before the old attribute may be removed.
+    /// The minimum time for which applications must have written only new values before contract can remove the old
+    /// attribute.
     pub soak: Duration,
-    /// Maximum age of a verification that may open the gate, counted from the start of the verification.
+    /// Maximum age of a verification that opens the gate. The age is counted from the start of the verification.
     pub max_age: Duration,
-    /// Maximum number of mismatches in a verification that may open the gate.
+    /// Maximum number of mismatches in a verification that opens the gate.
     pub max_mismatch: u64,
-    /// Whether a verification of a sample may open the gate.
+    /// Whether a verification of a sample can open the gate.
     pub accept_sample: bool,
 }
 
 /// The location of the flag.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum FlagLocation {
-    /// An item of another DynamoDB table. The account, region and endpoint are those of `[table]`.
+    /// An item of another DynamoDB table in the same account and region, at the same endpoint as `[table]`.
     Table {
         /// Table name.
         name: String,
         /// The key of the flag's item.
         key: FlagKey,
     },
-    /// The tool accesses the flag through two external commands: one prints the flag, and the other sets it.
+    /// Two external commands, through which the tool reads and sets the flag.
     Exec(FlagHooks),
 }
 
-/// `[cutover.exec]`: programs with their arguments, run without a shell.
+/// The programs in `[cutover.exec]`, with their arguments. They run without a shell.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FlagHooks {
     /// The command that prints the flag.
@@ -61,14 +62,15 @@ pub struct FlagHooks {
 /// The key of the flag's item. All its values are strings.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum FlagKey {
-    /// Only the value of the partition key. The attribute may have any name, but the table must not have a sort key.
+    /// Only the value of the partition key. The key attribute can have any name, but the table must not have a sort
+    /// key.
     Partition(String),
     /// One or two key attributes with their values.
     Attributes(Vec<(String, String)>),
 }
 
-/// Describes the location for people. The state file records this text, so a run notices if the plan is later changed
-/// to a different flag.
+/// Describes the location for people. The state file records this text, so that a later run detects if the plan names a
+/// different flag.
 impl fmt::Display for FlagLocation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -88,19 +90,20 @@ impl fmt::Display for FlagLocation {
 const SECOND: Duration = Duration::from_secs(1);
 const DAY: Duration = Duration::from_secs(86_400);
 
-/// The largest allowed `max_cache_seconds`: one hour. Every cutover step waits this long until application caches
-/// expire, so a larger value would make each step very slow.
+/// The maximum of `max_cache_seconds` is one hour. Every cutover step waits for `max_cache_seconds` until application
+/// caches expire, so a larger value would make each step very slow.
 const MAX_CACHE_SECONDS: u64 = 3600;
 
-/// Maximum length of each key value in bytes: DynamoDB's limit (developer guide, "Service quotas": partition key 2048,
-/// sort key 1024) minus the length of [`LEASE_SUFFIX`]. The lease item's key is the flag's key plus this suffix.
+/// Maximum length of each key value in bytes. This is DynamoDB's limit (developer guide, "Service quotas": partition
+/// key 2048, sort key 1024) minus the length of [`LEASE_SUFFIX`], because the key of the lease item is the key of the
+/// flag plus this suffix.
 const MAX_KEY_BYTES: [usize; 2] = [2048 - LEASE_SUFFIX.len(), 1024 - LEASE_SUFFIX.len()];
 
-/// The suffix that turns the flag's key into the key of the lease item.
+/// The suffix that is appended to the key of the flag to get the key of the lease item.
 pub const LEASE_SUFFIX: &str = "#lease";
 
-/// Reads `[cutover]`. If the plan has no `key`, the flag's key is the migration's name, which is passed in `migration`.
-/// `table` is the table that is migrated.
+/// Reads `[cutover]`. If the plan has no `key`, the flag's key is the migration's name `migration`. `table` is the
+/// migrated table.
 pub(super) fn read(
     root: &Fields<'_, '_>,
     migration: Option<&str>,
@@ -112,7 +115,7 @@ pub(super) fn read(
     let mut cutover = Cutover {
         flag: None,
         max_cache_seconds: 60,
-        // One week, because by then even jobs that run once a week have read the new values.
+        // The default is one week, because by then even jobs that run once a week have read the new values.
         soak: 7 * DAY,
         max_age: DAY,
         max_mismatch: 0,
@@ -154,7 +157,7 @@ fn place(
     };
     if let Some((at, _)) = fields.get("exec") {
         problems.add(
-            Diagnostic::new("the flag is in a table or behind hooks, not both", at, "hooks")
+            Diagnostic::new("the flag must be either in a table or in [cutover.exec]", at, "hooks")
                 .also(text.span(), "a table")
                 .help("two flags could contradict each other; remove one of them"),
         );
@@ -163,8 +166,8 @@ fn place(
     let name = check(&text, problems, table_name)?;
     if Some(name.as_str()) == migrated {
         problems.add(
-            Diagnostic::new("the flag cannot be in the table that is migrated", text.span(), "the table of [table]")
-                .help("scans would find the flag and treat it as an item; name another table"),
+            Diagnostic::new("the flag cannot be in the migrated table", text.span(), "the table of [table]")
+                .help("scans would find the flag and treat it as an item; use another table"),
         );
         return None;
     }
@@ -205,7 +208,7 @@ fn key(fields: &Fields<'_, '_>, problems: &mut Problems) -> Option<Option<FlagKe
             }
             Some(Some(FlagKey::Attributes(attributes)))
         }
-        DeValue::Table(_) => report(value.span(), "a key has one or two attributes".to_owned()),
+        DeValue::Table(_) => report(value.span(), "a key must have one or two attributes".to_owned()),
         other => report(value.span(), format!("expected a string or a table, found {}", other.type_str())),
     }
 }
@@ -218,7 +221,7 @@ fn hooks(cutover: &Fields<'_, '_>, problems: &mut Problems) -> Option<FlagHooks>
     Some(FlagHooks { get: get?, set: set?, timeout: timeout.map_or(10 * SECOND, Spanned::into_inner) })
 }
 
-/// Reads a required command: a program and its arguments.
+/// Reads a required command, which consists of a program and its arguments.
 fn required_argv(fields: &Fields<'_, '_>, name: &str, problems: &mut Problems) -> Option<Vec<String>> {
     let example = format!("[\"/usr/local/bin/flag\", {name:?}]");
     if fields.get(name).is_none() && !fields.has_misspelt(&[name]) {
@@ -228,7 +231,7 @@ fn required_argv(fields: &Fields<'_, '_>, name: &str, problems: &mut Problems) -
                 fields.at.clone(),
                 format!("`{name}` is missing"),
             )
-            .help(format!("write `{name} = {example}`: the program and its arguments")),
+            .help(format!("write the program and its arguments: `{name} = {example}`")),
         );
     }
     argv(fields, name, &example, problems)

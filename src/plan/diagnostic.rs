@@ -8,7 +8,7 @@ use super::text::PlanText;
 pub(super) use super::text::TextSpan;
 
 /// Maximum number of errors to show. A binary file can cause thousands of errors, but an operator reads only the first
-/// few.
+/// ones.
 const MAX_SHOWN_ERRORS: usize = 100;
 
 /// One error in a plan.
@@ -40,7 +40,7 @@ impl Diagnostic {
         self
     }
 
-    /// Adds a remedy that takes more than one line.
+    /// Adds a remedy with several lines.
     pub(super) fn example(mut self, lines: &'static str) -> Diagnostic {
         self.help.push(lines.to_owned());
         self
@@ -51,12 +51,12 @@ impl Diagnostic {
     }
 }
 
-/// The errors collected while a plan is read, so that all of them are reported together.
+/// Collects the errors of a plan while the plan is read, so that all errors are reported together.
 #[derive(Debug)]
 pub(super) struct Problems {
     text: PlanText,
     list: Vec<Diagnostic>,
-    /// Whether the text has syntax errors. If so, a field that seems to be missing may be on an unreadable line.
+    /// Whether the text has syntax errors. If so, a field that seems to be missing could be on an unreadable line.
     pub(super) has_syntax_errors: bool,
 }
 
@@ -69,7 +69,7 @@ impl Problems {
         self.list.push(diagnostic);
     }
 
-    /// Reports that a part of the plan is missing, unless the part may be on an unreadable line.
+    /// Reports that a part of the plan is missing. Reports nothing if the part could be on an unreadable line.
     pub(super) fn add_missing(&mut self, diagnostic: Diagnostic) {
         if !self.has_syntax_errors {
             self.list.push(diagnostic);
@@ -80,13 +80,13 @@ impl Problems {
         self.list.is_empty()
     }
 
-    /// Returns whether an argument of `--set` contains exactly this text as a value, without quotes.
+    /// Returns whether the value of a `--set` argument is exactly this text, without quotes.
     pub(super) fn is_typed(&self, value: &TextSpan, text: &str) -> bool {
         self.text.is_argument(value) && self.text.get(value.clone()) == Some(text)
     }
 
-    /// Adds syntax errors. Drops other errors on the same lines. Also drops all errors at or after position
-    /// `unreliable`, because the parser probably misinterpreted the text from there on.
+    /// Adds syntax errors. Drops other errors on the same lines. Also drops all errors at or after the position
+    /// `unreliable`, because the parser probably misinterpreted the text after this position.
     pub(super) fn add_syntax_errors(&mut self, syntax: Vec<Diagnostic>, unreliable: usize) {
         self.list.retain(|d| d.span().start < unreliable);
         let lines: Vec<TextSpan> = syntax.iter().map(|d| whole_lines(&self.text, d.span())).collect();
@@ -98,14 +98,14 @@ impl Problems {
     }
 
     /// Returns the position of one character of a string's content. If the string contains escapes, returns the
-    /// position of the string itself.
+    /// position of the whole string.
     pub(super) fn char_span_in_string(&self, string: TextSpan, content: &str, at: usize) -> TextSpan {
         let width = content.get(at..).and_then(|rest| rest.chars().next()).map_or(1, char::len_utf8);
         self.span_in_string(string, content, at..at + width)
     }
 
     /// Returns the position of a part of a string's content. If the string contains escapes, returns the position of
-    /// the string itself. A string in an argument of `--set` may have no quotes.
+    /// the whole string. A string in a `--set` argument can lack quotes.
     pub(super) fn span_in_string(&self, string: TextSpan, content: &str, part: TextSpan) -> TextSpan {
         let inner = match self.is_typed(&string, content) {
             true => string.clone(),
@@ -124,7 +124,7 @@ impl Problems {
     }
 }
 
-/// All errors in a plan. There is at least one. [`fmt::Display`] renders them without colour.
+/// All errors in a plan. There is at least one error. [`fmt::Display`] renders the errors without colour.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PlanErrors {
     label: String,
@@ -171,7 +171,8 @@ impl PlanErrors {
     }
 
     fn render_one(&self, renderer: &Renderer, diagnostic: &Diagnostic) -> String {
-        // An error may concern the file and the arguments of `--set`. The source of the error's location comes first.
+        // An error can have labels in the file and in the `--set` arguments. The source that contains the location of
+        // the error is shown first.
         let in_argument = self.text.is_argument(diagnostic.span());
         let snippets = [in_argument, !in_argument].into_iter().filter_map(|source| self.snippet(diagnostic, source));
         let mut group: Group<'_> = Level::ERROR.primary_title(visible(&diagnostic.title)).elements(snippets);
@@ -181,8 +182,8 @@ impl PlanErrors {
         renderer.render(&[group])
     }
 
-    /// Returns the lines of the file, or of the arguments of `--set`, on which an error has labels. Returns `None` if
-    /// it has no labels there.
+    /// Returns the lines of this source (the file or the `--set` arguments) on which an error has labels. Returns
+    /// `None` if the error has no labels in this source.
     fn snippet(&self, diagnostic: &Diagnostic, in_arguments: bool) -> Option<Snippet<'_, Annotation<'_>>> {
         let labels = diagnostic.labels.iter().enumerate();
         let labels = labels.filter(|(_, (span, _))| self.text.is_argument(span) == in_arguments);
@@ -221,7 +222,7 @@ fn align_to_chars(text: &str, span: &TextSpan) -> TextSpan {
     start..end
 }
 
-/// Returns the lines that a span touches, without the line ending of the last line.
+/// Returns the lines that overlap a span, without the line ending of the last line.
 pub(super) fn whole_lines(text: &str, span: &TextSpan) -> TextSpan {
     let span = align_to_chars(text, span);
     let start = text[..span.start].rfind('\n').map_or(0, |i| i + 1);
@@ -240,8 +241,8 @@ fn visible(text: &str) -> String {
     out
 }
 
-/// Replaces the secret parts of the URLs of health checks, without changing any byte offset. A URL may contain a
-/// password or a token. Of a line that sets `url`, only the scheme and the host stay visible.
+/// Replaces the secret parts of health check URLs without changing any byte offset. A URL can contain a password or a
+/// token. On a line that sets `url`, only the URL's scheme and host stay visible.
 fn hide_urls(text: &str) -> String {
     let hide = |line: &str| -> String {
         let is_url = line.match_indices("url").any(|(at, _)| {
@@ -273,7 +274,7 @@ fn same_length_visible(text: &str) -> String {
         .collect()
 }
 
-/// Returns whether a character is a control character, or reorders or hides the characters next to it.
+/// Returns whether a character is a control character, or a character that reorders or hides its neighbours.
 fn is_hidden(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{ad}' | '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}'

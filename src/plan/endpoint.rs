@@ -1,4 +1,4 @@
-//! Checks of endpoint URLs: whether a URL is valid, and whether it refers to this machine.
+//! Checks whether an endpoint URL is valid, and whether it refers to this machine.
 
 use std::net::IpAddr;
 
@@ -6,15 +6,15 @@ use super::names::endpoint_url;
 
 /// Returns whether an endpoint URL names a loopback address. Such an endpoint is a local engine, never production.
 ///
-/// Only the text of the URL is checked; no name is resolved. The result is false for a name that only resolves to
-/// loopback. It is also false for an address that resolvers interpret differently (`127.1`, `0177.0.0.1`,
-/// `2130706433`). In such doubtful cases, false is the safe result: the tool then applies the checks for a production
-/// table.
+/// Checks only the text of the URL, and does not resolve names. Returns false for a name that only resolves to
+/// loopback. Also returns false for an address that resolvers interpret differently (`127.1`, `0177.0.0.1`,
+/// `2130706433`). In these doubtful cases, false is the safe result, because the tool then applies the checks for a
+/// production table.
 pub fn is_loopback(url: &str) -> bool {
     url.split_once("://").is_some_and(|(_, rest)| host(rest).is_some_and(|host| is_loopback_host(&host)))
 }
 
-/// Checks an endpoint URL with the rule for `endpoint_url` in a plan. The error text includes the remedy.
+/// Checks an endpoint URL by the rule for `endpoint_url` in a plan. The error text includes the remedy.
 pub fn check_endpoint(url: &str) -> Result<(), String> {
     endpoint_url(url).map_err(|(what, help)| format!("{what}: {help}"))
 }
@@ -28,7 +28,7 @@ fn host(rest: &str) -> Option<String> {
         Some(v6) => v6.split_once(']')?,
         None => address.split_at(address.find(':').unwrap_or(address.len())),
     };
-    // Only a port may follow the host. Clients disagree on the meaning of any other text there.
+    // Only a port is allowed after the host. Clients interpret any other text there differently.
     let port = port.strip_prefix(':').unwrap_or(port);
     port.chars().all(|c| c.is_ascii_digit()).then(|| host.to_ascii_lowercase())
 }
@@ -90,7 +90,7 @@ mod tests {
             "http://example.com\\@127.0.0.1",
             "http://127.0.0.1:8000.example.com",
             "http://[::1].example.com",
-            // Some resolvers treat the following addresses as loopback; other resolvers do not.
+            // Only some resolvers treat the following addresses as loopback.
             "http://127.1",
             "http://0177.0.0.1",
             "http://0x7f.0.0.1",

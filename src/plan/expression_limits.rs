@@ -1,5 +1,5 @@
-//! Upper bounds for the expressions of a guarded write. If an expression were too long, DynamoDB would reject the write
-//! of every item.
+//! Upper bounds for the expressions of a guarded write. If an expression is too long, DynamoDB rejects the write for
+//! every item.
 
 use std::collections::BTreeSet;
 
@@ -7,8 +7,8 @@ use crate::change::{Change, OptionsByTarget, Selection, inseparable};
 pub use crate::change::{MAX_EXPRESSION_BYTES, MAX_OPERATORS};
 use crate::item::{Path, PathStep};
 
-/// Maximum length of a placeholder, such as `#n999` or `:v999`, in bytes. Placeholders never need more digits: a plan
-/// with more than 1,000 names or values exceeds the expression limits anyway.
+/// Maximum length of a placeholder, such as `#n999` or `:v999`, in bytes. Placeholders never need more digits, because
+/// a plan with more than 1,000 names or values exceeds the expression limits anyway.
 const MAX_PLACEHOLDER_BYTES: usize = 5;
 
 /// Length of the longest condition term without its path, in bytes: `attribute_type(` + `, ` + `:v999` + `)`.
@@ -17,7 +17,7 @@ const MAX_TERM_BYTES: usize = 15 + 2 + MAX_PLACEHOLDER_BYTES + 1;
 /// Length of ` AND ` in bytes.
 const AND: usize = 5;
 
-/// Maximum number of key attributes of an index: four for the partition key, and four for the sort key.
+/// Maximum number of key attributes of an index. There can be four for the partition key and four for the sort key.
 const MAX_INDEX_KEY: usize = 8;
 
 /// Upper bounds for the expressions of any guarded write of a plan.
@@ -35,7 +35,8 @@ pub struct ExpressionBound {
 
 impl ExpressionBound {
     /// Returns the bounds for a plan that selects items through an index. The condition then has a term for each key
-    /// attribute of the index, which is known only after the table was described.
+    /// attribute of the index. The index key is unknown until the table's description has been read, so these bounds
+    /// assume the maximum number of attributes.
     #[must_use]
     pub fn with_index(self) -> ExpressionBound {
         let term = AND + MAX_TERM_BYTES + MAX_PLACEHOLDER_BYTES;
@@ -46,7 +47,7 @@ impl ExpressionBound {
         }
     }
 
-    /// Adds the term of the condition that pins this input.
+    /// Adds the condition term that pins this input.
     fn add_input(&mut self, input: &Path) {
         self.condition_bytes += AND + MAX_TERM_BYTES + path_bytes(input);
         self.condition_operators += 2;
@@ -62,18 +63,18 @@ impl ExpressionBound {
 /// Returns the upper bounds for the writes of these changes to selected items. The bounds are valid for every item. The
 /// condition has one term for each input of an expression, of the selection, or of a change's own `where`.
 ///
-/// Pass all options of the plan as `options`, even if `changes` contains only the changes that share one write. Every
-/// write records all stable attributes that a `where` of the plan reads, and its condition pins them. So the
-/// condition has one more term for each stable input of another change's `where`.
+/// `options` must contain all options of the plan, even if `changes` contains only the changes of one write. Every
+/// write pins all stable attributes that any `where` of the plan reads. So the condition has one more term for each
+/// stable input that only the `where` of another change reads.
 ///
-/// The bounds rely on the following properties of the code that renders expressions. That code's tests check these
-/// properties. Names and values are placeholders of at most five bytes. A change needs at most one `SET` action (`path
-/// = path` or `path = :v`) and one `REMOVE` action. The condition of a change has at most one term for the source, one
-/// for the target, and one for the type of the map that contains the target. No term is longer than
-/// `attribute_type(path, :v999)`. One more term checks that the item exists.
+/// The bounds rely on properties of the code that renders expressions. The tests of that code check these properties.
+/// Names and values are placeholders of at most five bytes. A change needs at most one `SET` action (`path = path` or
+/// `path = :v`) and one `REMOVE` action. The condition of a change has at most one term for the source, one for the
+/// target, and one for the type of the map that contains the target. No term is longer than `attribute_type(path,
+/// :v999)`. One more term checks that the item exists.
 ///
-/// The bounds are also valid for undo. Undoing an in-place move sets both paths. If undo puts a value back into a map,
-/// the condition has a term for that map.
+/// The bounds are also valid for undo. When undo reverts an in-place move, it sets both paths. If undo restores a value
+/// inside a map, the condition has a term for that map.
 pub fn expression_bound(
     changes: &[Change],
     selection: Option<&Selection>,
@@ -88,7 +89,7 @@ pub fn expression_bound(
     bound
 }
 
-/// Like [`expression_bound`], but without the stable attributes that only other changes of the plan read.
+/// Like [`expression_bound`], but ignores stable attributes that only other changes of the plan read.
 pub(super) fn bound_without_other_conditions(
     changes: &[Change],
     selection: Option<&Selection>,
@@ -110,23 +111,23 @@ pub(super) fn bound_without_other_conditions(
         let gone = paths.removes.iter().filter(|path| !paths.reads.contains(path));
         let sources: Vec<&Path> = paths.reads.iter().chain(gone).copied().collect();
         let mut terms: Vec<usize> = sources.iter().map(|path| path_bytes(path)).collect();
-        // Undo puts the value back into the map that contained it.
+        // Undo restores the value inside the map that contained it.
         terms.extend(sources.iter().filter_map(|path| path.parent()).flat_map(|parent| [path_bytes(&parent); 2]));
         for to in &paths.writes {
-            // `SET` copies a value from a source's path, or sets a constant through a placeholder. For a constant, the
-            // bound uses the length of the target's path, which is at least the length of a placeholder.
+            // `SET` copies a value from a source path, or sets a constant through a placeholder. For a constant, the
+            // bound uses the length of the target path, which is at least the length of a placeholder.
             let value =
                 if paths.reads.is_empty() { path_bytes(to) } else { longest(&paths.reads) }.max(MAX_PLACEHOLDER_BYTES);
             bound.update_bytes += path_bytes(to) + " = ".len() + value + ", ".len();
             bound.update_operators += 1;
             terms.push(path_bytes(to));
             terms.extend(to.parent().as_ref().map(path_bytes));
-            // A constant has no source. But if its target's parent is missing, the condition can contain one more term
-            // for the target.
+            // A constant has no source. But if the parent of its target is missing, the condition can contain one more
+            // term for the target.
             terms.extend(sources.is_empty().then(|| path_bytes(to)));
         }
         for path in &paths.removes {
-            // Undo restores a removed path: it sets the path to a recorded value, or to a copy of the target.
+            // To restore a removed path, undo sets the path to a recorded value or to a copy of the target.
             let value = longest(&paths.writes).max(MAX_PLACEHOLDER_BYTES);
             bound.update_bytes += path_bytes(path) + " = ".len() + value + ", ".len();
             bound.update_operators += 1;
@@ -139,9 +140,9 @@ pub(super) fn bound_without_other_conditions(
     bound
 }
 
-/// Returns an upper bound for the number of writes that an item needs if it may get several. Each write has as many
-/// groups of [`inseparable`] changes as fit, in the order of the plan. The decision about an item uses its real
-/// expressions, which are shorter, so it may need fewer writes.
+/// Returns an upper bound for the number of writes that an item needs if the plan allows several. Each write contains
+/// as many groups of [`inseparable`] changes as fit, in the order of the plan. The decision for an item uses the actual
+/// expressions, which can be shorter, so the item can need fewer writes.
 pub fn writes_per_item(changes: &[Change], selection: Option<&Selection>, options: &OptionsByTarget) -> usize {
     let fits = |changes: &[Change]| expression_bound(changes, selection, options).is_within_limits();
     if fits(changes) {
@@ -161,7 +162,7 @@ pub fn writes_per_item(changes: &[Change], selection: Option<&Selection>, option
     writes
 }
 
-/// Returns the length in bytes of a path after each name is replaced by a placeholder.
+/// Returns the length of a path in bytes, with a placeholder for each name.
 fn path_bytes(path: &Path) -> usize {
     let steps = path.steps().iter().map(|step| match step {
         PathStep::Name(_) => MAX_PLACEHOLDER_BYTES + ".".len(),
@@ -195,8 +196,8 @@ mod tests {
         let condition = "attribute_exists(#n999) AND attribute_exists(#n999.#n999) AND \
                          attribute_not_exists(#n999.#n999) AND attribute_type(#n999, :v999)";
         assert!(bound.condition_bytes >= condition.len());
-        // The terms are: the item, the source, the target, the target's map, and two terms for the map into which undo
-        // puts the value back.
+        // The condition has one term each for the item, the source, the target and the map of the target. It has two
+        // terms for the map in which undo restores the value.
         assert_eq!((bound.update_operators, bound.condition_operators), (2, 11));
         assert!(bound.is_within_limits());
     }
@@ -209,7 +210,7 @@ mod tests {
         assert!(expression_bound(&changes[..50], None, &OptionsByTarget::default()).is_within_limits());
     }
 
-    /// A write with some of the plan's changes pins the stable attributes of all of them.
+    /// Even a write with only some of the changes pins the stable attributes of all changes.
     #[test]
     fn the_stable_attributes_of_other_changes_count() {
         let text = "[migration]\nname = \"m\"\nstrategy = \"in-place\"\n[table]\nname = \"shop\"\nkey = [\"pk\"]\n\
@@ -231,7 +232,7 @@ mod tests {
         assert_eq!((terms(&plan.changes[..2]), terms(&plan.changes)), (0, 0), "nothing changes for a single write");
     }
 
-    /// The key of an index takes room from the changes.
+    /// The terms for an index key leave fewer bytes and operators for the changes.
     #[test]
     fn the_key_of_an_index_counts() {
         let changes: Vec<Change> =

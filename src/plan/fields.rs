@@ -1,5 +1,5 @@
-//! Reads the fields of one TOML table of a plan. Each wrong or unknown field is reported separately, so all errors are
-//! visible.
+//! Reads the fields of one TOML table of a plan. Reports every wrong or unknown field, so that the operator sees all
+//! errors together.
 
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use crate::expr::edit_distance;
 /// A TOML table of the plan. Provides access to the table's fields.
 pub(super) struct Fields<'t, 'i> {
     table: &'t DeTable<'i>,
-    /// The names that no field of this table has.
+    /// The unknown fields of this table.
     unknown: Vec<&'t str>,
     /// The name of the table in messages, such as `[scan]`.
     title: &'static str,
@@ -41,7 +41,7 @@ impl<'t, 'i> Fields<'t, 'i> {
     }
 
     /// Returns the position of the field's name, and the field's value. Returns `None` if the table does not contain
-    /// the field, or if the parser replaced unreadable text with a placeholder.
+    /// the field. Also returns `None` if the value stands for unreadable text.
     pub(super) fn get(&self, name: &str) -> Option<(TextSpan, &'t Spanned<DeValue<'i>>)> {
         let (key, value) = self.table.get_key_value(name)?;
         (value.span() != (0..0)).then(|| (key.span(), value))
@@ -52,7 +52,7 @@ impl<'t, 'i> Fields<'t, 'i> {
         names.iter().filter_map(|name| self.get(name).map(|(key, value)| (*name, key, value))).collect()
     }
 
-    /// Returns whether the table has an unknown field whose name is similar to one of these names.
+    /// Returns whether the table has an unknown field with a name similar to one of these names.
     pub(super) fn has_misspelt(&self, names: &[&str]) -> bool {
         self.unknown.iter().any(|key| closest_name(key, names).is_some())
     }
@@ -65,7 +65,7 @@ impl<'t, 'i> Fields<'t, 'i> {
             other => plain_text(other).filter(|text| problems.is_typed(&value.span(), text)),
         };
         if text.is_none() {
-            problems.add(self.wrong_type(name, value, "a string in quotes", example));
+            problems.add(self.wrong_type(name, value, "a quoted string", example));
         }
         Some(Spanned::new(value.span(), text?))
     }
@@ -82,8 +82,7 @@ impl<'t, 'i> Fields<'t, 'i> {
         self.text(name, example, problems)
     }
 
-    /// Reads a string and checks it with a rule. If the rule rejects the string, the rule returns the error and a
-    /// remedy.
+    /// Reads a string and checks it with a rule. If the string is invalid, the rule returns the error and a remedy.
     pub(super) fn checked_text(
         &self,
         name: &str,
@@ -162,8 +161,8 @@ impl<'t, 'i> Fields<'t, 'i> {
         }
     }
 
-    /// Reads a number above zero, with or without decimals. `range_help` is the help text for a number that is out of
-    /// range. This text explains what the number means, and which value is used if the field is absent.
+    /// Reads a number above zero, with or without decimals. `range_help` is the help text if the number is out of
+    /// range. It explains the meaning of the number, and the default of the field.
     pub(super) fn number(
         &self,
         name: &str,
@@ -192,7 +191,7 @@ impl<'t, 'i> Fields<'t, 'i> {
         self.read_duration(parse, "ms, s, m and h", (name, example), range, problems)
     }
 
-    /// Reads a duration that may also use days (24 hours) and weeks (7 days).
+    /// Reads a duration that can also contain days (24 hours) and weeks (7 days).
     pub(super) fn long_duration(
         &self,
         name: &str,
@@ -213,13 +212,13 @@ impl<'t, 'i> Fields<'t, 'i> {
     ) -> Option<Spanned<Duration>> {
         let (_, value) = self.get(name)?;
         let DeValue::String(text) = value.get_ref() else {
-            problems.add(self.wrong_type(name, value, "a duration with its unit, in quotes", example));
+            problems.add(self.wrong_type(name, value, "a quoted duration with its unit", example));
             return None;
         };
         let Some(duration) = parse(text) else {
             problems.add(
                 Diagnostic::new(format!("`{name}` is not a duration"), value.span(), "not a number with a unit")
-                    .help(format!("write it like {example}; units are {units}")),
+                    .help(format!("write a value such as {example}; units are {units}")),
             );
             return None;
         };
@@ -273,8 +272,8 @@ pub(super) fn check(
     }
 }
 
-/// Returns the text of a number or of a boolean. In an argument of `--set`, text needs no quotes, even if it looks like
-/// such a value: `--set table.account=123456789012`.
+/// Returns the text of a number or a boolean. In a `--set` argument, text needs no quotes even if it looks like a
+/// number or a boolean, for example `--set table.account=123456789012`.
 fn plain_text<'t>(value: &'t DeValue<'_>) -> Option<&'t str> {
     match value {
         DeValue::Integer(integer) if integer.radix() == 10 => Some(integer.as_str()),
@@ -303,7 +302,7 @@ pub(super) fn above_zero(
     None
 }
 
-/// Returns the value as a number, or `None` if it is not a number. An integer that does not fit into 64 bits becomes
+/// Returns the value as a number, or `None` if it is not a number. If an integer does not fit into 64 bits, returns
 /// NaN, which no field accepts.
 pub(super) fn parse_number(value: &DeValue<'_>) -> Option<f64> {
     match value {
@@ -318,7 +317,7 @@ pub(super) fn parse_integer(integer: &DeInteger<'_>) -> Option<i64> {
     i64::from_str_radix(integer.as_str(), integer.radix()).ok()
 }
 
-/// Joins names for people: `a, b or c`.
+/// Joins names for people, such as `a, b or c`.
 pub(super) fn join_with_or(names: impl IntoIterator<Item = String>) -> String {
     let mut names: Vec<String> = names.into_iter().collect();
     match names.pop() {
@@ -357,7 +356,7 @@ fn unknown_field(name: &str, at: TextSpan, title: &str, names: &[&str]) -> Diagn
     problem.help(format!("valid here: {}", names.join(", ")))
 }
 
-/// Returns the help text for a field that other tools have but `backfill` lacks.
+/// Returns the help text for a field that other tools have and `backfill` does not have.
 fn unsupported(name: &str) -> Option<&'static str> {
     Some(match name {
         "filter" | "where" | "condition" | "if" | "when" => {
@@ -374,16 +373,16 @@ fn unsupported(name: &str) -> Option<&'static str> {
              write `remove = \"attribute\"`"
         }
         "default" => {
-            "to set an attribute only where it is missing, use `set` and `value` with `on_existing = \"skip\"`"
+            "to set an attribute only in items that lack it, use `set` and `value` with `on_existing = \"skip\"`"
         }
         "export" | "s3" | "stream" | "query" | "sql" => {
-            "a plan always scans its table: it cannot read an index, an export, a stream or a query"
+            "a plan scans its table, or selects items with `index` or `keys` in [select]; it cannot read an export, a stream or a query"
         }
         "batch" | "batch_size" | "transport" => {
-            "each item is written with one conditional `UpdateItem`: there are no batches. [capacity] sets the rate"
+            "backfill has no batches, because each write is a separate conditional request. [capacity] sets the rate"
         }
         "workers" | "threads" | "parallelism" | "concurrency" => {
-            "one process works on a migration. `active` in [scan] sets how many segments it works on at a time"
+            "only one process works on a migration. `active` in [scan] sets the number of segments that it works on at the same time"
         }
         _ => return None,
     })

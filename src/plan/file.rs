@@ -31,7 +31,7 @@ use crate::item::{IndexSchema, KeySchema};
 /// Maximum size of a plan in bytes. A plan is usually one or two pages long, so a larger file is not a plan.
 const MAX_BYTES: usize = 256 * 1024;
 
-/// A plan, and the positions of its parts in the text.
+/// A plan, together with the positions of its parts in the text.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LoadedPlan {
     /// The valid plan.
@@ -40,8 +40,8 @@ pub struct LoadedPlan {
     pub file: PlanFile,
 }
 
-/// The text of a plan, and the positions of its parts. Checks that need the table's description use these positions to
-/// show where an error is.
+/// The text of a plan, and the positions of its parts. Checks that need the table's description use these positions in
+/// their errors.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PlanFile {
     pub(super) label: String,
@@ -72,20 +72,20 @@ impl PlanFile {
     }
 }
 
-/// Reads a plan. `label` names the plan in errors; usually it is the path.
+/// Reads a plan. Errors refer to the plan as `label`, which is usually its path.
 ///
-/// Reports all errors together. Even if the text is not valid TOML, its readable lines are checked.
+/// Reports all errors together. Checks the readable lines even if the text is not valid TOML.
 pub fn load(label: &str, text: &str) -> Result<LoadedPlan, PlanErrors> {
     load_with(label, text, &[])
 }
 
-/// Reads a plan, like [`load`], with other values for some of its fields. Each of `overrides` is an argument of
-/// `--set`, such as `table.name=orders-staging`. Errors point at the argument.
+/// Reads a plan like [`load`], but replaces some of its fields. Each entry of `overrides` is a `--set` argument, such
+/// as `table.name=orders-staging`. An error about a replaced field shows the argument.
 pub fn load_with(label: &str, text: &str, overrides: &[String]) -> Result<LoadedPlan, PlanErrors> {
     // Some editors start a file with a byte order mark. Remove the mark, because it would shift the columns in errors.
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     if text.len() > MAX_BYTES {
-        return Err(not_a_plan(label, &format!("{} bytes; a plan has at most {MAX_BYTES}", text.len())));
+        return Err(not_a_plan(label, &format!("{} bytes, but a plan can have at most {MAX_BYTES}", text.len())));
     }
     let text = PlanText::new(text, overrides);
     let (root, syntax) = DeTable::parse_recoverable(text.file());
@@ -119,7 +119,7 @@ pub fn load_bytes_with(label: &str, bytes: &[u8], overrides: &[String]) -> Resul
 }
 
 impl Plan {
-    /// Reads a plan from TOML. `label` names the plan in errors; usually it is the path.
+    /// Reads a plan from TOML. Errors refer to the plan as `label`, which is usually its path.
     ///
     /// # Errors
     ///
@@ -137,8 +137,8 @@ impl Plan {
 }
 
 impl LoadedPlan {
-    /// Runs the checks that need the table's description. The plan's key must be the table's key, and the changes must
-    /// not write, move or remove a key attribute.
+    /// Runs the checks that need the table's description. The plan's key must equal the table's key, and the changes
+    /// must not write, move or remove a key attribute.
     pub fn check_key_schema(&self, schema: &KeySchema) -> Result<(), PlanErrors> {
         let mut problems = Problems::new(self.file.text.clone());
         let actual: Vec<&str> = schema.names().collect();
@@ -147,8 +147,8 @@ impl LoadedPlan {
         {
             let title = format!("table `{}` has a different key", self.plan.table.name);
             problems.add(
-                Diagnostic::new(title, at.clone(), "not the table's key attributes, partition key first")
-                    .help(format!("the table has `key = {actual:?}`; write that if this is the right table"))
+                Diagnostic::new(title, at.clone(), "must be the table's key attributes, partition key first")
+                    .help(format!("if this is the right table, write `key = {actual:?}`"))
                     .help("otherwise, check `name`, `region`, `account` and `endpoint_url`"),
             );
         }
@@ -162,8 +162,8 @@ impl LoadedPlan {
         if problems.is_empty() { Ok(()) } else { Err(problems.into_errors(&self.file.label)) }
     }
 
-    /// Checks each value that a change writes to an index key: DynamoDB must accept the value in that key.
-    /// [`LoadedPlan::check_key_schema`] checks the attributes of the table's own key.
+    /// Checks that DynamoDB accepts each value that a change writes to an index key attribute.
+    /// [`LoadedPlan::check_key_schema`] checks the attributes of the table's key.
     pub fn check_index_keys(&self, schema: &KeySchema, indexes: &[IndexSchema]) -> Result<(), PlanErrors> {
         let mut problems = Problems::new(self.file.text.clone());
         let own: Vec<&str> = schema.names().collect();
@@ -172,14 +172,15 @@ impl LoadedPlan {
     }
 
     /// Checks that each `where` still has a result after the plan's own removals. Call this function only if the
-    /// migration has not begun. If it has, its plan can no longer change, and the tool reports the items instead.
+    /// migration has not begun. Once it has begun, the plan can no longer change. The tool then reports the affected
+    /// items instead.
     pub fn check_removals(&self, schema: &KeySchema) -> Result<(), PlanErrors> {
         let mut problems = Problems::new(self.file.text.clone());
         self.file.spans.check_removals(&key_types(schema), &mut problems);
         if problems.is_empty() { Ok(()) } else { Err(problems.into_errors(&self.file.label)) }
     }
 
-    /// Converts errors about budgets to plan errors. Each plan error points at the budget's field in `[capacity]`.
+    /// Converts budget errors to plan errors. Each plan error shows the field of the budget in `[capacity]`.
     pub fn budget_errors(&self, errors: Vec<BudgetError>) -> PlanErrors {
         let mut problems = Problems::new(self.file.text.clone());
         for error in errors {
@@ -217,7 +218,7 @@ fn read_root(table: &DeTable<'_>, text: &str, problems: &mut Problems) -> Option
         "safety",
         "client",
     ];
-    // An error about a missing section points at the end of the plan, where the operator can add the section.
+    // An error about a missing section shows the end of the plan, where the operator can add the section.
     let end = text.trim_end().len();
     let root = Fields::open(table, "the plan", &TABLES, end..end, problems);
     let migration = migration_section::read(&root, problems);
@@ -275,11 +276,10 @@ fn read_root(table: &DeTable<'_>, text: &str, problems: &mut Problems) -> Option
         && *at.get_ref() == OnNotComputable::Skip
         && spans.has_cutover
     {
-        problems.add(
-            Diagnostic::new("this plan has a cutover, so no item may be skipped", at.span(), "skips items").help(
-                "write on_not_computable = \"fail\": each such item is then a failure, with its key and the reason",
-            ),
-        );
+        problems
+            .add(Diagnostic::new("this plan has a cutover, so it must not skip items", at.span(), "skips items").help(
+            "write on_not_computable = \"fail\"; each of these items is then a failure, with its key and the reason",
+        ));
     }
     if let Some(key) = &key_names {
         let key: Vec<&str> = key.iter().map(String::as_str).collect();
@@ -345,14 +345,14 @@ fn read_key(fields: &Fields<'_, '_>, problems: &mut Problems) -> Option<(Vec<Str
     let (_, value) = fields.get("key")?;
     let mut report = |at: TextSpan, label: &str| {
         problems.add(
-            Diagnostic::new("`key` in [table] must name the key attributes", at, label)
+            Diagnostic::new("`key` in [table] must list the key attributes", at, label)
                 .help("write `key = [\"pk\", \"sk\"]`, or `key = [\"pk\"]` for a table without a sort key"),
         );
         None
     };
     let DeValue::Array(array) = value.get_ref() else { return report(value.span(), "expected an array of strings") };
     if !(1..=2).contains(&array.len()) {
-        return report(value.span(), "a key has one or two attributes");
+        return report(value.span(), "a key must have one or two attributes");
     }
     let mut names = Vec::new();
     for name in array.iter() {
@@ -360,7 +360,7 @@ fn read_key(fields: &Fields<'_, '_>, problems: &mut Problems) -> Option<(Vec<Str
             Some(text) if (1..=255).contains(&text.len()) && !names.iter().any(|n| n == text) => {
                 names.push(text.to_owned())
             }
-            Some(_) => return report(name.span(), "a name has 1 to 255 bytes and may appear only once"),
+            Some(_) => return report(name.span(), "a name must be unique and have 1 to 255 bytes"),
             None => return report(name.span(), "expected a string"),
         }
     }
@@ -437,7 +437,7 @@ fn read_retry(root: &Fields<'_, '_>, problems: &mut Problems) -> Retry {
     retry
 }
 
-/// Returns the error for a file that is not a plan at all. The error does not show the file's text, because the text
+/// Returns the error for a file that is not a plan. The error does not show the text of the file, because the text
 /// would not help.
 fn not_a_plan(label: &str, why: &str) -> PlanErrors {
     let mut problems = Problems::new(PlanText::new("", &[]));

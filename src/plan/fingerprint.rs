@@ -1,4 +1,5 @@
-//! The fingerprint: a hash of the plan's meaning. A run resumes only if the fingerprint is still the same.
+//! Computes the fingerprint, which is a hash of the plan's meaning. A run resumes only if the fingerprint has not
+//! changed.
 
 use std::fmt;
 
@@ -16,17 +17,17 @@ use crate::keys_file::KeysFile;
 /// The prefix of the hashed bytes. If the encoding of the meaning changes, the prefix must change too.
 const VERSION: &[u8] = b"backfill plan meaning 1\n";
 
-/// Identifies the meaning of a plan: a SHA-256 hash in lowercase hexadecimal digits.
+/// Identifies the meaning of a plan by a SHA-256 hash, in lowercase hexadecimal digits.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Fingerprint(String);
 
 impl Fingerprint {
-    /// Returns all 64 digits, which are stored and compared.
+    /// Returns all 64 digits. The tool stores and compares them.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// Returns the first 12 digits, which are shown to people.
+    /// Returns the first 12 digits. The tool shows them to people.
     pub fn short(&self) -> &str {
         &self.0[..12]
     }
@@ -39,9 +40,9 @@ impl fmt::Display for Fingerprint {
 }
 
 impl Plan {
-    /// Returns the hash of the plan's meaning: table, selection, changes, strategy, `on_existing`,
-    /// `on_not_computable` and `split`. Everything else may change between two starts of a run: capacity, limits, prices,
-    /// retry, segments, region, endpoint, the migration's name, …
+    /// Returns the hash of the plan's meaning: table, selection, changes, strategy, `on_existing`, `on_not_computable`
+    /// and `split`. All other settings may change between two starts of a run. These include capacity, limits, prices,
+    /// retry, segments, region, endpoint and the name of the migration.
     pub fn fingerprint(&self) -> Fingerprint {
         let mut hash = MeaningEncoder(VERSION.to_vec());
         hash.text(&self.table.name);
@@ -69,7 +70,7 @@ impl Plan {
         if let Some(keys) = &self.keys {
             hash.tag(b'K');
             hash.text(keys.format().name());
-            // A plan whose file of keys was not read never has the fingerprint of a plan whose file was read.
+            // If the plan's file of keys was not read, the fingerprint must differ from the fingerprint with the file.
             hash.text(keys.file().map_or("", KeysFile::sha256));
         }
         if let Some(index) = &self.index {
@@ -88,8 +89,8 @@ impl Plan {
 }
 
 impl Plan {
-    /// Returns the `on_existing` that all changes share, or `keep` if the changes differ. Therefore the fingerprint is
-    /// the same whether the plan sets `on_existing` once or in every change.
+    /// Returns the `on_existing` that all changes have in common, or `keep` if the changes differ. So the fingerprint
+    /// does not depend on whether the plan sets `on_existing` once or in every change.
     fn shared_on_existing(&self) -> OnExisting {
         let mut answers = self.changes.iter().filter_map(Change::on_existing);
         match answers.next() {
@@ -108,8 +109,8 @@ fn on_existing_tag(on_existing: OnExisting) -> u8 {
     }
 }
 
-/// An encoding of a plan's meaning. Different meanings always have different bytes, because every part starts with a
-/// tag or with its length.
+/// An encoding of a plan's meaning. Plans with different meanings have different bytes, because every part starts with
+/// a tag or with its length.
 #[derive(Default)]
 struct MeaningEncoder(Vec<u8>);
 
@@ -239,7 +240,7 @@ impl MeaningEncoder {
         }
     }
 
-    /// Encodes one change in the elements of a container.
+    /// Encodes one change of the elements of a container.
     fn edit(&mut self, edit: &ElementEdit) {
         match edit {
             ElementEdit::Move { from, to, existing: _ } => {
@@ -291,7 +292,7 @@ impl MeaningEncoder {
         }
     }
 
-    /// Encodes how the value of a path is computed.
+    /// Encodes the formula that computes the value of a path.
     fn formula(&mut self, to: &Path, formula: &Formula) {
         match formula {
             Formula::Expression(expression) => {

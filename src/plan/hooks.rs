@@ -1,5 +1,5 @@
-//! Reads `[hooks]`: the programs that are run when something happens, and the program that can refuse a step. These
-//! settings are not part of the plan's meaning, because they do not affect what is written to items.
+//! Reads `[hooks]`, which contains the programs that are started by events, and the program that can refuse a step.
+//! These settings are not part of the plan's meaning, because they do not affect the values in items.
 
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
@@ -17,27 +17,27 @@ use super::section::section;
 /// `[hooks]`
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HookOptions {
-    /// For each event, the program to run, with its arguments. There is no shell.
+    /// The program for each event, with its arguments. It runs without a shell.
     pub programs: BTreeMap<HookEvent, Vec<String>>,
-    /// The program that can refuse a step; `None` if the plan names none.
+    /// The program that can refuse a step. `None` if the plan has no such program.
     pub before_step: Option<BeforeStep>,
-    /// Throttling that lasts this long without a break is an event.
+    /// If throttling continues without interruption for this time, the event [`HookEvent::LongThrottling`] occurs.
     pub long_throttling: Duration,
-    /// The event happens when this number of items have failed.
+    /// If this number of items has failed, the event [`HookEvent::Failures`] occurs.
     pub failure_threshold: u64,
-    /// The maximum run time of each program, and the maximum time for one message to the webhook.
+    /// The maximum run time of each program, and the time limit for one message to the webhook.
     pub timeout: Duration,
-    /// The environment variable that contains the address of the webhook; `None` if there is no webhook. The address is
-    /// a secret, so it is not in the plan.
+    /// The environment variable that contains the webhook's address. `None` if there is no webhook. The plan does not
+    /// contain the address, because it is a secret.
     pub webhook_env: Option<String>,
 }
 
 /// A program that runs before a step and can refuse it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BeforeStep {
-    /// The program and its arguments. There is no shell.
+    /// The program and its arguments. It runs without a shell.
     pub argv: Vec<String>,
-    /// The steps that it can refuse; at least one.
+    /// The steps that the program can refuse. There is at least one step.
     pub steps: Vec<VetoStep>,
 }
 
@@ -104,7 +104,8 @@ impl HookEvent {
     }
 }
 
-/// A step that `before_step` can refuse. The steps of the way back are not among them: nothing may block the way back.
+/// A step that `before_step` can refuse. It cannot refuse the steps of a rollback, because a rollback must be possible
+/// at any time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum VetoStep {
     /// `run` and `failures retry`.
@@ -170,8 +171,8 @@ pub(super) fn read(root: &Fields<'_, '_>, problems: &mut Problems) -> HookOption
     hooks
 }
 
-/// Reads the name of the variable with the webhook's address. If somebody has written the address itself, the error does
-/// not show that line, because the address is a secret.
+/// Reads the name of the environment variable that contains the webhook's address. If the plan contains the address
+/// instead of a name, the error does not show that line, because the address is a secret.
 fn webhook_env(fields: &Fields<'_, '_>, problems: &mut Problems) -> Option<String> {
     let name = fields.text("webhook_env", "\"BACKFILL_WEBHOOK_URL\"", problems)?;
     match environment_variable(name.get_ref()) {
@@ -215,7 +216,7 @@ fn veto(fields: &Fields<'_, '_>, problems: &mut Problems) -> Option<Vec<VetoStep
             None => {
                 let diagnostic = match text {
                     Some("rollback" | "back" | "undo") => {
-                        Diagnostic::new("a hook cannot refuse the way back", part.span(), "a step of the way back")
+                        Diagnostic::new("a hook cannot refuse a rollback", part.span(), "a step of a rollback")
                             .help("`cutover --back` and `rollback` must work at any time, so nothing can refuse them")
                     }
                     Some(_) | None => Diagnostic::new("`veto` must list steps", part.span(), "not a step"),

@@ -1,4 +1,4 @@
-//! The index through which a plan selects items.
+//! Defines the index through which a plan selects items.
 
 use super::Plan;
 use super::text::TextSpan;
@@ -10,13 +10,13 @@ use crate::item::IndexSchema;
 pub struct SelectedIndex {
     /// The name of the index.
     pub name: String,
-    /// The key of the index. `None` until a session has read the table's description, and if the table no longer has
-    /// the index.
+    /// The key of the index. `None` if the table's description has not been read yet, or if the table no longer has the
+    /// index.
     pub schema: Option<IndexSchema>,
 }
 
 impl SelectedIndex {
-    /// Returns what the index says about the selection of items.
+    /// Returns the effect of the index on the selection of items.
     pub(super) fn selecting(&self) -> SelectingIndex {
         self.schema.clone().map_or(SelectingIndex::Unknown, SelectingIndex::Known)
     }
@@ -30,7 +30,7 @@ pub(super) struct WrittenIndex {
 }
 
 impl Plan {
-    /// Returns the same plan with the key of its index, which is found in the table's indexes.
+    /// Returns the same plan with the key of its index, which is taken from the table's indexes.
     #[must_use]
     pub fn with_index_key(mut self, indexes: &[IndexSchema]) -> Plan {
         if let Some(selected) = &mut self.index {

@@ -1,4 +1,4 @@
-//! The file of keys that a plan selects with `keys`.
+//! Defines the file of keys, which `keys` in a plan refers to.
 
 use std::path::{Path, PathBuf};
 
@@ -7,7 +7,7 @@ use crate::keys_file::{KeysFile, KeysFileError, KeysFormat};
 /// `keys` in `[select]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SelectedKeys {
-    /// The path as the plan has it.
+    /// The path as it is written in the plan.
     written: PathBuf,
     format: KeysFormat,
     /// The file. `None` until [`super::LoadedPlan::open_keys`] has read it.
@@ -19,23 +19,23 @@ impl SelectedKeys {
         SelectedKeys { written, format, file: None }
     }
 
-    /// Returns the path as the plan has it.
+    /// Returns the path as it is written in the plan.
     pub fn written(&self) -> &Path {
         &self.written
     }
 
-    /// Returns the form of the file's lines.
+    /// Returns the format of the file.
     pub fn format(&self) -> KeysFormat {
         self.format
     }
 
-    /// Reads the file. A relative path starts in this folder.
+    /// Reads the file. A relative path is relative to this folder.
     pub(super) fn open(&mut self, folder: &Path) -> Result<(), KeysFileError> {
         self.file = Some(KeysFile::open(&folder.join(&self.written), self.format)?);
         Ok(())
     }
 
-    /// Reads this copy of the file, which has the same form of lines.
+    /// Reads this copy of the file. The copy has the same format as the file.
     pub(super) fn open_copy(&mut self, copy: &Path) -> Result<(), KeysFileError> {
         self.file = Some(KeysFile::open(copy, self.format)?);
         Ok(())

@@ -1,4 +1,4 @@
-//! Reads `[limits]`, which can stop the migration, and `[prices]`, which the cost limit uses.
+//! Reads `[limits]`, which contains the limits at which the migration stops, and `[prices]`, which the cost limit uses.
 
 use jiff::Timestamp;
 use toml::de::DeValue;
@@ -9,15 +9,15 @@ use super::fields::Fields;
 use super::section::section;
 use super::{PlanLimits, Prices, Window, window};
 
-/// Largest limit in units or items. A larger limit is a mistake. A 64-bit floating-point number can count exactly up to
-/// this limit.
+/// Largest limit in units or items. A larger limit is a mistake. A 64-bit floating-point number represents every
+/// integer up to this limit exactly.
 const MAX_COUNT: u64 = 1_000_000_000_000_000;
 
 /// Largest amount in US dollars. A larger amount is a mistake.
 const MAX_DOLLARS: f64 = 1e9;
 
-/// The help text for a limit that is out of range.
-const LEAVE_OUT: &str = "remove it to have no such limit";
+/// The end of the help text for a limit that is out of range.
+const LEAVE_OUT: &str = "remove it for no limit";
 
 const DEADLINE: &str = "2026-12-01T06:00:00+01:00";
 
@@ -35,9 +35,9 @@ pub(super) fn read(root: &Fields<'_, '_>, problems: &mut Problems) -> PlanLimits
     let Some(fields) = section(root, "limits", "[limits]", &NAMES, None, problems) else { return limits };
     let failures = fields.whole_number("max_failures", "1000", 0..=1_000_000_000, problems);
     limits.max_failures = failures.unwrap_or(limits.max_failures);
-    let units = format!("it is a number of write capacity units, indexes included; {LEAVE_OUT}");
+    let units = format!("the limit is a number of write capacity units, indexes included; {LEAVE_OUT}");
     limits.max_wcu = fields.number("max_wcu", "5000000", MAX_COUNT as f64, &units, problems);
-    let dollars = format!("it is a number of US dollars, for reads and writes together; {LEAVE_OUT}");
+    let dollars = format!("the limit is a number of US dollars, for reads and writes together; {LEAVE_OUT}");
     limits.max_cost_usd = fields.number("max_cost_usd", "25.0", MAX_DOLLARS, &dollars, problems);
     limits.max_items = fields.whole_number("max_items", "1000000", 1..=MAX_COUNT, problems);
     limits.deadline = deadline(&fields, problems);
@@ -49,7 +49,7 @@ pub(super) fn read(root: &Fields<'_, '_>, problems: &mut Problems) -> PlanLimits
 pub(super) fn read_prices(root: &Fields<'_, '_>, problems: &mut Problems) -> Prices {
     const NAMES: [&str; 2] = ["write_per_million", "read_per_million"];
     const PRICE_HELP: &str =
-        "it is a number of US dollars for a million capacity units; remove it to use the list price";
+        "the price is a number of US dollars per million capacity units; remove it to use the list price";
     let Some(fields) = section(root, "prices", "[prices]", &NAMES, None, problems) else { return Prices::default() };
     Prices {
         write_per_million: fields.number("write_per_million", "0.625", MAX_DOLLARS, PRICE_HELP, problems),
@@ -57,8 +57,8 @@ pub(super) fn read_prices(root: &Fields<'_, '_>, problems: &mut Problems) -> Pri
     }
 }
 
-/// Reads `deadline`: a TOML date-time with an offset from UTC, or a string with the same content. The offset makes the
-/// deadline the same moment in every time zone.
+/// Reads `deadline`, which is a TOML date-time with an offset from UTC, or a string with the same content. Because of
+/// the offset, the deadline does not depend on the host's time zone.
 fn deadline(fields: &Fields<'_, '_>, problems: &mut Problems) -> Option<Timestamp> {
     let (_, value) = fields.get("deadline")?;
     let written: Option<Datetime> = match value.get_ref() {
@@ -75,9 +75,10 @@ fn deadline(fields: &Fields<'_, '_>, problems: &mut Problems) -> Option<Timestam
         .ok()
 }
 
-/// Converts a date-time to a moment. If this is not possible, returns the title, label and help text of an error.
+/// Converts a date-time to a point in time. If the date-time lacks a required part, returns the title, label and help
+/// text of an error.
 fn deadline_time(written: Option<Datetime>) -> Result<Timestamp, (&'static str, &'static str, String)> {
-    let example = format!("write it like `deadline = {DEADLINE}`");
+    let example = format!("for example, write `deadline = {DEADLINE}`");
     let invalid = ("`deadline` is not a date and time", "no such date and time", example.clone());
     let Some(datetime) = written else { return Err(invalid) };
     match (datetime.date, datetime.time, datetime.offset) {

@@ -1,4 +1,4 @@
-//! Describes a plan in words, so that people can distinguish two plans.
+//! Describes the meaning of a plan in words, so that people can compare plans.
 
 use std::fmt;
 
@@ -8,12 +8,12 @@ use crate::expr::Expr;
 use crate::figure::count;
 use crate::item::{Path, Value};
 
-/// Maximum number of characters of a constant that are shown.
+/// Maximum number of characters of a constant to show.
 const MAX_SHOWN: usize = 60;
 
 impl Plan {
-    /// Describes the meaning of the plan in one line. The line shows constants, because constants are part of the plan,
-    /// not data from the table. It escapes constants and truncates long ones.
+    /// Describes the meaning of the plan in one line. The line shows constants, because constants are part of the plan
+    /// and not data of the table. Constants are escaped, and long ones are truncated.
     pub fn meaning(&self) -> String {
         let strategy = match self.strategy {
             Strategy::ExpandContract => "expand-contract",
@@ -51,7 +51,7 @@ impl Plan {
         };
         let split = match self.max_writes() {
             1 => String::new(),
-            writes => format!(", in up to {writes} writes for each item, so readers may see part of the changes"),
+            writes => format!(", in up to {writes} writes for each item, so readers can see partial changes"),
         };
         format!(
             "table {}, {strategy}, on_existing {}: {changes}{selection}{keys}{index}{split}",
@@ -61,7 +61,7 @@ impl Plan {
     }
 }
 
-/// Formats the number of keys, the path as the plan has it, and the SHA-256 of the file.
+/// Formats the number of keys, the path as written in the plan, and the SHA-256 of the file.
 impl fmt::Display for SelectedKeys {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let path = escaped(&self.written().display().to_string());
@@ -156,15 +156,15 @@ impl fmt::Display for ElementEdit {
     }
 }
 
-/// Formats a constant in a form that a plan may use: strings in quotes, numbers and booleans as they are, and every
-/// other type as DynamoDB JSON.
+/// Formats a constant in plan syntax. Quotes strings, shows numbers and booleans unchanged, and formats all other types
+/// as DynamoDB JSON.
 pub fn excerpt(value: &Value) -> String {
     match value {
         Value::S(text) => truncate(text, |excerpt| format!("\"{}\"", excerpt.escape_debug())),
         Value::N(number) => truncate(number.as_str(), |excerpt| excerpt.escape_debug().to_string()),
         Value::Bool(flag) => flag.to_string(),
         Value::B(_) | Value::Null | Value::Ss(_) | Value::Ns(_) | Value::Bs(_) | Value::L(_) | Value::M(_) => {
-            // JSON already escapes control characters. Also escape the other characters that may confuse a terminal.
+            // JSON already escapes control characters. Also escape other characters that could confuse a terminal.
             truncate(&value.to_json().to_string(), |excerpt| {
                 excerpt
                     .chars()

@@ -13,10 +13,10 @@ use crate::change::{Change, OnExisting, OnNotComputable, Strategy};
 pub(super) struct MigrationSection {
     pub(super) name: String,
     pub(super) strategy: Strategy,
-    /// Position of `strategy`. `None` if the plan does not say it.
+    /// Position of `strategy`. `None` if the plan does not set it.
     pub(super) strategy_at: Option<TextSpan>,
     pub(super) on_existing: OnExisting,
-    /// `None` if the plan does not say it.
+    /// `None` if the plan does not set it.
     pub(super) on_not_computable: Option<Spanned<OnNotComputable>>,
     /// Position of `split`, if it is true.
     pub(super) split: Option<TextSpan>,
@@ -35,12 +35,12 @@ impl MigrationSection {
         if deletes { Strategy::InPlace } else { self.strategy }
     }
 
-    /// Returns the position of `strategy = "in-place"`, if the plan says it.
+    /// Returns the position of `strategy = "in-place"`, or `None` if the plan does not contain it.
     pub(super) fn stated_in_place(&self) -> Option<TextSpan> {
         self.strategy_at.clone().filter(|_| self.strategy == Strategy::InPlace)
     }
 
-    /// Returns the position of `strategy = "expand-contract"`, if the plan says it.
+    /// Returns the position of `strategy = "expand-contract"`, or `None` if the plan does not contain it.
     pub(super) fn stated_expand_contract(&self) -> Option<TextSpan> {
         self.strategy_at.clone().filter(|_| self.strategy == Strategy::ExpandContract)
     }

@@ -1,9 +1,9 @@
 //! The operator's plan: TOML text, parsed once into a [`Plan`] that is valid by construction.
 //!
-//! [`load`] reads the text and reports every error at once. It returns the plan together with its [`PlanFile`], which
+//! [`load`] reads the text and reports all errors together. It returns the plan together with its [`PlanFile`], which
 //! records the position of each part in the text. [`LoadedPlan::check_key_schema`] and [`LoadedPlan::budget_errors`]
-//! use these positions to show the errors that can be found only with the table's description. A plan's [`Fingerprint`]
-//! identifies the plan's meaning.
+//! find errors with the help of the table's description, and use these positions to report them. A plan's
+//! [`Fingerprint`] identifies the plan's meaning.
 
 mod argv;
 mod attribute_list;
@@ -77,7 +77,7 @@ use crate::change::{
 use crate::expr::Facts;
 use crate::item::Path;
 
-/// A valid plan. After loading, all code uses this type instead of the file.
+/// A valid plan. After a plan is loaded, all code uses this type instead of the file.
 #[derive(Debug, Clone, PartialEq)]
 #[cfg_attr(not(feature = "internals"), non_exhaustive)]
 pub struct Plan {
@@ -85,30 +85,31 @@ pub struct Plan {
     pub name: String,
     /// The strategy. It determines when old attributes are removed.
     pub strategy: Strategy,
-    /// What happens to an existing value at a target, for changes that do not set `on_existing` themselves. Loading has
-    /// already copied this setting into those changes.
+    /// The rule for existing values at targets, for changes without their own `on_existing`. [`load`] has already
+    /// copied this setting into these changes.
     pub on_existing: OnExisting,
-    /// What happens to an item for which an expression or a conversion has no result.
+    /// The rule for items for which an expression or a conversion has no result.
     pub on_not_computable: OnNotComputable,
-    /// Whether an item may get several writes if its changes do not fit one.
+    /// Whether the tool may send several writes for an item whose changes do not fit in one write.
     pub split: bool,
     /// The table, and how to reach it.
     pub table: TableRef,
-    /// The items that the plan changes. `None` means every item, or every item that `keys` or `index` selects.
+    /// The condition that selects the items to change. `None` means every item, or every item that `keys` or `index`
+    /// selects.
     pub select: Option<Selection>,
-    /// The keys of the items that the plan changes. Every pass reads only these items. `None` means every item of the
-    /// table.
+    /// The keys of the items that the plan changes. Every pass reads only these items. `None` means that passes read
+    /// every item of the table.
     pub keys: Option<SelectedKeys>,
-    /// The index that the first pass of `run` and the dry run read. Only items in this index are selected.
+    /// The index through which the plan selects items. Only the first pass of `run` and its dry run read it.
     pub index: Option<SelectedIndex>,
-    /// The changes to make to every selected item; at least one.
+    /// The changes to make to every selected item. There is at least one change.
     pub changes: Vec<Change>,
-    /// What the plan says about single changes: their own `where`, and whether a NULL counts as missing.
+    /// The options of single changes, which are their own `where` and `null_is_missing`.
     pub options: OptionsByTarget,
-    /// The facts about the migration that expressions may use. They are not part of the plan's text. A session sets
+    /// The facts about the migration that expressions can read. They are not part of the plan's text. A session reads
     /// them from its state file.
     pub facts: Facts,
-    /// How the table is read.
+    /// The settings for reading the table.
     pub scan: ScanOptions,
     /// The capacity that the migration may consume.
     pub capacity: Capacity,
@@ -120,22 +121,23 @@ pub struct Plan {
     pub retry: Retry,
     /// The location of the cutover flag, and the conditions that open the cutover gates.
     pub cutover: Cutover,
-    /// When the tool alerts the operator.
+    /// The conditions under which the tool alerts the operator.
     pub alerts: Alerts,
-    /// What pauses the migration from outside.
+    /// The external controls that pause the migration.
     pub steering: SteeringOptions,
     /// The health checks of the application that pause or slow down a pass.
     pub health_checks: Vec<HealthCheck>,
-    /// The programs and the webhook that are called when something happens.
+    /// The programs and the webhook that are called on events.
     pub hooks: HookOptions,
-    /// Precautions before steps that destroy values.
+    /// The precautions before steps that destroy values.
     pub safety: SafetyOptions,
-    /// The implementation that sends the requests.
+    /// The client that sends requests.
     pub client: ClientOptions,
 }
 
 impl Plan {
-    /// Returns what applies to all changes: which items are selected, and how expressions are evaluated.
+    /// Returns the rules that apply to all changes. They determine which items are selected and how expressions are
+    /// evaluated.
     pub fn item_rules(&self) -> ItemRules {
         ItemRules {
             selection: self.select.clone(),
@@ -147,8 +149,8 @@ impl Plan {
         }
     }
 
-    /// Returns the paths in stable attributes that a `where` reads and that no change of the plan touches. A plan that
-    /// deletes items needs no record of them: its rollback acts only on the journal.
+    /// Returns the paths in stable attributes that a `where` reads and no change of the plan modifies. A plan that
+    /// deletes or puts items needs no record of these paths, because its rollback uses only the journal.
     fn recorded_stable(&self) -> Vec<Path> {
         if self.deletes_items() || self.puts_items() {
             return Vec::new();
@@ -167,12 +169,13 @@ impl Plan {
         paths
     }
 
-    /// Returns whether an item may need several writes: its changes do not fit one write, and the plan allows several.
+    /// Returns whether an item can need several writes. This is the case if its changes do not fit in one write and the
+    /// plan allows several writes.
     pub fn needs_split(&self) -> bool {
         self.max_writes() > 1
     }
 
-    /// Returns the number of writes that an item needs if it needs every change.
+    /// Returns the number of writes for an item that needs every change.
     pub fn max_writes(&self) -> usize {
         if self.split { writes_per_item(&self.changes, self.select.as_ref(), &self.options) } else { 1 }
     }
@@ -182,7 +185,7 @@ impl Plan {
         self.deletion().is_some()
     }
 
-    /// Returns whether the plan has an `exec` without a marker, so that verification asks its program.
+    /// Returns whether the plan has an `exec` without a marker. Verification then starts the program of this `exec`.
     pub fn recomputes(&self) -> bool {
         self.changes.iter().filter_map(Change::program).any(|exec| exec.is_deterministic())
     }
@@ -192,7 +195,7 @@ impl Plan {
         self.derived().is_some()
     }
 
-    /// Returns how the plan computes derived items. Returns `None` if it puts none.
+    /// Returns the expressions that compute derived items. Returns `None` if the plan puts no derived items.
     pub fn derived(&self) -> Option<&Arc<DerivedItem>> {
         self.changes.iter().find_map(Change::derived)
     }
@@ -208,8 +211,8 @@ impl Plan {
 pub struct TableRef {
     /// Table name.
     pub name: String,
-    /// The key attributes that the plan names, partition key first. They are checked against the table's key. `None` if
-    /// the plan does not name the key attributes.
+    /// The key attributes in the plan, partition key first. The tool compares them with the table's key. `None` if the
+    /// plan does not list the key attributes.
     pub key: Option<Vec<String>>,
     /// AWS region.
     pub region: Option<String>,
@@ -217,31 +220,32 @@ pub struct TableRef {
     pub endpoint_url: Option<String>,
     /// Profile from the AWS configuration.
     pub profile: Option<String>,
-    /// The id of the account that must own the table (12 digits). It is checked against the table's ARN.
+    /// The ID of the account that must own the table (12 digits). The tool compares it with the table's ARN.
     pub account: Option<String>,
-    /// The role that every request to AWS uses. `None` means the configured credentials themselves.
+    /// The role that every request to AWS uses. `None` means that requests use the configured credentials directly.
     pub role: Option<AssumedRole>,
 }
 
-/// `role_arn` and `role_external_id` in `[table]`: an IAM role that the tool assumes with the configured credentials.
+/// The IAM role from `role_arn` and `role_external_id` in `[table]`. The tool assumes this role with the configured
+/// credentials.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AssumedRole {
     /// The role's ARN.
     pub arn: String,
-    /// The text that the role's trust policy asks for, if it asks for one.
+    /// The external ID, if the role's trust policy requires one.
     pub external_id: Option<String>,
-    /// The name of the session, which CloudTrail shows: `backfill-` and the migration's name.
+    /// The name of the session. CloudTrail shows this name. It is `backfill-` followed by the migration's name.
     pub session_name: String,
 }
 
 /// `[scan]`
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ScanOptions {
-    /// Number of parallel-scan segments; `None` means `"auto"`. The number is fixed when a run is created.
+    /// Number of parallel-scan segments. `None` means `"auto"`. The number is fixed when a run is created.
     pub segments: Option<u32>,
-    /// Number of segments that are scanned at the same time; `None` means that the tool chooses.
+    /// Number of segments that are scanned at the same time. `None` means that the tool chooses the number.
     pub active: Option<u32>,
-    /// Maximum number of items per page; `None` means `"auto"`.
+    /// Maximum number of items per page. `None` means `"auto"`.
     pub page_limit: Option<u32>,
     /// Whether the scan is strongly consistent.
     pub consistent: bool,
@@ -254,7 +258,7 @@ pub struct Capacity {
     pub write: Option<CapacityRate>,
     /// Read budget of the table.
     pub read: Option<CapacityRate>,
-    /// Maximum budget for one key range, that is, for one segment of the scan.
+    /// Maximum budget for one key range. A key range is one segment of the scan.
     pub per_key_range: ScopeCapacity,
     /// Maximum budget for the items of one partition key.
     pub per_partition_key: ScopeCapacity,
@@ -262,15 +266,15 @@ pub struct Capacity {
     pub indexes: Vec<(String, CapacityRate)>,
 }
 
-/// A budget in the form in which the plan or an operator sets it.
+/// A budget in the form that the plan or an operator uses.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum CapacityRate {
     /// Capacity units per second.
     Units(f64),
-    /// Percentage of the table's or index's provisioned capacity, on-demand maximum, or warm throughput; above 0, at
-    /// most 100.
+    /// Percentage of a capacity of the table or index: the provisioned capacity, the on-demand maximum or the warm
+    /// throughput. The percentage is above 0 and at most 100.
     Percent(f64),
-    /// Capacity units per second that an operator set with `ctl rate`. A plan never contains this.
+    /// Capacity units per second that an operator set with `ctl rate`. A plan never contains this form.
     Steered(f64),
 }
 
@@ -297,20 +301,22 @@ pub struct ScopeCapacity {
 pub struct PlanLimits {
     /// The run stops when more than this number of items have failed.
     pub max_failures: u64,
-    /// The run stops before it consumes more write capacity units than this, indexes included, over all its sessions.
+    /// The run stops before it consumes more than this number of write capacity units, including indexes, over all its
+    /// sessions.
     pub max_wcu: Option<f64>,
-    /// The run stops before its reads and writes cost more US dollars than this, over all its sessions.
+    /// The run stops before its reads and writes cost more than this number of US dollars, over all its sessions.
     pub max_cost_usd: Option<f64>,
     /// The run stops when it has scanned this number of items, over all its sessions.
     pub max_items: Option<u64>,
     /// The run stops at this time.
     pub deadline: Option<Timestamp>,
-    /// The run works only inside this daily window and waits outside it.
+    /// The run works only within this daily window, and waits at other times.
     pub window: Option<Window>,
 }
 
 impl PlanLimits {
-    /// No limits. Rollback and `cutover --back` run without limits, because limits must never block a rollback.
+    /// Returns options without limits. `rollback` and `cutover --back` run without limits, because limits must never
+    /// prevent a rollback.
     pub fn none() -> PlanLimits {
         PlanLimits {
             max_failures: u64::MAX,
@@ -337,7 +343,7 @@ impl PlanLimits {
     }
 }
 
-/// A daily time window. If its closing time is earlier in the day than its opening time, the window crosses midnight.
+/// A daily time window. If its closing time is earlier than its opening time, the window includes midnight.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Window {
     /// Time of day at which the window opens.
@@ -348,7 +354,7 @@ pub struct Window {
     pub zone: TimeZone,
 }
 
-/// `[prices]`: the operator's prices, if they differ from the list prices.
+/// The prices in `[prices]`. The operator sets them if the actual prices differ from the list prices.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Prices {
     /// US dollars for a million write capacity units.
@@ -360,26 +366,26 @@ pub struct Prices {
 /// `[steering]`
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct SteeringOptions {
-    /// While this file exists, the migration reads and writes no items. The way back ignores the file. Several
-    /// migrations may name the same file. `None` if the plan names no file.
+    /// While this file exists, the migration neither reads nor writes items. `rollback` and `cutover --back` ignore the
+    /// file. Several migrations can use the same file. `None` if the plan has no pause file.
     pub pause_file: Option<PathBuf>,
 }
 
 /// `[alerts]`
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Alerts {
-    /// A pass counts as stalled if no request is answered for this long and nothing explains it.
+    /// The time after which a pass counts as stalled if no request is answered and no cause is known.
     pub stall_after: Duration,
 }
 
 /// `[retry]`
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Retry {
-    /// Upper limit of the first wait. This limit doubles with each attempt. Each wait is a random time between zero and
+    /// Upper limit of the first wait. The limit doubles with each attempt. Each wait is a random time between zero and
     /// the limit (full jitter).
     pub base: Duration,
-    /// Maximum to which the upper limit of a wait can grow.
+    /// The maximum to which the upper limit of a wait grows.
     pub cap: Duration,
-    /// If one request keeps failing for this long, the run stops and can be resumed.
+    /// If one request fails repeatedly for this time, the run stops. It can then be resumed.
     pub give_up_after: Duration,
 }

@@ -1,21 +1,18 @@
-//! Checks the names in a plan. If a name is invalid, the check returns an error message and a help text.
+//! Checks the names in a plan. For an invalid name, a check returns an error message and a help text.
 
 /// Checks the name of a migration.
 pub(super) fn migration_name(name: &str) -> Result<(), (String, String)> {
     if (1..=64).contains(&name.len()) && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_')) {
         return Ok(());
     }
-    let help = "use 1 to 64 letters (a-z, A-Z), digits, `-` and `_`, because it names the state file";
+    let help = "use 1 to 64 letters (a-z, A-Z), digits, `-` and `_`, because the name is part of the state file's name";
     Err(("the migration's name cannot be used".into(), help.into()))
 }
 
-/// Checks the name of a health check. It appears in messages and in a label of the metrics.
+/// Checks the name of a health check. The name appears in messages and in a label of the metrics.
 pub(super) fn health_check_name(name: &str) -> Result<(), (String, String)> {
     migration_name(name).map_err(|_| {
-        (
-            "this name of a health check cannot be used".into(),
-            "use 1 to 64 letters (a-z, A-Z), digits, `-` and `_`".into(),
-        )
+        ("a health check cannot have this name".into(), "use 1 to 64 letters (a-z, A-Z), digits, `-` and `_`".into())
     })
 }
 
@@ -62,7 +59,7 @@ pub(super) fn endpoint_url(url: &str) -> Result<(), (String, String)> {
     if !host.is_empty() && !host.starts_with(':') && url.chars().all(valid) && url.len() <= 2048 {
         return Ok(());
     }
-    let help = "write it like \"http://127.0.0.1:8000\" or \"https://dynamodb.eu-west-1.amazonaws.com\"";
+    let help = "write a URL such as \"http://127.0.0.1:8000\" or \"https://dynamodb.eu-west-1.amazonaws.com\"";
     Err(("this is not an http or https URL".into(), help.into()))
 }
 
@@ -73,7 +70,7 @@ pub(super) fn profile(name: &str) -> Result<(), (String, String)> {
     }
     Err((
         "this is not the name of a profile".into(),
-        "name a profile from your AWS configuration, such as \"prod\"".into(),
+        "use the name of a profile in your AWS configuration, such as \"prod\"".into(),
     ))
 }
 
@@ -84,7 +81,7 @@ pub(super) fn pause_file(path: &str) -> Result<(), (String, String)> {
     }
     Err((
         "this is not an absolute path".into(),
-        "several migrations may name the same file, so write its whole path, such as \"/etc/backfill/pause\"".into(),
+        "several migrations can use the same file, so write its absolute path, such as \"/etc/backfill/pause\"".into(),
     ))
 }
 
@@ -107,7 +104,10 @@ pub(super) fn account(id: &str) -> Result<(), (String, String)> {
     if id.len() == 12 && id.bytes().all(|b| b.is_ascii_digit()) {
         return Ok(());
     }
-    Err(("this is not an AWS account id".into(), "write 12 digits in quotes, without dashes: \"123456789012\"".into()))
+    Err((
+        "this is not an AWS account id".into(),
+        "write a quoted string of 12 digits without dashes: \"123456789012\"".into(),
+    ))
 }
 
 /// Checks the ARN of a role (IAM user guide, "IAM ARNs").

@@ -8,20 +8,21 @@ use toml::de::{DeTable, DeValue};
 use super::diagnostic::{Diagnostic, Problems, TextSpan};
 use super::text::PlanText;
 
-/// The sections that are lists. An argument could not say which of their entries it means.
+/// The sections that are lists. An argument cannot change them, because it could not identify an entry.
 const LISTS: [&str; 2] = ["change", "health_check"];
 
 const EXAMPLE: &str = "write it like `--set table.name=orders-staging`";
 
-/// One argument of `--set`: the path of a field, and its new value.
+/// One `--set` argument. It consists of the path of a field and the new value of the field.
 struct Override<'i> {
-    /// The names of the path, and their positions. There is at least one.
+    /// The names in the path, and their positions. There is at least one name.
     path: Vec<(String, TextSpan)>,
     value: Spanned<DeValue<'i>>,
 }
 
-/// Replaces the fields of `root` that the arguments name. Reports arguments that cannot be read. Whether a field exists
-/// is not checked here: reading the plan reports unknown fields, in arguments as well as in the file.
+/// Replaces the fields of `root` that the arguments name. Reports arguments that cannot be parsed. Does not check
+/// whether a field exists, because a later step reports all unknown fields, whether they come from the file or from an
+/// argument.
 pub(super) fn apply<'i>(root: &mut DeTable<'i>, text: &'i PlanText, problems: &mut Problems) {
     for at in text.arguments() {
         let applied = parse(text, at.clone()).and_then(|given| insert(root, given, text));
@@ -31,7 +32,7 @@ pub(super) fn apply<'i>(root: &mut DeTable<'i>, text: &'i PlanText, problems: &m
     }
 }
 
-/// Reads one argument. A value that is not TOML is a string, so that `--set table.name=orders` needs no quotes.
+/// Reads one argument. If its value is not TOML, it is a string, so `--set table.name=orders` needs no quotes.
 fn parse(text: &PlanText, at: TextSpan) -> Result<Override<'_>, Diagnostic> {
     let argument = &text[at.clone()];
     if let Some(line_break) = argument.find(['\n', '\r']) {
@@ -101,13 +102,13 @@ fn parse_value(text: &str, start: usize) -> Result<Spanned<DeValue<'_>>, Diagnos
             let span = error.span().unwrap_or(0..text.len());
             let span = start + span.start.min(text.len())..start + span.end.min(text.len());
             Err(Diagnostic::new("the value of `--set` is not TOML", span, error.message().to_owned())
-                .help("text needs no quotes here; a text with quotes and an array are written as in the plan"))
+                .help("here, text needs no quotes; if you quote text or write an array, use the syntax of the plan"))
         }
         Ok(_) | Err(_) => Ok(Spanned::new(start..start + text.len(), DeValue::String(Cow::Borrowed(text)))),
     }
 }
 
-/// Moves the positions of a value and of its parts.
+/// Shifts the positions of a value and of its parts.
 fn moved(value: Spanned<DeValue<'_>>, by: usize) -> Spanned<DeValue<'_>> {
     let span = move_span(value.span(), by);
     let value = match value.into_inner() {
@@ -127,7 +128,7 @@ fn move_span(span: TextSpan, by: usize) -> TextSpan {
     span.start + by..span.end + by
 }
 
-/// Puts a value at its place. Creates the tables that lead to it, if the plan does not have them.
+/// Sets the field at the path to the value. Creates missing tables on the path.
 fn insert<'i>(root: &mut DeTable<'i>, given: Override<'i>, text: &PlanText) -> Result<(), Diagnostic> {
     let Override { mut path, value } = given;
     let Some((field, field_at)) = path.pop() else { return Ok(()) };
@@ -135,11 +136,11 @@ fn insert<'i>(root: &mut DeTable<'i>, given: Override<'i>, text: &PlanText) -> R
     if LISTS.contains(&first.as_str()) {
         let title = format!("`--set` cannot change [[{first}]]");
         return Err(Diagnostic::new(title, first_at, "a list of tables")
-            .help("change the plan, or write a second plan file: `--set` replaces single fields of the other tables"));
+            .help("change the plan, or write a second plan file; in other tables, `--set` replaces single fields"));
     }
     if path.is_empty() {
         return Err(
-            Diagnostic::new("`--set` must name a table and a field of it", field_at, "only one name").help(EXAMPLE)
+            Diagnostic::new("`--set` must name a table and one of its fields", field_at, "only one name").help(EXAMPLE)
         );
     }
     let mut table = root;
@@ -153,7 +154,7 @@ fn insert<'i>(root: &mut DeTable<'i>, given: Override<'i>, text: &PlanText) -> R
         match entry.get_mut() {
             DeValue::Table(inner) => table = inner,
             other => {
-                let label = format!("it has no fields, because it is {}", with_article(other.type_str()));
+                let label = format!("this cannot have fields, because it is {}", with_article(other.type_str()));
                 let problem = Diagnostic::new(format!("`{name}` is not a table"), at, label);
                 return Err(if text.is_argument(&span) { problem } else { problem.also(span, "written here") });
             }
@@ -166,13 +167,13 @@ fn insert<'i>(root: &mut DeTable<'i>, given: Override<'i>, text: &PlanText) -> R
             .also(earlier.span(), "the first value")
             .help("remove one of the two"));
     }
-    // An insert keeps an equal key and its position, so remove the key first.
+    // `insert` would keep an existing equal key, together with its old position. So remove the old key first.
     table.remove(field.as_str());
     table.insert(Spanned::new(field_at, Cow::Owned(field)), value);
     Ok(())
 }
 
-/// Puts the article before the name of a TOML type.
+/// Returns the name of a TOML type with its article.
 fn with_article(name: &str) -> String {
     let article = if name.starts_with(['a', 'i']) { "an" } else { "a" };
     format!("{article} {name}")
@@ -191,7 +192,7 @@ mod tests {
         load_with("plan.toml", PLAN, &arguments.iter().map(|argument| (*argument).to_owned()).collect::<Vec<_>>())
     }
 
-    /// Each argument has the same effect as the same change of the file.
+    /// Each argument has the same effect as an equivalent edit of the file.
     #[test]
     fn an_argument_replaces_a_field_or_adds_it() {
         for (argument, from, to) in [
@@ -229,7 +230,7 @@ mod tests {
         assert_eq!((both.table.name.as_str(), both.limits.max_items), ("first", Some(7)));
     }
 
-    /// Errors that need the table's description point at the argument, too.
+    /// Errors of checks that need the table's description also show the argument.
     #[test]
     fn later_errors_point_at_the_argument() {
         let names = |names: &[&str]| {
@@ -244,7 +245,7 @@ mod tests {
     }
 
     proptest! {
-        /// Any text as an argument gives a plan or an error that can be shown.
+        /// Every argument leads either to a plan or to an error that can be displayed.
         #[test]
         fn every_argument_is_read_or_refused(argument in "\\PC{0,30}", name in "(table|limits|change|x)\\.?[a-z\"'.]{0,9}=?") {
             for argument in [argument.clone(), format!("{name}{argument}"), format!("table.name={argument}")] {
@@ -255,7 +256,7 @@ mod tests {
             }
         }
 
-        /// Without quotes, the value is exactly the text, if it is not TOML.
+        /// If an unquoted value is not TOML, the value is the exact text.
         #[test]
         fn text_needs_no_quotes(name in "[a-zA-Z][a-zA-Z0-9_.-]{2,30}") {
             prop_assert_eq!(with(&[&format!("table.name={name}")]).unwrap().plan.table.name, name);

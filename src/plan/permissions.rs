@@ -1,11 +1,11 @@
-//! The permissions that a plan needs: the smallest IAM policy for its table and its flag.
+//! Determines the permissions that a plan needs, as the smallest IAM policy for its table and its flag.
 
 use serde_json::{Value as Json, json};
 
 use super::{FlagLocation, HealthProbe, Plan, TableRef};
 
-/// Actions that read the table. `check`, `explain` and `run --dry-run` need only these actions on the table. `verify` needs these
-/// actions, and also actions on the lease.
+/// Actions that read the table. `check`, `explain` and `run --dry-run` need only these actions on the table. `verify`
+/// also needs actions on the lease.
 const TABLE_READ_ACTIONS: &[&str] = &[
     "dynamodb:DescribeTable",
     "dynamodb:DescribeContinuousBackups",
@@ -23,11 +23,11 @@ const TABLE_WRITE_ACTIONS: &[&str] = &["dynamodb:UpdateItem"];
 /// The action of a plan that deletes items.
 const DELETE_ACTION: &str = "dynamodb:DeleteItem";
 
-/// The actions of a plan that puts derived items. IAM has no action for `TransactWriteItems`: a transaction needs the
-/// actions of its parts. A rollback deletes the derived items.
+/// The actions of a plan that puts derived items. IAM has no action for `TransactWriteItems`, so a transaction needs
+/// the actions of its parts. A rollback needs `DeleteItem` to delete the derived items.
 const DERIVE_ACTIONS: &[&str] = &["dynamodb:ConditionCheckItem", "dynamodb:PutItem", DELETE_ACTION];
 
-/// The action that puts deleted items back.
+/// The action that restores deleted items.
 const RESTORE_ACTION: &str = "dynamodb:PutItem";
 
 /// The action that makes a backup of the table.
@@ -36,21 +36,21 @@ const CREATE_BACKUP_ACTION: &str = "dynamodb:CreateBackup";
 /// The action that reads the status of a backup.
 const DESCRIBE_BACKUP_ACTION: &str = "dynamodb:DescribeBackup";
 
-/// Actions on the flag and on its lease. Every write is conditional and replaces the whole item.
+/// Actions on the flag and its lease. Every write of these items is conditional and replaces the whole item.
 const FLAG_ACTIONS: &[&str] = &["dynamodb:DescribeTable", "dynamodb:GetItem", "dynamodb:PutItem"];
 
 /// Actions of a command that only reads the flag.
 const FLAG_READ_ACTIONS: &[&str] = &["dynamodb:DescribeTable", "dynamodb:GetItem"];
 
-/// The action of a health check that asks for an alarm.
+/// The action of a health check that reads an alarm.
 const ALARM_ACTION: &str = "cloudwatch:DescribeAlarms";
 
-/// The action of a health check that asks for a metric.
+/// The action of a health check that reads a metric.
 const METRIC_ACTION: &str = "cloudwatch:GetMetricData";
 
-/// Returns the smallest IAM policy for a plan, as a JSON policy document. If the plan does not name the region or the
-/// account, the policy contains `*` instead. With `read_only`, the policy allows only `check`, `explain`,
-/// `run --dry-run` and `status`. These commands write nothing, not even the lease.
+/// Returns the smallest IAM policy for a plan, as a JSON policy document. If the plan does not contain the region or
+/// the account, the policy contains `*` instead. With `read_only`, the policy allows only `check`, `explain`, `run
+/// --dry-run` and `status`. These commands write nothing, not even the lease.
 pub fn least_privilege_policy(plan: &Plan, read_only: bool) -> Json {
     let writes = if read_only { Vec::new() } else { write_actions(plan) };
     let scans = plan.keys.is_none();
@@ -73,7 +73,7 @@ pub fn least_privilege_policy(plan: &Plan, read_only: bool) -> Json {
     }
     let actions = health_check_actions(plan);
     if !actions.is_empty() {
-        // GetMetricData cannot be limited to a resource (CloudWatch user guide, "Amazon CloudWatch permissions
+        // IAM cannot limit `GetMetricData` to a resource (CloudWatch user guide, "Amazon CloudWatch permissions
         // reference").
         statements
             .push(json!({ "Sid": "BackfillHealthChecks", "Effect": "Allow", "Action": actions, "Resource": "*" }));
@@ -81,7 +81,7 @@ pub fn least_privilege_policy(plan: &Plan, read_only: bool) -> Json {
     json!({ "Version": "2012-10-17", "Statement": statements })
 }
 
-/// Returns the actions of the plan's passes. A plan that deletes items or puts derived items sends no updates.
+/// Returns the actions of the plan's passes. A plan that deletes items or puts derived items never sends updates.
 fn write_actions(plan: &Plan) -> Vec<&'static str> {
     if plan.puts_items() {
         return DERIVE_ACTIONS.to_vec();
@@ -174,7 +174,7 @@ mod tests {
         assert_eq!((&last["Action"], &last["Resource"]), (&json!([ALARM_ACTION, METRIC_ACTION]), &json!("*")));
         let others = "[[health_check]]\nname = \"c\"\ncommand = [\"/bin/true\"]\n";
         assert_eq!(policy("", others, false), policy("", "", false));
-        // These are the only calls that the checks send.
+        // The checks send only these calls.
         let sent = include_str!("../health/cloudwatch.rs");
         let sent = |call: &str| sent.matches(call).count();
         assert_eq!((sent(".describe_alarms()"), sent(".get_metric_data()"), sent(".send()")), (1, 1, 2));
@@ -195,7 +195,7 @@ mod tests {
         }
     }
 
-    /// The policy allows exactly the calls that the SDK module sends.
+    /// The policy allows exactly the calls that the SDK module can send.
     #[test]
     fn the_policy_allows_exactly_the_requests_that_are_sent() {
         let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src/dynamodb/sdk");
@@ -220,7 +220,7 @@ mod tests {
                 if name == "scan" || name == "query" || begins.iter().any(|begin| name.starts_with(begin)) {
                     let words = name.split('_').map(|word| word[..1].to_uppercase() + &word[1..]);
                     let call = words.collect::<String>();
-                    // A transaction has no action of its own. Besides the puts, it has condition checks.
+                    // IAM has no action for a transaction. Besides the put, the transaction contains a condition check.
                     let action = if call == "TransactWriteItems" { "ConditionCheckItem" } else { &call };
                     sent.insert(format!("dynamodb:{action}"));
                 }

@@ -5,11 +5,11 @@ use super::diagnostic::{Diagnostic, Problems};
 use super::fields::{Fields, check};
 use super::names::{external_id, role_account, role_arn};
 
-/// AWS accepts session names up to this length.
+/// Maximum length of a session name in AWS.
 const MAX_SESSION_NAME: usize = 64;
 
-/// Reads the role. `account` is the value of the field with this name. `migration` is the migration's name, which may
-/// be invalid or missing.
+/// Reads the role. `account` is the value of the field `account`. `migration` is the name of the migration. The name
+/// can be invalid or missing.
 pub(super) fn read(
     fields: &Fields<'_, '_>,
     account: Option<&str>,
@@ -34,19 +34,21 @@ pub(super) fn read(
         && own != account
     {
         let mut problem = Diagnostic::new(
-            "the role cannot reach a table of this account",
+            "the role cannot access a table of this account",
             written.span(),
             format!("a role of account {own}"),
         );
         if let Some((_, value)) = fields.get("account") {
             problem = problem.also(value.span(), "the account that must own the table");
         }
-        problems.add(problem.help("a role reaches the tables of its own account: name a role of the table's account"));
+        problems.add(
+            problem.help("a role can only access tables of its own account, so use a role of the table's account"),
+        );
     }
     Some(AssumedRole { arn, external_id, session_name: session_name(migration.unwrap_or_default()) })
 }
 
-/// Returns the name of the session. A migration's name has only characters that a session name may have.
+/// Returns the name of the session. All characters of a valid migration name are allowed in a session name.
 fn session_name(migration: &str) -> String {
     let mut name = format!("backfill-{migration}");
     name.truncate(MAX_SESSION_NAME);
@@ -76,7 +78,7 @@ mod tests {
         assert_eq!((role.session_name.len(), role.external_id.as_deref()), (64, Some("a-b")));
     }
 
-    /// The role only says how to reach the table, so a run may resume with another role.
+    /// The role determines only how to reach the table, so a run can resume with a different role.
     #[test]
     fn a_role_does_not_change_the_fingerprint() {
         let with = plan("m", "role_arn = \"arn:aws:iam::123456789012:role/backfill\"\nrole_external_id = \"abc\"");

@@ -1,4 +1,4 @@
-//! Reads `[safety]`: precautions before steps that destroy values.
+//! Reads `[safety]`, which contains precautions before steps that destroy values.
 
 use super::diagnostic::Problems;
 use super::fields::Fields;
@@ -7,8 +7,8 @@ use super::section::section;
 /// `[safety]`
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct SafetyOptions {
-    /// Whether the tool makes an on-demand backup of the table before each pass that destroys or overwrites values. The
-    /// way back makes none.
+    /// Whether the tool makes an on-demand backup of the table before each pass that destroys or overwrites values. It
+    /// never makes a backup before a rollback or a step back.
     pub backup: bool,
 }
 

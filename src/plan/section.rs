@@ -1,11 +1,11 @@
-//! The sections of a plan file.
+//! Opens the sections of a plan file.
 
 use toml::de::DeValue;
 
 use super::diagnostic::{Diagnostic, Problems};
 use super::fields::Fields;
 
-/// Opens a section of the plan. If the section is required, `help` shows how to write it.
+/// Opens a section of the plan. If the section is required, `help` contains an example of it.
 pub(super) fn section<'t, 'i>(
     root: &Fields<'t, 'i>,
     name: &str,

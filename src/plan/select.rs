@@ -40,20 +40,20 @@ pub(super) struct WrittenKeys {
     pub(super) at: TextSpan,
 }
 
-/// `[select]`. Each part is `None` if the plan does not have it, or if it is invalid.
+/// The parts of `[select]`. A part is `None` if it is missing or invalid.
 #[derive(Debug, Default)]
 pub(super) struct SelectSection {
     /// The selection of items for all changes. `None` means every item.
     pub(super) selection: Option<WrittenSelection>,
-    /// The attributes that never change. They also apply to the `where` of a single change.
+    /// The attributes that never change. They also apply to a change's own `where`.
     pub(super) stable: Vec<WrittenName>,
     pub(super) keys: Option<WrittenKeys>,
     pub(super) index: Option<WrittenIndex>,
 }
 
-/// Reads `[select]`. A plan without this table selects every item. `where` may be missing if there is another source of
-/// items, or if there is a list of stable attributes for the changes' own `where`; `changes_select` is true if a change
-/// has one.
+/// Reads `[select]`. A plan without this table selects every item. `where` can be missing in two cases: `[select]` has
+/// `keys` or `index`, or it has `stable` and a change has its own `where`. `changes_select` is true if at least one
+/// change has its own `where`.
 pub(super) fn read(root: &Fields<'_, '_>, changes_select: bool, problems: &mut Problems) -> SelectSection {
     const NAMES: [&str; 4] = ["where", "stable", "keys", "index"];
     let Some(fields) = section(root, "select", "[select]", &NAMES, None, problems) else {
@@ -65,7 +65,7 @@ pub(super) fn read(root: &Fields<'_, '_>, changes_select: bool, problems: &mut P
         problems.add(
             Diagnostic::new("[select] has `keys` and `index`", index, "a second source of items")
                 .also(keys, "the first one")
-                .help("keep one of them: a plan reads its items from a file of keys or from an index"),
+                .help("keep one of them, because a plan reads its items either from a file of keys or from an index"),
         );
     }
     let stable = read_stable(&fields, problems);
@@ -74,7 +74,7 @@ pub(super) fn read(root: &Fields<'_, '_>, changes_select: bool, problems: &mut P
     SelectSection { selection, stable: stable.unwrap_or_default(), keys, index }
 }
 
-/// Reads `where`. `stable` are the attributes that never change, if that list is valid.
+/// Reads `where`. `stable` contains the attributes that never change. It is `None` if that list is invalid.
 fn read_where(
     fields: &Fields<'_, '_>,
     stable: Option<&[String]>,
@@ -85,7 +85,7 @@ fn read_where(
     let Some((_, value)) = fields.get("where") else {
         if let Some((at, _)) = fields.get("stable").filter(|_| has_source && !changes_select) {
             problems.add(
-                Diagnostic::new("`stable` has no meaning without `where`", at, "nothing reads these attributes")
+                Diagnostic::new("`stable` has no effect without `where`", at, "nothing reads these attributes")
                     .help("remove `stable`, or add `where`"),
             );
         }
@@ -117,7 +117,7 @@ fn read_index(fields: &Fields<'_, '_>, problems: &mut Problems) -> Option<Writte
     Some(WrittenIndex { name, at })
 }
 
-/// Reads `keys`. The file itself is not read here ([`super::LoadedPlan::open_keys`]).
+/// Reads `keys`. [`super::LoadedPlan::open_keys`] reads the file itself.
 fn read_keys(fields: &Fields<'_, '_>, problems: &mut Problems) -> Option<WrittenKeys> {
     let text = fields.text("keys", "\"keys.csv\"", problems)?;
     let at = text.span();
@@ -131,7 +131,7 @@ fn read_keys(fields: &Fields<'_, '_>, problems: &mut Problems) -> Option<Written
     };
     problems.add(
         Diagnostic::new(title, at, label)
-            .help("a .csv file names the key attributes in its first line, and has one key in each further line")
+            .help("the first line of a .csv file contains the names of the key attributes; each further line contains one key")
             .help("a .ndjson or .jsonl file has one key per line as JSON: {\"pk\": \"a\", \"sk\": 1}"),
     );
     None
@@ -168,7 +168,7 @@ fn read_compiled(
             Diagnostic::new(
                 format!("`{field}` must be an expression"),
                 value.span(),
-                format!("expected a string in quotes, found {found}"),
+                format!("expected a quoted string, found {found}"),
             )
             .help("write the expression in single quotes: 'item.status == \"active\"'"),
         );
@@ -183,8 +183,8 @@ fn read_compiled(
     }
 }
 
-/// Reports each part of these expressions that has no result for some items. `known` describes the attributes that
-/// every item has.
+/// Reports each part of these expressions that might have no result for some items. `known` describes the attributes
+/// that every item has.
 pub(super) fn check_faults(expressions: &[WrittenExpr], known: &KnownTypes, problems: &mut Problems) {
     for written in expressions {
         for fault in written.expr.faults(known) {

@@ -1,4 +1,4 @@
-//! The checks of a plan's file of keys, and of its index.
+//! Checks a plan's file of keys and its index.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -14,22 +14,22 @@ use crate::change::{Change, Exec};
 use crate::item::{IndexSchema, ItemKey, KeySchema};
 use crate::keys_file::{KeysFileError, PreparedKeys};
 
-/// An index of the table, and whether it can be read.
+/// An index of the table, and whether it is complete.
 #[derive(Debug, Clone, Copy)]
 pub struct ReadableIndex<'a> {
     /// Name, key and projection.
     pub schema: &'a IndexSchema,
-    /// Whether the index is complete. DynamoDB may still be creating, filling or deleting it.
+    /// Whether the index is complete. If not, DynamoDB is still creating, filling or deleting it.
     pub is_ready: bool,
 }
 
 impl LoadedPlan {
-    /// Reads the plan's file of keys, if the plan has one: computes its SHA-256, and checks the form of every line.
-    /// `folder` is the folder of the plan. A relative path starts there.
+    /// Reads the plan's file of keys, if the plan has one. Computes the file's SHA-256, and checks the format of every
+    /// line. A relative path is relative to `folder`, the plan's folder.
     ///
     /// # Errors
     ///
-    /// Fails if the file cannot be read, or if lines of it are not keys.
+    /// Fails if the file cannot be read, or if some of its lines are not keys.
     pub fn open_keys(mut self, folder: &Path) -> Result<LoadedPlan, PlanErrors> {
         let Some(keys) = &mut self.plan.keys else { return Ok(self) };
         match keys.open(folder) {
@@ -38,27 +38,27 @@ impl LoadedPlan {
         }
     }
 
-    /// Returns the same plan with the keys in this copy of its file; `None` if the plan selects no keys, or if the copy
-    /// cannot be used.
+    /// Returns the same plan, but with the keys from this copy of its file of keys. Returns `None` if the plan has no
+    /// file of keys, or if the copy cannot be used.
     #[must_use]
     pub fn with_keys_copy(mut self, copy: &Path) -> Option<LoadedPlan> {
         self.plan.keys.as_mut()?.open_copy(copy).ok()?;
         Some(self)
     }
 
-    /// Checks the keys in the plan's file against the table's key, and opens the file for reading. Returns `None` if
-    /// the plan selects no keys.
+    /// Compares the keys in the plan's file with the table's key schema, and opens the file for reading. Returns `None`
+    /// if the plan has no file of keys.
     ///
     /// # Errors
     ///
-    /// Fails if lines of the file are not keys of the table, or if the file has changed since the plan was read.
+    /// Fails if some lines of the file are not keys of the table, or if the file has changed since the plan was read.
     pub fn prepare_keys(&self, schema: &KeySchema) -> Result<Option<PreparedKeys>, PlanErrors> {
         let Some(file) = self.plan.keys.as_ref().and_then(SelectedKeys::file) else { return Ok(None) };
         file.prepare(schema).map(Some).map_err(|error| self.keys_error(&error))
     }
 
-    /// Returns whether the plan's file of keys contains this key. Returns true if the plan selects no keys. Reads the
-    /// file from its start.
+    /// Returns whether the plan's file of keys contains this key. Returns true if the plan has no file of keys. Reads
+    /// the file from its start.
     ///
     /// # Errors
     ///
@@ -85,8 +85,8 @@ fn diagnostic(path: &str, at: TextSpan, error: &KeysFileError) -> Diagnostic {
     let title = format!("the file of keys `{path}` cannot be used");
     match error {
         KeysFileError::Io(_) | KeysFileError::NotAFile => Diagnostic::new(title, at, error.to_string())
-            .help("a relative path starts in the folder of the plan")
-            .help("every command that continues the migration forward needs the file: keep it next to the plan"),
+            .help("a relative path is relative to the plan's folder")
+            .help("keep the file next to the plan; every command that moves the migration forward needs it"),
         KeysFileError::Empty => {
             Diagnostic::new(title, at, error.to_string()).help("write at least one key into the file, or remove `keys`")
         }
@@ -97,10 +97,10 @@ fn diagnostic(path: &str, at: TextSpan, error: &KeysFileError) -> Diagnostic {
             };
             let listed = wrong.first.iter().map(|(line, why)| format!("line {line}: {why}"));
             let diagnostic = listed.fold(Diagnostic::new(title, at, more), Diagnostic::help);
-            diagnostic.help("correct these lines; a line with a key has the key attributes and nothing else")
+            diagnostic.help("correct these lines; each line with a key must contain only the key attributes")
         }
         KeysFileError::Header(_) => Diagnostic::new(title, at, error.to_string())
-            .help("the first line of a CSV file has the names of the table's key attributes, in any order"),
+            .help("the first line of a CSV file contains the names of the table's key attributes, in any order"),
         KeysFileError::Repeated(_) => {
             Diagnostic::new(title, at, error.to_string()).help("remove the repeated keys, for example with `sort -u`")
         }
@@ -110,7 +110,8 @@ fn diagnostic(path: &str, at: TextSpan, error: &KeysFileError) -> Diagnostic {
 }
 
 impl Plan {
-    /// Returns the SHA-256 of the files of each `exec` program that was looked up, by the change's own path.
+    /// Returns the SHA-256 digest of the files of each `exec` program that was found. The keys of the map are the paths
+    /// of the changes.
     pub fn program_digests(&self) -> BTreeMap<String, String> {
         let digest = |change: &Change| {
             let Change::Exec { exec, .. } = change else { return None };
@@ -119,8 +120,8 @@ impl Plan {
         self.changes.iter().filter_map(digest).collect()
     }
 
-    /// Returns the same plan, as if the files of its programs had these digests ([`Plan::program_digests`]). Use it
-    /// only for passes that start no program.
+    /// Returns the same plan with these digests for the files of its programs ([`Plan::program_digests`]). Use the
+    /// result only for passes that do not start programs.
     #[must_use]
     pub fn with_program_digests(mut self, digests: &BTreeMap<String, String>) -> Plan {
         for change in &mut self.changes {
@@ -136,11 +137,11 @@ impl Plan {
 }
 
 impl LoadedPlan {
-    /// Checks the index through which the plan selects items against the table's indexes.
+    /// Checks the index through which the plan selects items. Compares it with the table's indexes.
     ///
     /// # Errors
     ///
-    /// Fails if the table has no such index, if the index is not complete, or if a change writes to its key.
+    /// Fails if the table has no such index, if the index is not complete, or if a change writes to the index key.
     pub fn check_selected_index(&self, indexes: &[ReadableIndex<'_>]) -> Result<(), PlanErrors> {
         let Some(WrittenIndex { name, at }) = self.file.selected_index() else { return Ok(()) };
         let mut problems = Problems::new(self.file.text().clone());
@@ -151,7 +152,7 @@ impl LoadedPlan {
                 let names: Vec<String> = indexes.iter().map(|index| format!("\"{}\"", index.schema.name)).collect();
                 problems.add(match names.is_empty() {
                     true => {
-                        diagnostic.help("the table has no index: remove `index`, and select with `where` or `keys`")
+                        diagnostic.help("the table has no index, so remove `index`, and select with `where` or `keys`")
                     }
                     false => diagnostic
                         .help(format!("write the name of an index of the table: {}", join_with_or(names.into_iter()))),

@@ -1,4 +1,4 @@
-//! The positions of a plan's parts in its text, for checks that need the table's description.
+//! Records the positions of a plan's parts in its text, for checks that need the table's description.
 
 use super::capacity::CapacityField;
 use super::changes::WrittenChange;
@@ -24,17 +24,17 @@ pub(super) struct PlanSpans {
     pub(super) index: Option<WrittenIndex>,
     pub(super) key: Option<TextSpan>,
     pub(super) budgets: Vec<(CapacityField, TextSpan)>,
-    /// Whether the plan has a cutover, or removes attributes that nothing replaces.
+    /// Whether the plan has a cutover, or removes attributes without a replacement.
     pub(super) has_cutover: bool,
-    /// Whether the plan says what happens to an item for which an expression has no result.
+    /// Whether the plan has a rule for items for which an expression has no result.
     pub(super) allows_not_computable: bool,
-    /// Whether the plan skips such an item.
+    /// Whether the plan skips items for which an expression has no result.
     pub(super) skips_not_computable: bool,
 }
 
 impl PlanSpans {
-    /// Runs the checks of expressions that need the names of the key attributes. `known` has the key's types if they
-    /// are known.
+    /// Runs the expression checks that need the names of the key attributes. `known` contains the types of the key
+    /// attributes if they are known.
     pub(super) fn check_expressions(&self, key: &[&str], known: &KnownTypes, problems: &mut Problems) {
         let conditions = self.conditions();
         for (what, written) in &conditions {
@@ -52,11 +52,12 @@ impl PlanSpans {
         }
     }
 
-    /// Refuses each `where` that fails after the plan's own removals. Only a migration that has not begun is refused: a
-    /// plan whose migration has begun can no longer change. `known` has the key's types.
+    /// Refuses each `where` that has no result after the plan's own removals. Call this method only if the migration
+    /// has not begun, because the plan of a begun migration can no longer change. `known` contains the types of the key
+    /// attributes.
     pub(super) fn check_removals(&self, known: &KnownTypes, problems: &mut Problems) {
-        // A plan with a cutover may not read what it removes at all. If a plan skips items without a result, it also
-        // skips those that it has written.
+        // For a plan with a cutover, `check_stable` already refuses a `where` that reads removed attributes. A plan
+        // that skips items without a result also skips the items that it has written.
         if self.has_cutover || self.skips_not_computable {
             return;
         }
@@ -76,9 +77,9 @@ impl PlanSpans {
     }
 }
 
-/// Reports each part of a change's expressions that has no result for some items. An expression that replaces an
-/// attribute is evaluated only for items that have this attribute, and its inverse only for items that have the new
-/// one.
+/// Reports each part of the expressions of a change that might have no result for some items. If the change replaces an
+/// attribute, the expression is evaluated only for items with the old attribute, and the inverse only for items with
+/// the new attribute.
 fn check_computed(written: &WrittenChange, known: &KnownTypes, problems: &mut Problems) {
     let in_elements = written.elements.iter().filter_map(|element| element.expression.clone());
     select::check_faults(&in_elements.collect::<Vec<_>>(), known, problems);
@@ -98,8 +99,8 @@ fn check_computed(written: &WrittenChange, known: &KnownTypes, problems: &mut Pr
     select::check_faults(&[expression], &of_inverse, problems);
 }
 
-/// Refuses a selection by attributes that can change in a plan with a cutover. An item must not enter or leave the
-/// selection while readers and writers move.
+/// Refuses a selection that reads attributes that can change. Call this function only for a plan with a cutover. An
+/// item must not enter or leave the selection while readers and writers move to the new attribute.
 fn check_stable(
     (what, written): (&str, &WrittenSelection),
     changes: &[WrittenChange],
@@ -107,7 +108,7 @@ fn check_stable(
     problems: &mut Problems,
 ) {
     let read = written.selection.condition.inputs().iter().map(|input| input.root());
-    // Another error already points at a stable attribute that the plan changes.
+    // If the plan changes a stable attribute, another error already reports this.
     let is_stable = |name: &str| written.selection.stable.iter().any(|stable| stable == name);
     for name in read.filter(|name| !is_key(name) && !is_stable(name)) {
         let changes_it = |change: &&WrittenChange| {
@@ -122,7 +123,7 @@ fn check_stable(
                 format!("reads `{name}`"),
             )
             .also(change.first.clone(), "changes it")
-            .help("this plan has a cutover, so an item must not leave the selection because of it")
+            .help("this plan has a cutover, so its changes must not move items out of the selection")
             .help("select by key attributes or by attributes that the plan leaves unchanged"),
         );
         return;
@@ -159,7 +160,7 @@ fn check_removed(
         let paths = change.change.paths();
         let read = |path: &&Path| condition.inputs().iter().any(|input| input.overlaps(path));
         for path in paths.removes.into_iter().filter(read) {
-            // A part that can fail for another reason does not depend on the removal.
+            // Ignore a part that can lack a result even without the removal.
             let before = condition.faults(&known.clone().with_any_type_at(path));
             let after = condition.faults(&known.clone().with_missing(path));
             if after.iter().all(|fault| before.contains(fault)) {
@@ -172,15 +173,15 @@ fn check_removed(
                     format!("has no result if `{path}` is missing"),
                 )
                 .also(change.first.clone(), "removed by this change")
-                .help(format!("test first whether the attribute is there: has(item.{path}) && …"))
+                .help(format!("first test whether the attribute exists: has(item.{path}) && …"))
                 .help("otherwise, a second run and `verify` would report each written item as a failure"),
             );
         }
     }
 }
 
-/// Refuses a selection that has no result, or another meaning, after a conversion under the same name. The written item
-/// would then look like a failure. `known` describes the table's key.
+/// Refuses a selection that has no result, or a different meaning, after a conversion that keeps the attribute's name.
+/// The written item would then look like a failure. `known` describes the table's key.
 fn check_converted(
     (what, written): (&str, &WrittenSelection),
     changes: &[WrittenChange],
@@ -197,10 +198,10 @@ fn check_converted(
                     Diagnostic::new(
                         format!("{what} reads `{container}`, whose elements the plan changes"),
                         written.at.clone(),
-                        "may have no result for the written item",
+                        "might have no result for the written item",
                     )
                     .also(change.first.clone(), "changes every element")
-                    .help("guard what it reads, for example: item.lines.exists(x, type(x) == \"M\" && has(x.sku))")
+                    .help("guard each access to an attribute, for example: item.lines.exists(x, type(x) == \"M\" && has(x.sku))")
                     .help("then the `where` has a result for every item, even after the run"),
                 );
             }
@@ -218,11 +219,11 @@ fn check_converted(
             Diagnostic::new(
                 format!("{what} reads `{path}`, which the plan converts"),
                 written.at.clone(),
-                format!("may have no result if `{path}` is of type {}", conversion.target_type()),
+                format!("might have no result if `{path}` is of type {}", conversion.target_type()),
             )
             .also(change.first.clone(), "converted by this change")
-            .help(format!("test the type first: type(item.{path}) == \"S\" && …, if the old type is S"))
-            .help("guard the other attributes too, so that the selection has a result for every converted item"),
+            .help(format!("if the old type is S, test it first: type(item.{path}) == \"S\" && …"))
+            .help("guard the other attributes in the same way, so that the selection has a result for every converted item"),
         );
     }
 }

@@ -1,4 +1,4 @@
-//! Connects a plan's custom changes with the functions that the embedding program supplies.
+//! Connects a plan's custom changes to the functions that the embedding program supplies.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -10,11 +10,12 @@ use crate::change::{Change, CustomChange, Formula};
 use crate::outside::escaped;
 
 impl LoadedPlan {
-    /// Gives each custom change of the plan its function.
+    /// Assigns to each custom change of the plan its function.
     ///
     /// # Errors
     ///
-    /// Fails if nothing supplies a custom change, if two functions have its name, or if a function has no version.
+    /// Fails if the program supplies no function for a custom change, if it supplies two functions with the same name,
+    /// or if a function has no version.
     pub fn supply(mut self, functions: &[Arc<dyn CustomChange>]) -> Result<LoadedPlan, PlanErrors> {
         let mut problems = Problems::new(self.file.text.clone());
         let mut reported = BTreeSet::new();
@@ -31,7 +32,7 @@ impl LoadedPlan {
                     written.first.clone(),
                     "`version` returns an empty text",
                 )
-                .help("return a version, and change it whenever the function may compute other values"),
+                .help("return a version, and change this version whenever the function computes different values"),
                 (Some(_), Some(_)) => Diagnostic::new(
                     format!("this program supplies two custom changes with the name `{}`", formula.name),
                     written.first.clone(),
@@ -40,7 +41,7 @@ impl LoadedPlan {
                 .help("give each custom change a name of its own"),
                 (None, _) => not_supplied(&formula.name, functions, written.first.clone()),
             };
-            // A change with several outputs is reported once.
+            // Report a change with several outputs only once.
             if reported.insert(formula.name.clone()) {
                 problems.add(problem);
             }
@@ -57,7 +58,7 @@ fn not_supplied(name: &str, functions: &[Arc<dyn CustomChange>], at: super::diag
     );
     match functions.is_empty() {
         true => problem
-            .help("the `backfill` command has no custom changes: write a Rust program that embeds the library")
+            .help("the `backfill` command has no custom changes; to use them, write a Rust program that embeds the library")
             .help("see `examples/custom_change.rs`, `CustomChange` and `Options::custom_changes`"),
         false => {
             let names = functions.iter().map(|function| format!("`{}`", escaped(function.name())));

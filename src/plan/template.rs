@@ -11,7 +11,7 @@ use crate::figure::count;
 use crate::item::Path;
 use crate::outside::toml_string as quoted;
 
-/// Facts about the table of the new plan.
+/// The facts about a table that the template shows.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TemplateTable {
     /// Table name.
@@ -20,11 +20,11 @@ pub struct TemplateTable {
     pub key: Vec<String>,
     /// AWS region.
     pub region: Option<String>,
-    /// The account of the table.
+    /// The account that owns the table.
     pub account: Option<String>,
-    /// URL of the endpoint that was used to reach the table. `None` for the AWS default.
+    /// URL of the endpoint with which the table was accessed. `None` for the AWS default.
     pub endpoint_url: Option<String>,
-    /// The AWS profile that was used to reach the table.
+    /// The AWS profile with which the table was accessed.
     pub profile: Option<String>,
     /// Number of items. DynamoDB refreshes this number about every six hours.
     pub item_count: Option<u64>,
@@ -36,8 +36,8 @@ pub struct TemplateTable {
     pub sample: Option<TemplateSample>,
 }
 
-/// Returns a plan with a comment for every field. If `table` is `None`, the table's name is a placeholder that the
-/// operator must replace. The result is a valid plan even without edits.
+/// Returns a plan with a comment for every field. If `table` is `None`, the name of the table is a placeholder that the
+/// operator must replace. Even without edits, the result is a valid plan.
 pub fn template(table: Option<&TemplateTable>) -> String {
     let mut out = String::from(HEAD);
     out.push_str(&table_section(table));
@@ -93,8 +93,8 @@ fn table_section(table: Option<&TemplateTable>) -> String {
     out
 }
 
-/// Writes the fields that determine how to reach the table. If a field's value is known, the template sets the field.
-/// Otherwise the template shows an example of the field in a comment.
+/// Writes the fields that determine how to access the table. If the value of a field is known, the template sets the
+/// field. Otherwise, the template contains an example of the field in a comment.
 fn write_connection_fields(out: &mut String, profile: Option<&str>, account: Option<&str>, endpoint: Option<&str>) {
     let fields = [
         ("profile", profile, "prod", "        # a profile from your AWS configuration"),
@@ -120,8 +120,8 @@ fn describe_size(table: &TemplateTable) -> Option<String> {
     (!parts.is_empty()).then(|| parts.join(", "))
 }
 
-/// Returns example names for the change. The names differ from the key attributes, because otherwise the plan would not
-/// load.
+/// Returns example names for the change. The names differ from the key attributes, because otherwise the plan would be
+/// invalid.
 fn example_names(table: Option<&TemplateTable>) -> (String, String) {
     let free = |name: &str| quoted(&table.map_or_else(|| Path::attribute(name), |table| table.free(name)).to_string());
     (free("old_name"), free("new_name"))
@@ -154,7 +154,7 @@ const HEAD: &str = r#"# A backfill plan: the changes to make to every item of on
 #                  backfill status PLAN   shows which command is next, up to `contract`
 
 [migration]
-name = "my-migration"               # names the state file: letters, digits, - and _
+name = "my-migration"               # part of the state file's name: letters, digits, - and _
 # "expand-contract": `run` only adds attributes; `contract` later removes old ones and runs every `remove`.
 # Changes with `each` are the exception: `run` makes all of them.
 # "in-place": the same write also removes old attributes.
@@ -166,7 +166,7 @@ on_existing = "keep"
 # What happens to an item for which an expression or a conversion has no result:
 # "fail" makes it a failure, with its key and the reason; "skip" leaves it unchanged.
 # on_not_computable = "fail"
-# split = true                      # several writes per item if needed; readers may see only some of the changes
+# split = true                      # several writes per item if needed; readers can see only some of the changes
 "#;
 
 const CHANGES: &str = r#"
@@ -178,7 +178,7 @@ const CHANGES: &str = r#"
 # Instead of `keys`, `index = "by-status"` selects the items in an index: the run scans the index, not the table.
 
 # One [[change]] for each change. All changes of an item go in one write, unless the plan says `split = true`.
-# Paths reach into documents: "address.zip". If a name has characters other than letters, digits
+# A path can lead into a document: "address.zip". If a name has characters other than letters, digits
 # and underscores, put it in double quotes inside the string: '"e-mail".home'.
 [[change]]
 move = {old}
@@ -207,7 +207,7 @@ to = {new}
 # formats = ["%Y-%m-%d", "rfc3339"]
 # zone = "Europe/Paris"
 # replaces = "expires"              # readers and writers move to the new attribute; `contract` removes this one
-# inverse = 'string(fromEpochSeconds(item.expires_at))'   # for the way back after new-only writes; or a conversion
+# inverse = 'string(fromEpochSeconds(item.expires_at))'   # for a rollback after new-only writes; can also be a conversion
 
 # [[change]]
 # append = "tags"
@@ -220,7 +220,7 @@ to = {new}
 
 # Or change every element of a list or map. A plan with a cutover cannot change elements.
 # [[change]]
-# each = "lines[*]"                 # the other paths start at the element
+# each = "lines[*]"                 # the other paths are relative to the element
 # set = "currency"                  # or move, remove, compute (element.a is a member of the element), convert
 # value = "EUR"
 
@@ -228,7 +228,7 @@ to = {new}
 # [[change]]
 # delete = true
 # version = "version"               # every writer raises this number; or attributes = ["a", "b"], or writers = "stopped"
-# journal = "none"                  # keep no copy of the deleted items: there is no way back
+# journal = "none"                  # keep no copy of the deleted items; a rollback is then impossible
 
 # Or put a derived item for each selected item. The plan has no other change, and its `where` is false for derived items.
 # [[change]]
@@ -257,9 +257,9 @@ consistent = false                  # true: always read strongly consistently, a
 max_failures = 1000                 # maximum number of items that could not be changed
 # max_cost_usd = 25.0               # US dollars for reads and writes, over all starts of the run
 # max_wcu = 20_000_000              # write capacity units, indexes included
-# max_items = 10_000_000            # items read
+# max_items = 10_000_000            # maximum number of items to read
 # deadline = 2030-12-01T06:00:00Z   # with Z or an offset from UTC
-# window = "22:00-06:00 Europe/Paris"  # works only during these hours and waits outside them
+# window = "22:00-06:00 Europe/Paris"  # works only during these hours
 
 # [prices]                          # US dollars per million units, if you do not pay the list price
 # write_per_million = 0.625
@@ -267,11 +267,11 @@ max_failures = 1000                 # maximum number of items that could not be 
 
 [retry]
 base = "50ms"                       # longest first wait; doubles with each attempt
-cap = "20s"                         # longest wait of all
+cap = "20s"                         # longest wait between two attempts
 give_up_after = "15m"               # if one request fails for this long, the run stops and can be resumed
 
 [alerts]
-stall_after = "5m"                  # a pass is stalled if it gets no answer for this long and nothing explains it
+stall_after = "5m"                  # a pass is stalled if it gets no answer for this long and no cause is known
 
 [safety]
 backup = false                      # true: an on-demand backup before each pass that destroys or overwrites values
@@ -280,19 +280,19 @@ backup = false                      # true: an on-demand backup before each pass
 dynamodb = "sdk"                    # "lean": reads the table and updates items with less CPU time
 
 # [steering]
-# pause_file = "/etc/backfill/pause"  # while it exists, no items are read or written; the way back ignores it
+# pause_file = "/etc/backfill/pause"  # while it exists, no items are read or written; a rollback ignores it
 
-# [[health_check]]                  # pauses a pass while the application is unhealthy; the way back ignores it
+# [[health_check]]                  # pauses a pass while the application is unhealthy; a rollback ignores it
 # name = "api"
 # url = "https://example.com/health"  # or command = ["/path/to/program"], or alarm = "name", or metric = { … }
 # interval = "10s"
 # timeout = "5s"
-# unhealthy_after = 2               # unhealthy answers in a row
-# healthy_after = 3                 # healthy answers in a row
+# unhealthy_after = 2               # consecutive unhealthy results
+# healthy_after = 3                 # consecutive healthy results
 # on_unhealthy = "slow"             # or "pause", the default
 # slow_to = "25%"                   # of the budgets
 # fail_mode = "closed"              # a check without an answer is unhealthy; "open": it keeps its last state
-# [hooks]                           # programs that are run when something happens; see docs/hooks.md
+# [hooks]                           # programs that run on events; see docs/hooks.md
 # on_start = ["/usr/local/bin/announce", "start"]
 # on_stall = ["/usr/local/bin/page"]
 # on_pause = ["/usr/local/bin/announce", "pause"]
@@ -301,18 +301,18 @@ dynamodb = "sdk"                    # "lean": reads the table and updates items 
 # on_step_due = ["/usr/local/bin/announce", "due"]
 # on_pass_end = ["/usr/local/bin/announce", "end"]
 # on_flag_change = ["/usr/local/bin/announce", "flag"]
-# long_throttling = "10m"           # throttling without a break that on_long_throttling reports
-# failure_threshold = 100           # failed items that on_failures reports
+# long_throttling = "10m"           # on_long_throttling reports throttling that lasts this long
+# failure_threshold = 100           # on_failures reports this number of failed items
 # timeout = "30s"                   # a hook that takes longer is killed
 # webhook_env = "BACKFILL_WEBHOOK_URL"  # the variable with the address of a Slack-compatible webhook
 # before_step = ["/usr/local/bin/approve"]  # if it fails, the step is refused
-# veto = ["run", "repair", "cutover", "contract"]  # the steps that it can refuse; never the way back
+# veto = ["run", "repair", "cutover", "contract"]  # the steps that it can refuse; it can never refuse a rollback
 
 [cutover]                           # how readers and writers switch over; see docs/flag.md
 # table = "my-flags"                # the table whose item is the flag that applications read
 # key = "my-migration"              # the key of that item; or { pk = "FLAG", sk = "my-migration" }
-max_cache_seconds = 60              # how long applications may cache the flag; waited for after every change
-soak = "7d"                         # time with only new values written before the old attribute is removed
+max_cache_seconds = 60              # how long applications may cache the flag; the tool waits this long after every change
+soak = "7d"                         # how long applications must write only new values before `contract`
 max_age = "24h"                     # a verification older than this does not open the gate
 max_mismatch = 0                    # a verification with more mismatches does not open the gate
 accept_sample = false               # whether a verification of a sample may open the gate
@@ -337,8 +337,8 @@ mod tests {
         assert_eq!(loaded.plan.table.name, "my-table");
     }
 
-    /// Every field that is commented out in the template is valid when the operator removes the comment mark.
-    /// The examples of `[select]` and of all kinds of change form one valid plan.
+    /// Every commented-out field in the template is valid after the operator removes the comment mark. The examples of
+    /// `[select]` and of all kinds of change form one valid plan.
     #[test]
     fn changes_that_are_commented_out_are_valid() {
         let text = template(None);
@@ -365,7 +365,7 @@ mod tests {
         let plan =
             load("t.toml", &format!("{plain}{}", opened(elements))).unwrap_or_else(|errors| panic!("{errors}")).plan;
         assert!(plan.changes[0].each().is_some());
-        // Derived items are in no file of keys.
+        // A plan with `put` cannot have `keys`, because a file of keys does not list derived items.
         let without_keys = plain.replace("keys = \"keys.csv\"", "# keys");
         let plan = load("t.toml", &(without_keys + &opened(put))).unwrap_or_else(|errors| panic!("{errors}")).plan;
         assert!(plan.puts_items());
@@ -382,7 +382,7 @@ mod tests {
     fn fields_that_are_commented_out_are_valid() {
         let text = template(None);
         let (head, settings) = text.split_once("[scan]").unwrap();
-        // A plan may keep the flag in a table or behind hooks, but not both.
+        // The flag is either in a table or in `[cutover.exec]`.
         let (settings, exec) = settings.split_once("# Instead of a table").unwrap();
         let (_, exec) = exec.split_once('\n').unwrap();
         let open = settings.replace("\n# ", "\n");

@@ -1,4 +1,4 @@
-//! The text from which a plan is read: the file, and the arguments of `--set`.
+//! The text from which a plan is read. It consists of the file and the `--set` arguments.
 
 use std::ops::{Deref, Range};
 use std::sync::Arc;
@@ -6,11 +6,11 @@ use std::sync::Arc;
 /// A range of bytes in the plan's text.
 pub(super) type TextSpan = Range<usize>;
 
-/// How an argument is shown in errors.
+/// The prefix of an argument in errors.
 const OPTION: &str = "--set ";
 
-/// The text of a plan file, followed by the arguments of `--set`. The arguments are part of the text so that an error
-/// can point at them.
+/// The text of a plan file, followed by the `--set` arguments. The arguments are part of the text, so that errors can
+/// show them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct PlanText {
     text: Arc<str>,
@@ -21,7 +21,7 @@ pub(super) struct PlanText {
 }
 
 impl PlanText {
-    /// Joins the text of a file and the arguments of `--set`.
+    /// Joins the text of a file and the `--set` arguments.
     pub(super) fn new(file: &str, overrides: &[String]) -> PlanText {
         let mut text = file.to_owned();
         let mut arguments = Vec::new();
@@ -45,12 +45,13 @@ impl PlanText {
         &self.arguments
     }
 
-    /// Returns whether a span belongs to an argument, not to the file.
+    /// Returns whether a span belongs to an argument instead of the file.
     pub(super) fn is_argument(&self, span: &TextSpan) -> bool {
         span.start > self.file && !self.arguments.is_empty()
     }
 
-    /// Returns the line number of a position: in the file, or the number of the argument.
+    /// Returns the line number of a position in the file. For a position in an argument, returns the number of the
+    /// argument.
     pub(super) fn line_number(&self, at: usize) -> usize {
         let start = if self.is_argument(&(at..at)) { self.file + 1 } else { 0 };
         1 + self.text[start..at].matches('\n').count()

@@ -1,4 +1,4 @@
-//! Reads the daily window: `"22:00-06:00 Europe/Paris"`.
+//! Reads a daily window such as `"22:00-06:00 Europe/Paris"`.
 
 use std::ops::Range;
 
@@ -11,7 +11,7 @@ use crate::expr::edit_distance;
 /// An example of a window.
 pub(super) const EXAMPLE: &str = "22:00-06:00 Europe/Paris";
 
-/// An error in the text of a window, and the range of bytes that is wrong.
+/// An error in the text of a window, and the byte range of the wrong part.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct WindowError {
     pub(super) span: Range<usize>,
@@ -22,11 +22,11 @@ pub(super) struct WindowError {
 
 /// Reads a window. Time zones come from the bundled database, so a plan has the same meaning on every machine.
 pub(super) fn read(text: &str) -> Result<Window, WindowError> {
-    let example = || format!("write it like `window = {EXAMPLE:?}`");
+    let example = || format!("for example, write `window = {EXAMPLE:?}`");
     let (times, zone) = text.split_once(' ').unwrap_or((text, ""));
     let Some((opens, closes)) = times.split_once('-') else {
         let title = "`window` is not a daily window";
-        let label = "expected two times with a dash between them";
+        let label = "expected two times separated by a dash";
         return Err(WindowError { span: 0..text.len(), title: title.into(), label, help: vec![example()] });
     };
     let from = opens.len() + 1;
@@ -35,7 +35,7 @@ pub(super) fn read(text: &str) -> Result<Window, WindowError> {
     let zone_at = (times.len() + 1).min(text.len());
     let zone = zone.trim();
     if zone.is_empty() {
-        let help = vec!["add one, so that the window is the same on every machine".into(), example()];
+        let help = vec!["add a time zone, so that the window is the same on every machine".into(), example()];
         return Err(WindowError {
             span: 0..text.len(),
             title: "`window` has no time zone".into(),
@@ -58,7 +58,7 @@ pub(super) fn read(text: &str) -> Result<Window, WindowError> {
     Ok(Window { opens, closes, zone })
 }
 
-/// Reads a time `HH:MM`. `at` is the byte at which it starts in the window's text.
+/// Reads a time `HH:MM`. `at` is the byte offset of the time in the window's text.
 fn time(text: &str, at: usize) -> Result<Time, WindowError> {
     let number = |digits: &str| {
         let plain = digits.len() == 2 && digits.bytes().all(|b| b.is_ascii_digit());
@@ -85,15 +85,15 @@ pub(super) fn find_zone(name: &str) -> Result<TimeZone, Vec<String>> {
     }
     let mut help = Vec::new();
     if name.chars().any(|c| c.is_ascii_digit()) {
-        help.push("an offset does not follow daylight saving time: name a place".to_owned());
+        help.push("an offset does not follow daylight saving time, so use a zone name".to_owned());
     } else if let Some(suggestion) = closest_zone(name, zones.available().map(|zone| zone.to_string())) {
         help.push(format!("did you mean {suggestion}?"));
     }
-    help.push("zones are named like Europe/Paris, America/New_York or UTC".to_owned());
+    help.push("write a zone name such as Europe/Paris, America/New_York or UTC".to_owned());
     Err(help)
 }
 
-/// Returns the time zone that the operator probably meant: a zone named after this city, or a zone with a similar
+/// Returns the time zone that the operator probably meant. It is a zone of this city, or a zone with a similar
 /// spelling.
 fn closest_zone(name: &str, zones: impl Iterator<Item = String>) -> Option<String> {
     if name.len() > 40 {

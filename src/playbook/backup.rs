@@ -1,4 +1,5 @@
-//! Decides whether a backup is due: before a phase that destroys or overwrites values, if the plan asks for one.
+//! Decides whether a backup is due. If the plan requires backups, one is due before each phase that destroys or
+//! overwrites values.
 
 use std::time::Duration;
 
@@ -8,11 +9,12 @@ use crate::change::{Change, OnExisting, Strategy};
 use crate::cutover::FlagChange;
 
 /// If a backup is older than this and its phase has not begun, the tool makes a new backup. This time must be longer
-/// than every wait between a backup and its pass. The longest of these waits is the wait for the flag's caches, which
-/// takes at most an hour.
+/// than every wait between a backup and its pass. The longest of these waits is the wait for the expiry of flags that
+/// applications have cached, which takes at most one hour.
 const MAX_AGE: Duration = Duration::from_secs(3 * 60 * 60);
 
-/// The phases before which a backup is due. The way back is never among them, because nothing may block it.
+/// The phases before which a backup is due. The phases of a rollback are never among them, because nothing may prevent
+/// a rollback.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct BackupPhases {
     /// Before an expand pass.
@@ -24,7 +26,7 @@ pub struct BackupPhases {
 }
 
 impl BackupPhases {
-    /// Determines the phases of a plan that asks for backups. Contract and repair always destroy or overwrite values.
+    /// Determines the phases for a plan that requires backups. Contract and repair always destroy or overwrite values.
     pub fn new(strategy: Strategy, changes: &[Change]) -> BackupPhases {
         let expand = changes.iter().any(|change| destroys_in_expand(change, strategy));
         BackupPhases { expand, contract: true, repair: true }
@@ -36,13 +38,13 @@ impl BackupPhases {
             Phase::Expand => self.expand,
             Phase::Contract => self.contract,
             Phase::Verify { repair, .. } => repair && self.repair,
-            // A retry belongs to the expand pass, which had its backup.
+            // A retry belongs to the expand pass, before which a backup was made.
             Phase::Retry | Phase::OldFromNew | Phase::Undo => false,
         }
     }
 }
 
-/// Returns whether the writes of an expand pass remove or replace a value because of this change.
+/// Returns whether this change makes an expand pass remove or replace a value.
 fn destroys_in_expand(change: &Change, strategy: Strategy) -> bool {
     let overwrites = change.on_existing() == Some(OnExisting::Overwrite);
     match change {
@@ -52,7 +54,7 @@ fn destroys_in_expand(change: &Change, strategy: Strategy) -> bool {
         // An `append` keeps every value.
         Change::Append { .. } => false,
         Change::Each { each } => each.destroys_values(),
-        // A version is raised, not replaced by another value.
+        // The write raises the version and does not destroy another value.
         Change::Bump { .. } => false,
         // A derived item is put only if no item has its key.
         Change::Put { .. } => false,
@@ -60,8 +62,8 @@ fn destroys_in_expand(change: &Change, strategy: Strategy) -> bool {
 }
 
 impl StepRequest<'_> {
-    /// Returns the backup instead of a step that begins a phase, if the backup is due. For a plan with a flag, contract
-    /// begins with the change of the flag, after which there is no way back.
+    /// If this step begins a phase whose backup is due, returns the backup step instead. For a plan with a flag,
+    /// contract begins with the change of the flag. From then on, a rollback is no longer possible.
     pub(super) fn after_backup(&self, step: Step) -> Step {
         let begins = match &step {
             Step::Record(EventBody::PhaseBegun { phase }) => Some(*phase),

@@ -15,8 +15,9 @@ impl StepRequest<'_> {
         }
     }
 
-    /// Decides the next step of contract for a plan with a cutover. With a flag, the point of no return is the change
-    /// that sets `contracting`. Without a flag, it is the event that records the beginning of contract.
+    /// Decides the next step of contract for a plan with a cutover. With a flag, a rollback is no longer possible after
+    /// the change that sets `contracting`. Without a flag, it is no longer possible after the event that records the
+    /// beginning of contract.
     fn contract_after_cutover(&self) -> Result<Step, StepRefusal> {
         if let Some(step) = self.recreate_contracting()? {
             return Ok(step);
@@ -24,7 +25,7 @@ impl StepRequest<'_> {
         let flag = self.flag()?;
         if !flag.contracting {
             if self.state.contract != PhaseStatus::NotBegun {
-                return Err(self.foreign_change("contract has begun, but the flag does not say so"));
+                return Err(self.foreign_change("contract has begun, but the flag does not record this"));
             }
             self.check_expanded()?;
             if flag.write != WriteTo::New {
@@ -49,15 +50,15 @@ impl StepRequest<'_> {
 
     /// Decides the next step if the flag says that contract has begun, but this state file does not record it. Usually,
     /// a command with another state file began contract. The other cause is a process that was killed after it changed
-    /// the flag, but before it recorded the event. What contract does with an item depends only on that item, so a
+    /// the flag, but before it recorded the event. The effect of contract on an item depends only on that item, so a
     /// command with this state file can safely finish contract.
     fn contract_begun_elsewhere(&self) -> Result<Step, StepRefusal> {
         if self.check_expanded().is_err() {
             let obstacle = Obstacle::ForeignContract;
             let why = format!(
                 "{obstacle}. Use the state file that began it, with `--state`, on its host. If that file is lost, \
-                 `--force REASON` ends the contract with this one, without the removed values that only the lost \
-                 file has recorded"
+                 `--force REASON` completes contract with this state file. The removed values that only the lost file \
+                 contains then cannot be restored"
             );
             match self.require_override(obstacle, why)? {
                 Some(Step::Record(_)) if self.state.preflight.is_none() => return Ok(Step::Preflight),
@@ -90,7 +91,7 @@ impl StepRequest<'_> {
         }
     }
 
-    /// Returns a note for the refusal if the soak begins in the future according to this host's clock.
+    /// If the soak begins in the future according to this host's clock, returns a note for the refusal.
     fn clock_difference_note(&self, since: Option<Timestamp>) -> String {
         let Some(since) = since.filter(|since| *since > self.now) else { return String::new() };
         format!(
@@ -108,7 +109,7 @@ impl StepRequest<'_> {
         let shown = round_up(until).strftime("%Y-%m-%dT%H:%M:%SZ");
         Err(StepRefusal::new(
             format!(
-                "the migration soaks until {shown}. Before that, the way back only has to make old values equal to new \
+                "the migration soaks until {shown}. Until then, a rollback only has to make old values equal to new \
                  values{}",
                 self.clock_difference_note(since)
             ),

@@ -1,5 +1,5 @@
-//! Decides the steps of the cutover. Of the three steps forward, only those to `read = new` and `write = new` check the
-//! gate. The steps back need no gate.
+//! Decides the steps of the cutover. Of the three steps forward, only the steps to `read = new` and `write = new` check
+//! the gate. The steps back do not check it.
 
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ pub fn may_expand(flag: &Flag) -> Result<(), StepRefusal> {
     let why = if flag.contracting {
         return Err(StepRefusal::new("the old attribute is being removed", Goal::Contract));
     } else if flag.write == WriteTo::New {
-        "only new values are written, so old ones are stale and must not be copied"
+        "applications write only new values, so old values are stale and must not be copied"
     } else if flag.old_stale {
         "old values may be stale and must not be copied"
     } else if flag.read == ReadFrom::New {
@@ -31,8 +31,8 @@ pub fn may_expand(flag: &Flag) -> Result<(), StepRefusal> {
     Err(StepRefusal::new(why, Goal::Back { to: BackTarget::OldReads, now: false }))
 }
 
-/// The percentage of keys that the tool suggests for the first move of readers. It is large enough to reveal an error
-/// and small enough to limit the damage.
+/// The percentage of keys that the tool suggests for the first move of readers. It is large enough to reveal an error,
+/// but small enough to limit the damage.
 const FIRST_PERCENT: u8 = 10;
 
 /// Returns whether `--back` must first run the old-from-new pass, which needs the state file and its lock.
@@ -40,15 +40,18 @@ pub fn back_needs_state(flag: &Flag) -> bool {
     flag.write == WriteTo::New || flag.old_stale
 }
 
-/// Decides the next step of `cutover --back` while both attributes are written and old values are fresh. This step
-/// needs neither a gate nor the state file, so it works while other commands run.
+/// Decides the next step of `cutover --back` while applications write both attributes and old values are fresh. This
+/// step needs neither a gate nor the state file, so it is possible while other commands run.
 pub fn step_back(flag: &Flag, to: BackTarget, now: Timestamp, left: Duration) -> Result<Step, StepRefusal> {
     if flag.contracting {
-        return Err(StepRefusal::new("the old attribute is being removed, and there is no way back", Goal::Contract));
+        return Err(StepRefusal::new(
+            "the old attribute is being removed, so a rollback is no longer possible",
+            Goal::Contract,
+        ));
     }
     if back_needs_state(flag) {
         return Err(StepRefusal::new(
-            "old values may be stale. The way back makes them equal to the new values first, or accepts stale reads \
+            "old values may be stale. The step back first makes them equal to the new values, or accepts stale reads \
              with `--now`. Both need the state file",
             Goal::Back { to: BackTarget::OldReads, now: false },
         ));
@@ -98,7 +101,7 @@ impl StepRequest<'_> {
 
     fn read_new(&self, flag: &Flag, percent: u8) -> Result<Step, StepRefusal> {
         if !(1..=100).contains(&percent) {
-            return Err(StepRefusal::new("`--percent` is from 1 to 100", self.next_forward(Some(flag))));
+            return Err(StepRefusal::new("`--percent` must be from 1 to 100", self.next_forward(Some(flag))));
         }
         if self.context.kind == PlanKind::Stated && percent < 100 {
             return Err(StepRefusal::new(
@@ -119,13 +122,16 @@ impl StepRequest<'_> {
             }
             WriteTo::New => return Err(self.already_past(flag)),
             WriteTo::Both if flag.old_stale && percent < 100 => {
-                return Err(StepRefusal::new("old values may be stale, so no reader may move to them", back));
+                return Err(StepRefusal::new("old values may be stale, so readers must not move to them", back));
             }
             WriteTo::Both if flag.read_percent == percent => {
                 return Ok(self.wait_for_caches().unwrap_or(Step::Done));
             }
             WriteTo::Both if flag.old_stale => {
-                return Err(StepRefusal::new("old values may be stale: first make them equal to the new values", back));
+                return Err(StepRefusal::new(
+                    "old values may be stale, so first make them equal to the new values",
+                    back,
+                ));
             }
             WriteTo::Both => {}
         }
@@ -146,7 +152,7 @@ impl StepRequest<'_> {
         self.forward_through_gate(change, gate)
     }
 
-    /// Returns whether the gate is open because of a verification that compared no item.
+    /// Returns whether the verification that opens the gate compared no item.
     fn verified_an_empty_table(&self, flag: &Flag) -> bool {
         let counts = self.gate_reports().find(|(_, report)| self.check_report(report, flag).is_ok());
         counts.is_some_and(|(_, report)| report.compared == Some(0))
@@ -164,8 +170,8 @@ impl StepRequest<'_> {
         match flag.write {
             WriteTo::New => return Ok(self.wait_for_caches().unwrap_or(Step::Done)),
             WriteTo::Both if flag.old_stale => {
-                let why = "the way back has begun, and old values may be stale. Finish it first: then every item has fresh \
-                           values on both sides, and `cutover --to read-new` goes forward again";
+                let why = "a step back has begun, and old values may be stale. Complete it first. Then every item has \
+                           fresh values on both sides, and you can go forward again with `cutover --to read-new`";
                 return Err(StepRefusal::new(why, self.next_back(Goal::Back { to: BackTarget::OldReads, now: false })));
             }
             WriteTo::Both if flag.read_percent == 100 => {}
@@ -180,8 +186,8 @@ impl StepRequest<'_> {
         self.forward_through_gate(FlagChange::WriteNew, self.write_new_gate(flag))
     }
 
-    /// Moves the flag one step forward. First asks for confirmation, then waits until applications obey the previous
-    /// step.
+    /// Moves the flag one step forward. Before that, asks for confirmation, and then waits until applications obey the
+    /// previous step.
     fn forward(&self, change: FlagChange, forced: Option<&str>) -> Result<Step, StepRefusal> {
         if !self.context.confirmed {
             return Ok(Step::Confirm);
@@ -204,9 +210,9 @@ impl StepRequest<'_> {
     }
 
     /// Checks for obstacles to this change that are not yet overridden. If the command has no `--force` reason, a
-    /// single refusal lists all of these obstacles, because a later reason covers exactly the listed obstacles. If the
-    /// command has a reason, returns the step that records the next override, or `None` once every override is
-    /// recorded.
+    /// single refusal lists all of these obstacles. A reason that the operator then gives covers exactly the listed
+    /// obstacles. If the command has a reason, returns the step that records the next override, or `None` once every
+    /// override is recorded.
     fn check_obstacles(&self, change: FlagChange, closed: Option<StepRefusal>) -> Result<Option<Step>, StepRefusal> {
         const FORWARD: &str = "`--force REASON` goes forward anyway";
         let unrestorable_targets = self.context.unrestorable_targets.map(|items| {
@@ -228,7 +234,8 @@ impl StepRequest<'_> {
         Ok(None)
     }
 
-    /// If the operator passed `--force`, adds a note to the refusal: `--force` does not override this obstacle.
+    /// If the operator passed `--force`, adds a note to the refusal which states that `--force` does not override this
+    /// obstacle.
     fn mention_force_has_no_effect(&self, refused: StepRefusal) -> StepRefusal {
         match self.context.force {
             Some(_) => StepRefusal { why: format!("{}, and `--force` does not override that", refused.why), ..refused },
@@ -236,8 +243,8 @@ impl StepRequest<'_> {
         }
     }
 
-    /// Refuses if an item may have an old value but no new value. Readers would find no value in such an item, because
-    /// from `write = new` on they no longer fall back to old values.
+    /// Refuses if an item may have an old value but no new value. Readers would not find a value in such an item,
+    /// because from `write = new` on they no longer fall back to old values.
     fn check_every_item_has_new_value(&self) -> Result<(), StepRefusal> {
         self.check_expanded()?;
         match self.context.failures {
@@ -253,21 +260,21 @@ impl StepRequest<'_> {
         }
     }
 
-    /// Checks whether writers may stop writing the old attribute. If not, the refusal suggests the command that opens
-    /// this gate.
+    /// Checks whether writers may stop writing the old attribute. Otherwise, the refusal suggests the command that
+    /// opens this gate.
     pub(super) fn write_new_gate(&self, flag: &Flag) -> Result<(), StepRefusal> {
         self.check_every_item_has_new_value()?;
         match self.state.forced_reads {
-            // The operator used `--force` to move readers while the gate was closed. But this step makes readers stop
-            // falling back to old values, so now the gate must be open.
+            // The operator used `--force` to move readers while the gate was closed. After this step, readers no longer
+            // fall back to old values, so the gate must now be open.
             Some(_) => self.gate(flag),
             None => self.check_mismatches(flag),
         }
     }
 
     /// Refuses if the last full verification, or a later sampled verification, found more mismatches than the plan
-    /// accepts. A clean sampled verification does not end this refusal, because it may miss the items that differ. A
-    /// clean full verification ends it.
+    /// accepts. Only a clean full verification ends this refusal. A clean sampled verification does not end it, because
+    /// a sample can miss the items that differ.
     fn check_mismatches(&self, flag: &Flag) -> Result<(), StepRefusal> {
         let full = self.state.full.as_ref();
         let is_later = |report: &&ReportSummary| full.is_none_or(|full| report.span.began >= full.span.began);
@@ -287,8 +294,8 @@ impl StepRequest<'_> {
         }
     }
 
-    /// Checks whether readers may move to the new attribute. If not, the refusal lists every reason why the gate is
-    /// closed, and suggests the first command to run.
+    /// Checks whether readers may move to the new attribute. Otherwise, the refusal lists every reason why the gate is
+    /// closed, and suggests the command to run first.
     pub(super) fn gate(&self, flag: &Flag) -> Result<(), StepRefusal> {
         self.check_expanded()?;
         let mut closed = Vec::new();
@@ -307,7 +314,7 @@ impl StepRequest<'_> {
             let repaired = self.state.full.as_ref().is_some_and(|report| report.repair);
             closed.push(match (repaired, &mismatches) {
                 (false, _) => StepRefusal::new(diverged, REPAIR),
-                // The refusal because of the mismatches names the careful way.
+                // The refusal for the mismatches already contains these instructions.
                 (true, Err(_)) => StepRefusal::new(diverged, "failures list"),
                 (true, Ok(())) => StepRefusal::new(format!("{diverged}. {}", self.careful_way(flag)), "failures list"),
             });
@@ -323,8 +330,8 @@ impl StepRequest<'_> {
         Goal::CutoverTo(CutoverTarget::ReadNew(if is_first { FIRST_PERCENT } else { 100 }))
     }
 
-    /// Describes what to do about items that a repair could not fix: look at them first, and go forward without them only
-    /// as the last resort.
+    /// Returns instructions for items that a repair could not fix. The operator must inspect these items first, and
+    /// move forward only as the last resort.
     fn careful_way(&self, flag: &Flag) -> String {
         let force = self.next_with_force(flag);
         format!(
@@ -347,7 +354,7 @@ impl StepRequest<'_> {
         self.with_fact_option(goal).with("--force REASON")
     }
 
-    /// Refuses if the gate accepts none of the recorded verifications.
+    /// Refuses if the gate does not accept any of the recorded verifications.
     fn check_verified(&self, flag: &Flag) -> Result<(), StepRefusal> {
         let mut closed = None;
         for (scope, report) in self.gate_reports() {
@@ -364,8 +371,8 @@ impl StepRequest<'_> {
         Err(StepRefusal::new(why, Goal::Verify { scope: VerifyScope::Full, repair: false }))
     }
 
-    /// Refuses a verification that compared no item, because it proves nothing. The exception is a table that a
-    /// strongly consistent pass also found empty.
+    /// Refuses a verification that compared no item, because it proves nothing. Accepts it with the operator's
+    /// confirmation if a strongly consistent pass also read no item.
     fn check_items_compared(&self, scope: VerifyScope, report: &ReportSummary) -> Result<(), StepRefusal> {
         let nothing = Obstacle::EmptyTable;
         match (report.compared, self.state.expanded_items) {
@@ -378,7 +385,7 @@ impl StepRequest<'_> {
                     next,
                 ))
             }
-            // A sample of a table that has items may contain no item.
+            // A sample can contain no items even if the table has items.
             (Some(0), _) if scope == VerifyScope::Sampled => Err(StepRefusal::new(
                 "the last sampled verification compared no item",
                 Goal::Verify { scope: VerifyScope::Full, repair: false },
@@ -389,7 +396,9 @@ impl StepRequest<'_> {
                     None => "the run did not record how many items it read with strong consistency".to_owned(),
                 };
                 Err(StepRefusal::new(
-                    format!("the last verification compared no item, and {read}: run another pass to find out"),
+                    format!(
+                        "the last verification compared no item, and {read}. To find out whether the table is empty, run another pass"
+                    ),
                     Goal::Run { again: true },
                 ))
             }
@@ -405,7 +414,7 @@ impl StepRequest<'_> {
             return Err("new values are not written yet");
         }
         if report.plan != self.context.plan {
-            Err("the last verification was of another plan")
+            Err("the last verification checked another plan")
         } else if report.mismatches > self.context.limits.max_mismatch {
             Err("the last verification found mismatches")
         } else if began < ended {
@@ -419,8 +428,8 @@ impl StepRequest<'_> {
         }
     }
 
-    /// Refuses if this host's clock is behind the time of the last event in the history. In that case, somebody set the
-    /// clock back, so the age of a report is unknown.
+    /// Refuses if this host's clock is behind the time of the last event in the history. In that case, the clock was
+    /// set back, so the age of a report is unknown.
     fn check_clock(&self) -> Result<(), StepRefusal> {
         let now = self.now;
         let latest = self.state.latest;
@@ -448,7 +457,7 @@ impl StepRequest<'_> {
     }
 }
 
-/// Joins these refusals into one, which suggests the next command of the first refusal.
+/// Joins these refusals into one refusal. It suggests the next command of the first of them.
 fn merge_refusals(refused: impl IntoIterator<Item = StepRefusal>) -> Result<(), StepRefusal> {
     let all =
         refused.into_iter().reduce(|all, one| StepRefusal { why: format!("{}; and {}", all.why, one.why), ..all });

@@ -6,15 +6,15 @@ use serde::{Deserialize, Serialize};
 use super::{Fact, Override, Phase, PlanKind, VerifyScope};
 use crate::cutover::{Flag, FlagChange};
 
-/// One line of the history: a JSON object with `at`, `actor`, `type` and the fields of that type.
+/// One line of the history. It is a JSON object with `at`, `actor`, `type` and the fields of that type.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Event {
     /// The time at which the event happened.
     pub at: Timestamp,
     /// The user and the host that ran the command.
     pub actor: String,
-    /// The state of the flag when the event happened. `None` if the plan has no flag, or if the event comes from an
-    /// earlier version, which stored no marks.
+    /// The mark of the flag's state when the event happened. `None` if the plan has no flag, or if the event comes from
+    /// an earlier version, which did not store marks.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub flag: Option<Mark>,
     /// What happened.
@@ -22,8 +22,8 @@ pub struct Event {
     pub body: EventBody,
 }
 
-/// The part of the flag's state that is stored with an event. Rules compare marks only for equality, so they need not
-/// compare the clocks of two hosts.
+/// The part of the flag's state that is stored with an event. Rules only test whether two marks are equal, so they need
+/// not compare the clocks of two hosts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Mark {
     /// The flag's version.
@@ -44,7 +44,7 @@ impl Mark {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum EventBody {
-    /// The preflight found no blocking problem, or the operator accepted all blocking problems.
+    /// The preflight found no blocking problems, or the operator accepted all of them.
     PreflightAccepted {
         /// The kind of the plan.
         kind: PlanKind,
@@ -80,7 +80,7 @@ pub enum EventBody {
         /// Whether mismatches were repaired.
         repair: bool,
         /// Number of items that differ. A full verification does not count the items that it repaired. A sampled
-        /// verification counts them too, because it did not repair similar mismatches outside its sample.
+        /// verification counts repaired items too, because it did not repair similar mismatches outside its sample.
         mismatches: u64,
         /// Fingerprint of the plan.
         plan: String,
@@ -91,7 +91,8 @@ pub enum EventBody {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         compared: Option<u64>,
     },
-    /// The command is about to change the flag. A later read of the flag shows whether the change took effect.
+    /// The command is about to change the flag. Whether the change took effect is known only after a later read of the
+    /// flag.
     FlagIntended {
         /// The intended change of the flag.
         #[serde(with = "FlagChangeDef")]
@@ -106,10 +107,10 @@ pub enum EventBody {
     FlagSeen {
         /// The version that was read.
         version: u64,
-        /// Whether the intended change produced this version. If it did not, somebody else changed the flag.
+        /// Whether the intended change produced this version. Otherwise, somebody else changed the flag.
         ours: bool,
     },
-    /// The operator stated a fact that a flag would have proven.
+    /// The operator stated a fact that a flag could have proven.
     FactStated {
         /// The fact.
         #[serde(flatten)]
@@ -118,7 +119,8 @@ pub enum EventBody {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         forced: Option<String>,
     },
-    /// For a plan without a flag: a full verification has shown that every old value is equal to its new value again.
+    /// A full verification has shown that every old value now equals its new value. Recorded only for a plan without a
+    /// flag.
     OldIsFresh,
     /// The operator overrode an obstacle.
     #[serde(rename = "went_past")]

@@ -1,26 +1,27 @@
-//! The rules about a journal that keeps nothing, or that the operator purges. This module is pure.
+//! The rules about a journal that contains no deleted items, or that the operator purges. This module is pure.
 
 use super::{ExpandStatus, Goal, MigrationState, Obstacle, PhaseStatus, PlanKind, StepRefusal};
 use crate::figure::count;
 
-/// Returns why there is no way back, or `None` if a rollback is possible. `keeps_items` is false if the plan deletes
-/// items and the journal keeps no copy of them; `None` if the plan deletes no items. `purged_at` is the time at which
-/// the operator purged the journal.
+/// Returns the reason why a rollback is impossible, or `None` if a rollback is possible. `keeps_items` is false if the
+/// plan deletes items and the journal keeps no copy of them. It is `None` if the plan deletes no items. `purged_at` is
+/// the time at which the operator purged the journal.
 pub fn no_way_back(keeps_items: Option<bool>, purged_at: Option<&str>) -> Option<String> {
     match (purged_at, keeps_items) {
         (Some(at), _) => Some(format!("the journal was purged at {at}, so a rollback cannot restore anything")),
         (None, Some(false)) => Some(
-            "the plan deletes items with journal = \"none\", so the journal has no items that a rollback could put back"
+            "the plan deletes items with journal = \"none\", so the journal has no items that a rollback could restore"
                 .to_owned(),
         ),
         (None, Some(true) | None) => None,
     }
 }
 
-/// Returns the number of items that a complete rollback did not restore, because the operator forced it to end. If the
-/// records do not show whether two numbers count the same items, counts them once, so there may be more items.
-/// `failures` is the number of items with an open failure of the rollback. `unsure` is the number of items whose state
-/// before the migration is unknown. Returns 0 if no rollback is complete.
+/// Returns the number of items that a complete rollback did not restore, because the operator forced it to end. The
+/// records contain several numbers of such items, but do not show whether two of these numbers include the same items.
+/// So the result is the largest number, which is a lower bound. `failures` is the number of items with an open failure
+/// of the rollback. `unsure` is the number of items whose state before the migration is unknown. Returns 0 if no
+/// rollback is complete.
 pub fn items_left_by_rollback(state: &MigrationState, failures: u64, unsure: Option<u64>) -> u64 {
     if state.rollback != PhaseStatus::Complete {
         return 0;
@@ -39,12 +40,12 @@ pub fn items_left_by_rollback(state: &MigrationState, failures: u64, unsure: Opt
     overridden.chain([failures, unsure.unwrap_or(0)]).max().unwrap_or(0)
 }
 
-/// Checks whether the journal may be purged. `accepts` is whether the operator accepted that there is no way back.
-/// `left` is the number of items that a forced rollback did not restore ([`items_left_by_rollback`]).
+/// Checks whether the journal may be purged. `accepts` is true if the operator accepted that a rollback will be
+/// impossible. `left` is the number of items that a forced rollback did not restore ([`items_left_by_rollback`]).
 ///
-/// The journal is not needed any more after a rollback that restored every item, or after a complete `contract`. A plan
-/// that ends at verify has no such end, so the operator must say that no rollback will be necessary. If nothing has
-/// run, a purge would delete nothing and only forbid the rollback of the first run, so it is refused.
+/// The journal is no longer needed after a rollback that restored every item, or after a complete `contract`. For a
+/// plan that ends at verify, the operator must confirm that no rollback will be necessary. If nothing has run, a purge
+/// is refused, because it would delete nothing and only make the first run irreversible.
 pub fn check_purge(state: &MigrationState, kind: PlanKind, accepts: bool, left: u64) -> Result<(), StepRefusal> {
     let refuse = |why: &str, next: StepRefusal| Err(StepRefusal { why: why.to_owned(), ..next });
     let next = |goal: Goal| StepRefusal::new("", goal);
@@ -71,17 +72,18 @@ pub fn check_purge(state: &MigrationState, kind: PlanKind, accepts: bool, left: 
         (_, ExpandStatus::Open { .. }) => {
             refuse("the run is not complete, and it needs the journal", next(Goal::Run { again: false }))
         }
-        _ if state.open.is_some() => {
-            Err(StepRefusal::new("a pass is not complete, and it may need the journal: complete it first", "status"))
-        }
+        _ if state.open.is_some() => Err(StepRefusal::new(
+            "a pass is not complete, and it might need the journal. Complete the pass first",
+            "status",
+        )),
         (PlanKind::Flagged | PlanKind::Stated | PlanKind::RemoveOnly, _) => {
-            refuse("`contract` is not complete, so a rollback may need the journal", next(Goal::Contract))
+            refuse("`contract` is not complete, so a rollback could still need the journal", next(Goal::Contract))
         }
         (PlanKind::InPlace | PlanKind::SetOnly, ExpandStatus::NotBegun) => {
             refuse("nothing has run, so the journal is empty", next(Goal::Run { again: false }))
         }
         (PlanKind::InPlace | PlanKind::SetOnly, _) if !accepts => Err(StepRefusal::new(
-            "without the journal there is no way back: a rollback is refused. If you will never need one, use --accept \
+            "without the journal, a rollback is refused. If you will never need a rollback, use --accept \
              no-way-back",
             "journal purge --accept no-way-back",
         )),
@@ -126,7 +128,7 @@ mod tests {
         }
     }
 
-    /// A forced rollback leaves items whose only copies may be in the journal.
+    /// A forced rollback leaves items unrestored. The journal may have the only copies of these items.
     #[test]
     fn a_purge_after_a_forced_rollback_needs_an_acceptance() {
         let given = |obstacle| Override { obstacle, reason: "because".to_owned() };

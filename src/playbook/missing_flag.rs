@@ -1,4 +1,4 @@
-//! Refuses commands whose flag somebody removed, and decides how to recreate the flag. Applications that find no flag
+//! Refuses commands if somebody removed the flag, and decides how to recreate it. If applications find no flag, they
 //! read and write the old attribute. If contract was removing the old attribute, `contract` recreates the flag in its
 //! last state. Otherwise, `cutover --back` recreates the flag with old reads and old writes. If old values may be
 //! stale, `cutover --back` does so only with `--now`.
@@ -8,22 +8,22 @@ use super::{BackTarget, EventBody, Goal, NextCommand, Obstacle, Override, PlanKi
 use crate::cutover::{Flag, FlagChange, WriteTo};
 
 impl StepRequest<'_> {
-    /// Returns the refusal of a command that needs the flag. The message explains how to restore the flag.
+    /// Returns the refusal for a command that needs the flag. The message explains how to restore the flag.
     pub(super) fn missing_flag(&self) -> StepRefusal {
         const NONE: &str = "the plan names a flag, but its item is missing";
         let Some(last) = self.context.missing_flag else { return StepRefusal::new(NONE, "check") };
         let what = "Applications that find no flag read and write the old attribute. Find out who removed it";
         let (then, next) = if last.contracting {
-            let then = "then immediately put it back as it was, or let this command do it: the old attribute was being removed";
+            let then = "then immediately restore its last state, or let this command do it, because the old attribute was being removed";
             (then, NextCommand::from(Goal::Contract).with("--force REASON"))
         } else if self.may_be_stale(last) {
-            let then = "then immediately put it back as it was, because old values are stale. Or accept that readers get \
+            let then = "then immediately restore its last state, because old values are stale. Or accept that readers get \
                         old values, and recreate the flag with old reads and old writes; values that exist only \
                         in the new attribute stay there";
             (then, Goal::Back { to: BackTarget::OldWrites, now: true }.into())
         } else {
             (
-                "then recreate it with old reads and old writes, which applications use by now",
+                "then recreate it with old reads and old writes, because applications already use them",
                 Goal::Back { to: BackTarget::OldWrites, now: false }.into(),
             )
         };
@@ -58,7 +58,7 @@ impl StepRequest<'_> {
         Ok(Some(Step::RecreateFlag(Box::new(Flag { version, changed_at: self.now, ..last.clone() }))))
     }
 
-    /// Returns the last known state of the flag if the flag is missing now.
+    /// If the flag is currently missing, returns its last known state.
     fn removed_flag(&self) -> Option<&Flag> {
         let begun = self.context.kind == PlanKind::Flagged && self.state.preflight.is_some();
         self.context.missing_flag.filter(|_| begun && self.context.flag.is_none())

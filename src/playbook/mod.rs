@@ -1,11 +1,11 @@
-//! The playbook: the whole life of a migration as one durable, pure state machine.
+//! The playbook, which models the whole life of a migration as one durable, pure state machine.
 //!
 //! [`MigrationState`] is everything the tool knows about a migration. Replaying the [`Event`]s in the state file
 //! reproduces this state. Only [`MigrationState::next`] changes it, both while a command runs and during a replay.
 //! [`step`] decides what a command does next. It uses only the state, the observable facts ([`StepContext`]) and the
-//! time. Before a command does any lasting work, [`rehearse()`] simulates its steps, so a command that is refused at
-//! that point has recorded nothing. A command is a loop over [`step`]. All progress is durable, so any command can
-//! continue after a kill.
+//! time. Before a command does any lasting work, [`rehearse()`] simulates its steps. If the simulation refuses the
+//! command, the command has recorded nothing. A command is a loop over [`step`]. All progress is durable, so any
+//! command can continue after a kill.
 //!
 //! | [`Step`] | the tool | durable before the next step |
 //! | --- | --- | --- |
@@ -19,42 +19,42 @@
 //! | `RunPass` | runs a pass over the table, or resumes one | the phase's checkpoints, then `phase_complete` or `verified` |
 //! | `Done` | ends | |
 //!
-//! If the plan has no flag, the operator states the facts that a flag would have proven. These statements change a
+//! If the plan has no flag, the operator states the facts that a flag could have proven. These statements change a
 //! virtual flag that exists only in the state ([`MigrationState::stated_flag`]). The virtual flag has a cache time of
-//! zero, so the rules for a real flag also apply to it.
+//! zero. The rules for a real flag also apply to it.
 //!
 //! # What the model taught
 //!
-//! `tests/playbook/model.rs` is an exhaustive model of the flag, the phases, one item, two application instances with
-//! stale caches, and kills. The model showed that two rules were wrong. The corrected rules are:
+//! `tests/playbook/model.rs` is an exhaustive model. It covers the flag, the phases, one item, two application
+//! instances with stale caches, and kills. The model showed that two rules were wrong. The corrected rules are:
 //!
-//! - **The old-from-new pass skips no item while old values are stale.** Consider an item without an old attribute that
-//!   had its new attribute before the migration. In earlier versions, verification counted this item as a match, so
-//!   repair and rollback skipped the item. But an application may have written the item during new-only writes. Then
-//!   readers with `read = old` found no value, even after a rollback in the correct order. An unchanged new value does
-//!   not prove that nobody wrote the item, because an application may have written the same value again. So while
-//!   `old_stale` is set, verification treats the item as a mismatch, and the pass derives the item's old value. The
-//!   pass adds this old attribute even if nobody wrote the item, and a rollback after new-only writes does not remove
-//!   it. While old values are fresh, the pass skips the item.
+//! - **While old values are stale, the old-from-new pass does not skip any item.** Consider an item without an old
+//!   attribute that had its new attribute before the migration. In earlier versions, verification counted this item as
+//!   a match, so repair and rollback skipped the item. But an application may have written the item during new-only
+//!   writes. Then readers with `read = old` found no value, even after a rollback in the correct order. An unchanged
+//!   new value does not prove that the item was not written, because an application may have written the same value
+//!   again. So while `old_stale` is set, verification treats the item as a mismatch, and the pass derives the item's
+//!   old value. The pass adds this old attribute even if no application wrote the item, and a rollback after new-only
+//!   writes does not remove it. While old values are fresh, the pass skips the item.
 //!
-//! - **The old-from-new pass removes nothing.** In earlier versions, if an item had no new value, the pass journaled
-//!   and removed its old value. But an application that deletes the value always deletes both attributes, under every
-//!   setting of `write`. So if an item has only an old value after new-only writes, the item never got a new value.
-//!   Either the operator overrode a closed gate, or somebody wrote only the old attribute. In this case the old value
-//!   is the only copy. So the pass leaves the old value unchanged, counts the item as a match, and reports the item.
-//!   This rule never makes a reader see an older value than before.
+//! - **The old-from-new pass never removes an old value.** In earlier versions, if an item had no new value, the pass
+//!   journaled and removed its old value. But an application that deletes the value always deletes both attributes,
+//!   whatever the setting of `write` is. So if an item has only an old value after new-only writes, the item never got
+//!   a new value. Either the operator overrode a closed gate, or somebody wrote only the old attribute. The old value
+//!   is then the only copy. So the pass leaves the old value unchanged, counts the item as a match, and reports the
+//!   item. This rule never makes a reader see an older value than before.
 //!
 //! The model also confirmed these rules, which are not obvious:
 //!
 //! - Only a full verification clears `old_stale`. This verification must *begin* after the old-from-new pass, and the
 //!   pass must begin after all applications obey `write = both`. A resumed phase keeps the time at which it first
-//!   began. If that time is too early to prove anything, the phase starts over.
-//! - Both a further expand pass and the old-from-new pass invalidate every earlier verification report.
+//!   began. If that time is too early, the pass would prove nothing, so the phase starts over.
+//! - A further expand pass invalidates every earlier verification report. So does the old-from-new pass.
 //! - While both attributes are written and old values are fresh, repair derives a missing new value from the old value,
 //!   even at `read = new`. Readers fall back to the old value, so they see the same value before and after the repair.
 //!   (At `read = new`, a new value can only be missing if the operator overrode a closed gate.)
 //! - If no expand pass has read an item, rollback removes the item's new value only if that value equals the old one.
-//!   The reason is that no record says whether the new value existed before the migration.
+//!   The reason is that no record shows whether the new value existed before the migration.
 //! - If the operator moved readers with `--force` while the gate was closed, the step to `write = new` checks the gate
 //!   again. After this step, readers no longer fall back to old values.
 //! - `--force` never overrides an incomplete expand pass. For `write = new`, `--force` does not override a failed item
@@ -64,27 +64,28 @@
 //!
 //! # Clocks
 //!
-//! Where possible, rules depend on the order of the events in the history and not on clock times. The event that begins
-//! dual writes discards earlier reports. The event that begins new-only writes discards earlier old-from-new passes.
-//! Neither rule depends on a clock. The times in the history never decrease, even if the clock is set back between two
-//! events ([`MigrationState::latest`]). While the clock is behind the time of the last event, the age of a report is
-//! unknown, so the gate stays closed. Each command keeps a list of the passes that it has completed, so it recognizes
-//! these passes without a clock.
+//! Where possible, rules depend on the order of the events in the history instead of on clock times. The event that
+//! begins dual writes discards earlier reports. The event that begins new-only writes discards earlier old-from-new
+//! passes. Neither rule depends on a clock. The times in the history never decrease, even if the clock is set back
+//! between two events ([`MigrationState::latest`]). While the clock is behind the time of the last event, the age of a
+//! report is unknown, so the gate stays closed. Each command keeps a list of the passes that it has completed itself,
+//! so it recognizes these passes without a clock.
 //!
 //! **Waits and rules about reads never compare the clocks of two hosts,** because the difference between two clocks is
-//! unknown. In the model, the clocks differ by more than the cache time. Instead, the tool uses these rules:
+//! unknown. In the model, the clocks differ by more than the cache time. The tool uses these rules instead of clock
+//! times:
 //!
 //! - [`StepContext::left`] is the time for which applications may still obey an earlier state of the flag. A monotonic
 //!   clock measures this time, from the moment when this host first saw the flag's current state
 //!   ([`crate::cutover::CacheExpiry`]).
 //! - A phase began under the current flag if the flag state recorded at the beginning of the phase ([`Mark`]) equals
 //!   the current flag state. For histories that were recorded before marks existed, the tool compares times instead.
-//! - If applications write both attributes under every flag state that they may still obey, readers can go back to old
+//! - If applications write both attributes under every flag state that they may still obey, readers can return to old
 //!   values without a wait.
 //!
 //! The soak, `max_age`, the work window and the deadline do use the wall clock. Operators choose these limits in
-//! calendar time, and the limits must stay valid after a restart and on another host. These limits never block the way
-//! back, and never decide which attribute readers use.
+//! calendar time, and the limits must stay valid after a restart and on another host. These limits never prevent a
+//! rollback, and never determine which attribute readers use.
 
 mod backup;
 mod contract;
@@ -133,15 +134,15 @@ use crate::cutover::{CHANGE_TIME_MARGIN, Flag, FlagChange, ReadFrom, WriteTo, ti
 pub enum PlanKind {
     /// The migration expands and contracts with a cutover flag. Hooks may provide the flag.
     Flagged,
-    /// The migration expands and contracts without a flag. The operator states the facts that a flag would have proven.
+    /// The migration expands and contracts without a flag. The operator states the facts that a flag could have proven.
     Stated,
-    /// A run makes all changes of an item: in one write or, with `split = true`, in several. The migration ends at verify,
-    /// and a rollback stays possible. A plan that moves, removes or replaces members of elements is always of this kind,
-    /// whatever its strategy.
+    /// A run makes all changes of an item, in one write or, with `split = true`, in several. The migration ends at
+    /// verify, and a rollback stays possible. A plan that moves, removes or replaces members of elements is always of
+    /// this kind, whatever its strategy.
     InPlace,
-    /// The plan only writes values, and replaces no attribute. For example, it sets, computes, converts or appends
-    /// values, or puts derived items. There is no old attribute that readers and writers must stop using, so the
-    /// migration ends at verify.
+    /// The plan only writes values, and does not replace attributes. For example, it sets, computes, converts or
+    /// appends values, or puts derived items. There is no old attribute that readers and writers must stop using, so
+    /// the migration ends at verify.
     SetOnly,
     /// The plan only removes attributes, and contract removes them. The migration has no expand phase, no verify phase,
     /// and no new attribute to read.
@@ -149,8 +150,8 @@ pub enum PlanKind {
 }
 
 impl PlanKind {
-    /// Determines the kind of a plan. `flag` is true if the plan names a flag. `flag` has no effect on an in-place,
-    /// set-only or remove-only plan.
+    /// Determines the kind of a plan. `flag` is true if the plan names a flag. It has no effect if the plan is
+    /// in-place, set-only or remove-only.
     pub fn new(strategy: Strategy, changes: &[Change], flag: bool) -> PlanKind {
         match strategy {
             Strategy::InPlace => PlanKind::InPlace,
@@ -194,7 +195,7 @@ pub enum Phase {
         /// value.
         repair: bool,
     },
-    /// On the way back: makes old values equal to new values.
+    /// Makes old values equal to new values, before readers return to old values.
     OldFromNew,
     /// Removes the attributes that expand and dual writes added, and restores values that were overwritten or removed.
     Undo,
@@ -217,7 +218,7 @@ pub enum VerifyScope {
 #[serde(tag = "fact", rename_all = "snake_case")]
 #[cfg_attr(not(feature = "internals"), non_exhaustive)]
 pub enum Fact {
-    /// `--dual-writes-since`: every writer has written both attributes since this time.
+    /// `--dual-writes-since`: since this time, every writer has written both attributes.
     DualWritesSince {
         /// The time.
         since: Timestamp,
@@ -253,7 +254,7 @@ pub enum Goal {
     },
     /// `cutover --to …`.
     CutoverTo(CutoverTarget),
-    /// `cutover --back`, maybe with `--now`.
+    /// `cutover --back`, optionally with `--now`.
     Back {
         /// The stage to which the flag returns. This stage is fixed when the command begins.
         to: BackTarget,
@@ -277,7 +278,7 @@ pub enum CutoverTarget {
     WriteNew,
 }
 
-/// The target of `--back`: the stage before the one that the flag had when the command began.
+/// The target of `--back`. It is the stage that precedes the flag's stage at the beginning of the command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum BackTarget {
     /// Readers read the old attribute; writers write both.
@@ -289,9 +290,9 @@ pub enum BackTarget {
 impl BackTarget {
     /// Determines the target of `--back` for this flag. After `--back` has moved readers to old values, the target
     /// stays the same until all applications obey the change. Otherwise, the rerun of a `--back` that was killed during
-    /// its wait would stop dual writes. The clock only serves to guess whether this command is such a rerun. If this
-    /// host's clock differs too much from the clock of the host that changed the flag, this function assumes a new
-    /// command, and the target is `OldWrites`.
+    /// its wait would stop dual writes. This function uses the clock only to guess whether the command is such a rerun.
+    /// If this host's clock differs too much from the clock of the host that changed the flag, the function assumes
+    /// that the command is a new one, and the target is `OldWrites`.
     pub fn new(flag: &Flag, now: Timestamp, left: Duration) -> BackTarget {
         let moved_reads = flag.write == WriteTo::Both && flag.dual_since != Some(flag.changed_at);
         let recently = now < flag.settled_at() && time_ahead(flag, now).is_none_or(|ahead| ahead <= CHANGE_TIME_MARGIN);
@@ -303,21 +304,21 @@ impl BackTarget {
     }
 }
 
-/// The facts that a command can observe now, and the operator's input from the command line.
+/// The facts that a command can currently observe, and the operator's input from the command line.
 #[derive(Debug, Clone)]
 pub struct StepContext<'a> {
     /// The kind of the current plan, which may have changed since the migration began.
     pub kind: PlanKind,
     /// The plan's fingerprint.
     pub plan: &'a str,
-    /// The flag, which was read just now; `None` if the plan names no flag or the flag does not exist.
+    /// The flag as it was just read. `None` if the plan names no flag or the flag does not exist.
     pub flag: Option<&'a Flag>,
     /// The time for which applications may still obey an earlier state of the flag ([`crate::cutover::CacheExpiry`]).
     pub left: Duration,
     /// Number of open failures.
     pub failures: u64,
-    /// Whether one of the open failures is an item that is not computable. A retry cannot change that: somebody must first
-    /// correct the item or the plan.
+    /// Whether one of the open failures is an item that is not computable. A retry of this item fails until somebody
+    /// corrects the item or the plan.
     pub not_computable: bool,
     /// Number of failures that prevent a contract, old-from-new or undo pass from ending. The pass has read the whole
     /// table, and ends only when somebody has resolved these failures.
@@ -326,16 +327,16 @@ pub struct StepContext<'a> {
     pub diverged: u64,
     /// The limits in the plan's `[cutover]`.
     pub limits: Limits,
-    /// The phases before which the plan asks for a backup of the table.
+    /// The phases before which the plan requires a backup of the table.
     pub backup: BackupPhases,
     /// Whether the plan deletes items.
     pub deletes_items: bool,
-    /// Number of items for which no record says whether the new attribute existed before the migration. A rollback
+    /// Number of items for which no record shows whether the new attribute existed before the migration. A rollback
     /// would leave the new attribute on these items. `None` if there are no such items.
     pub unrestorable_targets: Option<u64>,
-    /// The reason why a rollback may fail after new-only writes ([`one_way()`]).
+    /// The reason why a rollback could fail after new-only writes ([`one_way()`]).
     pub one_way: Option<&'a str>,
-    /// The reason why there is no way back ([`no_way_back()`]); `None` if a rollback is possible.
+    /// The reason why a rollback is impossible ([`no_way_back()`]); `None` if it is possible.
     pub no_way_back: Option<&'a str>,
     /// Whether the plan puts derived items.
     pub puts_items: bool,
@@ -355,20 +356,20 @@ pub struct StepContext<'a> {
     pub completed: &'a [Phase],
     /// The version of the flag when this command first read it.
     pub first: Option<u64>,
-    /// The last state of the flag that this migration saw, if the flag is missing now.
+    /// The last state of the flag that this migration saw, if the flag is currently missing.
     pub missing_flag: Option<&'a Flag>,
 }
 
 /// The limits that the plan's `[cutover]` sets for the gate and for contract.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// The maximum age at which the gate accepts a verification report, measured from the start of the verification.
+    /// The gate accepts a verification report up to this age, measured from the start of the verification.
     pub max_age: Duration,
-    /// The maximum number of mismatches with which the gate accepts a report.
+    /// The gate accepts a report with at most this number of mismatches.
     pub max_mismatch: u64,
     /// Whether the report of a sampled verification can open the gate.
     pub accept_sample: bool,
-    /// How long applications must write only new values before contract may begin.
+    /// The time for which applications must write only new values before contract may begin.
     pub soak: Duration,
 }
 

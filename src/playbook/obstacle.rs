@@ -15,21 +15,21 @@ use crate::figure::count;
 pub enum Obstacle {
     /// The flag's item was removed.
     FlagRemoved {
-        /// The last known version of the flag. If somebody removes the recreated flag again, this version differs, so
-        /// the second removal is a different obstacle.
+        /// The last known version of the flag. If somebody also removes the recreated flag, the version is different,
+        /// so the second removal is another obstacle.
         version: u64,
     },
     /// The flag says that contract has begun, but this state file did not begin it.
     ForeignContract,
-    /// A rollback would leave the new attribute on some items, because no record says whether the attribute existed
+    /// A rollback would leave the new attribute on some items, because no record shows whether the attribute existed
     /// before the migration.
     UnsureTargets {
         /// Number of items.
         items: u64,
     },
-    /// After new-only writes, the plan's old values may not be recoverable.
+    /// After new-only writes, some old values of the plan might not be recoverable.
     OneWay,
-    /// On the way back, some items still differ after the old-from-new pass.
+    /// The old and new values of some items still differ after the old-from-new pass.
     ItemsUnequal {
         /// Number of items.
         items: u64,
@@ -41,8 +41,8 @@ pub enum Obstacle {
     },
     /// A verification compared no item, and the run read no item, so the table is empty.
     EmptyTable,
-    /// An obstacle that another version of the tool stored, and that this version does not know. Its override covers no
-    /// obstacle, but the override's number of items still counts in [`Obstacle::items_left`].
+    /// An obstacle that another version of the tool stored, and that this version does not know. Its override does not
+    /// cover any obstacle, but [`Obstacle::items_left`] still includes the number of items of this override.
     Unrecognized {
         /// Number of items in the stored override.
         items: u64,
@@ -99,7 +99,8 @@ impl Obstacle {
         }
     }
 
-    /// Returns the number of items that may stay unequal on the way back once this obstacle is overridden.
+    /// Returns the number of items that a rollback or `cutover --back` may leave unequal once this obstacle is
+    /// overridden.
     pub fn items_left(self) -> u64 {
         match self {
             Obstacle::ItemsUnequal { items } | Obstacle::ItemsFailed { items } | Obstacle::Unrecognized { items } => {
@@ -125,31 +126,31 @@ impl fmt::Display for Obstacle {
             ),
             Obstacle::UnsureTargets { items } => write!(
                 f,
-                "a rollback could not put everything back: a run that had written items was started over with \
+                "a rollback could not restore everything: a run that had written items was started over with \
                  --restart before it had read every item. {} already had the new attribute when the next run read \
                  them. Either the first run wrote it or it existed before the migration, so a rollback leaves those items as \
                  they are",
                 count(*items, "item", "items")
             ),
-            Obstacle::OneWay => f.write_str("once new values alone are written, a rollback may not succeed"),
+            Obstacle::OneWay => f.write_str("once applications write only new values, a rollback might fail"),
             Obstacle::ItemsUnequal { items } => {
                 let items = count(*items, "item still differs", "items still differ");
                 write!(f, "{items} after the rollback copied the new values to the old attribute")
             }
             Obstacle::ItemsFailed { items } => {
                 let items = count(*items, "item", "items");
-                write!(f, "{items} could not be changed on the way back, and will stay unchanged")
+                write!(f, "{items} could not be changed during the rollback, and will stay unchanged")
             }
             Obstacle::EmptyTable => {
-                f.write_str("the verification compared no item, and the run read none: the table is empty")
+                f.write_str("the verification compared no item, and the run read no item, so the table is empty")
             }
             Obstacle::Unrecognized { .. } => f.write_str("an obstacle that another version of backfill recorded"),
         }
     }
 }
 
-/// The stored form of an override: the obstacle's id and fields. Versions before ids existed stored the obstacle's
-/// message instead (`why`).
+/// The stored form of an override. It contains the obstacle's id and fields. Versions before ids existed stored the
+/// obstacle's message instead (`why`).
 #[derive(Serialize, Deserialize)]
 struct StoredOverride {
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -202,8 +203,8 @@ impl From<StoredOverride> for Override {
     }
 }
 
-/// Returns the obstacle for a message that was stored before ids existed. No new messages of this kind are ever stored,
-/// so do not add any here.
+/// Returns the obstacle for a message that was stored before ids existed. Current versions do not store messages, so do
+/// not add any here.
 fn from_sentence(sentence: &str) -> Option<Obstacle> {
     const FLAG: &str = "the plan names a flag, and there is none: its item is missing. It was last seen as [version ";
     const CONTRACT: &str =

@@ -1,10 +1,10 @@
-//! Plans whose old values may not be recoverable after new-only writes.
+//! Detects plans with old values that might not be recoverable after new-only writes.
 
 use crate::change::Change;
 use crate::item::{KeySchema, Path};
 
-/// Returns the reason why [`Phase::OldFromNew`](super::Phase::OldFromNew) may fail for this plan after new-only writes.
-/// Returns `None` if every old value can be derived from a new value.
+/// Returns the reason why [`Phase::OldFromNew`](super::Phase::OldFromNew) could fail for this plan after new-only
+/// writes. Returns `None` if every old value can be derived from a new value.
 pub fn one_way(changes: &[Change], key: &KeySchema) -> Option<String> {
     let copies: Vec<(&Path, &Path)> = changes.iter().flat_map(|change| change.paths().pairs()).collect();
     let unwritable_source = copies.iter().find_map(|(from, _)| {
@@ -24,16 +24,17 @@ pub fn one_way(changes: &[Change], key: &KeySchema) -> Option<String> {
     unwritable_source.or_else(divergence).or_else(|| changes.iter().find_map(without_inverse))
 }
 
-/// Returns the reason if the change computes a new value from an old one, and the plan cannot compute an old value.
+/// Returns the reason if the change computes a new value from an old one, but the plan cannot compute the old value
+/// from the new one.
 fn without_inverse(change: &Change) -> Option<String> {
     let (to, path) = change.without_inverse()?;
     Some(format!(
-        "`{path}` cannot be computed from `{to}`, because the plan has no `inverse`: the plan is irreversible after \
+        "`{path}` cannot be computed from `{to}`, because the plan has no `inverse`. So the plan is irreversible after \
          write-new"
     ))
 }
 
 fn divergence_message((from, to): (&Path, &Path), (other_from, other_to): (&Path, &Path)) -> String {
     let of = if from == other_from { format!("`{from}`") } else { format!("`{from}` and `{other_from}`") };
-    format!("`{to}` and `{other_to}` may differ by then, and {of} cannot equal both")
+    format!("`{to}` and `{other_to}` can differ by then, and {of} cannot equal both")
 }

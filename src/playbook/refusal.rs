@@ -31,17 +31,16 @@ impl StepRefusal {
         StepRefusal { why: why.into(), next: next.into(), missing: Vec::new() }
     }
 
-    /// Returns the refusal of a step whose backup could not be made. `why` says what failed and what to do about it.
+    /// Returns the refusal for a step whose backup could not be made. `why` describes the error and its remedy.
     pub fn without_backup(why: impl Into<String>, goal: Goal) -> StepRefusal {
         StepRefusal::new(why, goal)
     }
 
-    /// Returns the refusal for a command that had nothing to do when it was previewed, but that has something to do
-    /// now.
+    /// Returns the refusal for a command that had nothing to do in its preview, but has something to do now.
     pub fn state_changed(goal: Goal) -> StepRefusal {
         StepRefusal::new(
-            "the state changed meanwhile: the command had nothing to do before, so the hook `before_step` was not \
-             asked. Nothing was done; run the same command again",
+            "the state has changed since the command began. The command had nothing to do then, so it did not run the \
+             hook `before_step`. Nothing was done; run the same command again",
             goal,
         )
     }
@@ -65,7 +64,7 @@ impl NextCommand {
         if kind == PlanKind::Stated { next.with(DUAL_WRITES_SINCE) } else { next }
     }
 
-    /// Adds the findings that the operator accepted for this goal, if this command has the same goal.
+    /// If this command has this goal, adds the findings that the operator accepted for the goal.
     #[must_use]
     pub fn with_accepted<'n>(mut self, goal: Goal, names: impl IntoIterator<Item = &'n str>) -> NextCommand {
         if self.has_goal(goal) {
@@ -78,12 +77,12 @@ impl NextCommand {
         self
     }
 
-    /// Returns whether this is a command with this goal that takes `--accept`.
+    /// Returns whether this command has this goal and the option `--accept`.
     fn has_goal(&self, goal: Goal) -> bool {
         let words = match goal {
             // A further pass needs the same acceptances.
             Goal::Run { .. } => Goal::Run { again: false },
-            // Only a repair takes `--accept`.
+            // A verification without a repair does not have the option `--accept`.
             Goal::Verify { repair: false, .. } => return false,
             Goal::Verify { repair: true, .. }
             | Goal::FailuresRetry
@@ -96,8 +95,8 @@ impl NextCommand {
         self.0.strip_prefix(&words).is_some_and(|rest| rest.is_empty() || rest.starts_with(' '))
     }
 
-    /// Adds what the operator stated: these facts, and a reason to go on if `forced`. The command names the options,
-    /// and the operator repeats their values.
+    /// Adds the options with which the operator states these facts and, if `forced`, a reason. The options contain the
+    /// placeholders `TIME` and `REASON`, so the operator must enter these values again.
     #[must_use]
     pub fn with_stated(self, facts: &[Fact], forced: bool) -> NextCommand {
         let stated = facts.iter().fold(self, |next, fact| next.with(fact.option()));
@@ -158,7 +157,7 @@ impl Fact {
         }
     }
 
-    /// Returns this fact's position in the order in which facts become true.
+    /// Returns the position of this fact in the order in which facts become true.
     pub(super) fn rank(self) -> u8 {
         match self {
             Fact::DualWritesSince { .. } => 0,

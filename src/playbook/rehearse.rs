@@ -1,20 +1,20 @@
-//! Simulates a command up to its first lasting work. So a command with an unmet precondition is refused before it
-//! records anything.
+//! Simulates a command up to its first lasting work. So if a precondition of the command is unmet, the command is
+//! refused before it records anything.
 //!
-//! A command takes several steps, and each step may be refused. If the tool carried out the first steps and then a
-//! later step was refused, the refused command would have changed something. So before the tool records or asks
-//! anything, it simulates the steps on a copy of the state. The simulation ends at the first step that does lasting
-//! work: a flag change, a wait, or a pass over the table. The simulation cannot know the result of that work.
+//! A command has several steps, and each step can be refused. If a later step were refused after the tool had carried
+//! out the first steps, the refused command would have changed something. So before the tool records or asks anything,
+//! it simulates the steps on a copy of the state. The simulation ends at the first step that does lasting work: a flag
+//! change, a wait, or a pass over the table. It cannot know the result of that work.
 //!
-//! Recording facts that the operator states is lasting work too. For a plan that only removes, these facts begin the
-//! soak, and the command that records them is refused until the soak is over.
+//! It is also lasting work to record facts that the operator states. For a plan that only removes, these facts begin
+//! the soak, and the command that records them is refused until the soak is over.
 
 use super::request::StepRequest;
 use super::{Event, EventBody, Fact, Goal, Mark, MigrationState, PlanKind, Step, StepContext, StepRefusal};
 use crate::cutover::Flag;
 use jiff::Timestamp;
 
-/// The maximum number of steps before lasting work: twice the number of possible steps. The possible steps are a
+/// The maximum number of steps before lasting work. It is twice the number of possible steps. The possible steps are a
 /// preflight, a confirmation, one step for each fact, one override for each obstacle, and the beginning of a phase.
 const MAX_STEPS: usize = 32;
 
@@ -29,7 +29,8 @@ pub struct Rehearsal {
     pub is_done: bool,
 }
 
-/// Simulates a command up to its first lasting work. If facts are missing, the refusal lists all of them.
+/// Simulates a command up to its first lasting work. If the operator must still state facts, the refusal lists all of
+/// them.
 pub fn rehearse(
     state: &MigrationState,
     context: &StepContext<'_>,
@@ -50,7 +51,8 @@ pub fn rehearse(
         };
         let recorded = match step {
             Err(refused) if !refused.missing.is_empty() => {
-                // Continue as if the operator had stated these facts, to find the other missing facts.
+                // Continue as if the operator had stated these facts. So the simulation also finds the other missing
+                // facts.
                 missing.extend(&refused.missing);
                 facts.extend(&refused.missing);
                 continue;
@@ -98,7 +100,7 @@ pub fn rehearse(
 
 impl StepRefusal {
     /// Returns the refusal for facts that only the operator can state. A refused command records nothing, so the
-    /// suggested command repeats the facts that the operator already gave.
+    /// suggested command repeats the facts that the operator has already stated.
     pub(super) fn for_missing_facts(goal: Goal, given: &[Fact], missing: Vec<Fact>) -> StepRefusal {
         let each: Vec<String> = missing.iter().map(|fact| format!("`{}` ({})", fact.option(), fact.claim())).collect();
         let unproven = if missing == [Fact::WritersStopped] {

@@ -18,8 +18,8 @@ pub(super) struct StepRequest<'a> {
 /// The goal of the command that repairs mismatches.
 pub(super) const REPAIR: Goal = Goal::Verify { scope: VerifyScope::Full, repair: true };
 
-/// Returns whether a phase began during the current, unbroken period of dual writes. `began` is the time at which the
-/// phase began, and `flag_mark` is the flag's state at that time.
+/// Returns whether a phase began during the current, unbroken period of dual writes. The phase began at the time
+/// `began`, when the flag had the state `flag_mark`.
 pub(super) fn began_in_dual_writes(began: Timestamp, flag_mark: Option<Mark>, flag: &Flag, now: Timestamp) -> bool {
     let Some(since) = flag.dual_since else { return false };
     // An event has no mark if it comes from an earlier version, or if the plan has no flag and the operator states the
@@ -27,8 +27,8 @@ pub(super) fn began_in_dual_writes(began: Timestamp, flag_mark: Option<Mark>, fl
     flag_mark.map_or(began >= caches_expired_at(since, flag).min(now), |mark| mark.dual_since == Some(since))
 }
 
-/// Returns whether a phase began after every application obeyed the flag's last change. `began` is the time at which
-/// the phase began, and `flag_mark` is the flag's state at that time.
+/// Returns whether a phase began after every application obeyed the flag's last change. The phase began at the time
+/// `began`, when the flag had the state `flag_mark`.
 pub(super) fn began_under(began: Timestamp, flag_mark: Option<Mark>, flag: &Flag) -> bool {
     flag_mark.map_or(began >= flag.settled_at(), |mark| mark.version == flag.version)
 }
@@ -39,8 +39,8 @@ fn caches_expired_at(made: Timestamp, flag: &Flag) -> Timestamp {
     add_saturating(made, Duration::from_secs(u64::from(flag.max_cache_seconds)))
 }
 
-/// Rounds a time up to a whole second. People and scripts see whole seconds, and a command must be allowed at the time
-/// that they see.
+/// Rounds a time up to a whole second. People and scripts see whole seconds, and the command must be allowed at the
+/// displayed time.
 pub(super) fn round_up(time: Timestamp) -> Timestamp {
     let later = add_saturating(time, Duration::from_nanos(999_999_999));
     Timestamp::from_second(later.as_second()).unwrap_or(later)

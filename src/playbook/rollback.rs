@@ -1,4 +1,4 @@
-//! Decides the steps of the way back: `rollback`, and `cutover --back` if old values may be stale.
+//! Decides the steps of `rollback`, and the steps of `cutover --back` if old values may be stale.
 
 use super::cutover::{back_needs_state, step_back};
 use super::request::{StepRequest, began_under};
@@ -44,7 +44,7 @@ impl StepRequest<'_> {
         if flagged {
             return self.undo_flagged();
         }
-        // If the rollback is complete, the command only says so and needs no statement.
+        // If the rollback is complete, the command only reports this, and the operator need not state anything.
         let is_due = self.state.rollback != PhaseStatus::Complete;
         if let Some(step) = if is_due { self.require_writers_stopped()? } else { None } {
             return Ok(step);
@@ -52,10 +52,10 @@ impl StepRequest<'_> {
         Ok(self.phase_step(Phase::Undo, |_| true))
     }
 
-    /// Requires the statement that nobody writes the derived items until the rollback ends. A condition cannot say "and
-    /// no other attribute", so a delete could remove what a writer adds just before it. Every `rollback` command needs
-    /// the statement, even one that resumes, because the writers may have started again. Only the first statement of a
-    /// rollback is recorded.
+    /// Requires the operator's statement that nobody writes the derived items until the rollback ends. A condition
+    /// cannot say "and no other attribute", so a delete could remove an attribute that a writer adds just before the
+    /// delete. Every `rollback` command needs the statement, even if it resumes a rollback, because the writers may
+    /// have started again. Only the first statement of a rollback is recorded.
     fn require_writers_stopped(&self) -> Result<Option<Step>, StepRefusal> {
         if !self.context.puts_items {
             return Ok(None);
@@ -64,8 +64,8 @@ impl StepRequest<'_> {
         Ok(self.state.writers_stopped.is_none().then_some(step))
     }
 
-    /// Decides the next step before a rollback begins. Checks whether there is anything to undo, and whether a rollback
-    /// is possible.
+    /// Decides the next step before a rollback begins. Checks whether the migration has changed anything, and whether a
+    /// rollback is possible.
     fn begin_rollback(&self, flagged: bool) -> Result<Option<Step>, StepRefusal> {
         let state = self.state;
         let untouched = state.expand == ExpandStatus::NotBegun && !state.dual_written;
@@ -73,7 +73,7 @@ impl StepRequest<'_> {
             let flag = self.flag()?;
             if flag.contracting {
                 return Err(StepRefusal::new(
-                    "the old attribute is being removed, and there is no way back",
+                    "the old attribute is being removed, so a rollback is no longer possible",
                     Goal::Contract,
                 ));
             }
@@ -109,7 +109,7 @@ impl StepRequest<'_> {
         let flag = self.flag()?;
         if flag.contracting {
             return Err(StepRefusal::new(
-                "the old attribute is being removed, and there is no way back",
+                "the old attribute is being removed, so a rollback is no longer possible",
                 Goal::Contract,
             ));
         }
@@ -128,8 +128,8 @@ impl StepRequest<'_> {
         if self.context.kind == PlanKind::Stated {
             let facts =
                 [(Fact::ReadersBack, self.state.readers_back), (Fact::NewWritesStopped, self.state.new_writes_stopped)];
-            // Without a flag, nothing but these statements proves that applications use only the old attribute. So the
-            // operator must state both facts, even if no reader ever moved.
+            // Without a flag, only these statements prove that applications use only the old attribute. So the operator
+            // must state both facts, even if no reader ever moved.
             if let Some((fact, _)) = facts.into_iter().find(|(_, stated)| stated.is_none()) {
                 return self.require_fact(fact, None);
             }
@@ -162,8 +162,8 @@ impl StepRequest<'_> {
                 self.change_flag(FlagChange::OldIsFresh, None).map(Some)
             }
             Some(report) if report.mismatches == 0 && self.completed(verify) => Err(StepRefusal::new(
-                "the verification compared no item, but the pass before it read some. Run the same command again to \
-                 read every item again",
+                "the verification compared no item, but the pass before it read some items. Run the same command again \
+                 to read every item again",
                 self.goal,
             )),
             Some(report) if report.mismatches == 0 => {
@@ -174,14 +174,14 @@ impl StepRequest<'_> {
         }
     }
 
-    /// Returns whether the report proves anything. If the strongly consistent pass before the verification read items,
+    /// Returns whether the report can prove parity. If the strongly consistent pass before the verification read items,
     /// a verification that compared no item proves nothing.
     fn has_compared_items(&self, report: &ReportSummary) -> bool {
         report.compared != Some(0) || self.state.old_from_new_items.is_none_or(|items| items == 0)
     }
 
-    /// Decides the next step before the old-from-new pass runs again. If the operator gave a `--force` reason, it is
-    /// recorded before the pass. The reason covers at most the number of unequal items that were found so far.
+    /// Decides the next step before the old-from-new pass runs again. If the operator gave a `--force` reason, the
+    /// reason is recorded before the pass. It covers at most the number of unequal items that have been found so far.
     fn accept_unequal(&self, items: u64) -> Result<Step, StepRefusal> {
         Ok(match self.context.force {
             Some(_) if self.state.accepted_unequal < items && !self.context.confirmed => Step::Confirm,
@@ -193,25 +193,26 @@ impl StepRequest<'_> {
         })
     }
 
-    /// Decides the next step if the old and new values of some items still differ after this command's passes. If the
+    /// Decides the next step if old and new values of some items still differ after this command's passes. If the
     /// operator gave a `--force` reason that covers all these items, leaves them unequal and continues. Otherwise,
     /// refuses. A reason covers at most the number of unequal items that were known when the operator gave it.
     fn leave_unequal(&self, items: u64) -> Result<Step, StepRefusal> {
         let known = self.state.accepted_unequal;
         let only = match self.context.force {
             Some(_) if items <= known => return self.change_flag(FlagChange::OldIsFresh, self.context.force),
-            Some(_) => format!(". The reason was given when {known} were known, and covers no more than those"),
+            Some(_) => format!(". When the reason was given, {known} were known, so it covers only that number"),
             None => String::new(),
         };
-        let remedy = "Fix them by hand, and run the same command again; or leave them as they are with `--force REASON`: \
-                       readers of the old attribute then find the value that is in the old attribute now, which may be stale";
+        let remedy = "Fix them by hand, and run the same command again; or leave them as they are with `--force \
+                      REASON`: readers of the old attribute then find the value that is currently in the old \
+                      attribute, which may be stale";
         let obstacle = Obstacle::ItemsUnequal { items };
         let next = NextCommand::from(self.goal).with("--force REASON");
-        Err(StepRefusal::new(format!("{obstacle} (they are named above){only}. {remedy}"), next))
+        Err(StepRefusal::new(format!("{obstacle} (the items are listed above){only}. {remedy}"), next))
     }
 
-    /// Returns the command to suggest for the way back. If the last verification found more unequal items than the
-    /// operator accepted, the command includes `--force`, because without a reason it would be refused again.
+    /// Returns the command to suggest for a rollback or a step back. If the last verification found more unequal items
+    /// than the operator accepted, the command includes `--force`, because without a reason it would be refused again.
     pub(super) fn next_back(&self, goal: Goal) -> NextCommand {
         let is_later =
             |report: &&ReportSummary| self.state.old_from_new.is_some_and(|pass| report.span.began >= pass.ended);

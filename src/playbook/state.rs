@@ -16,7 +16,7 @@ use crate::cutover::{Flag, FlagChange, ReadFrom, WriteTo};
 /// The durable state of a migration. Replaying the migration's events reproduces this state.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct MigrationState {
-    /// The last accepted preflight. Every command needs one.
+    /// The last accepted preflight. Every other event requires an accepted preflight.
     pub preflight: Option<AcceptedPreflight>,
     /// The progress of the expand passes.
     pub expand: ExpandStatus,
@@ -28,7 +28,7 @@ pub struct MigrationState {
     pub sampled: Option<ReportSummary>,
     /// Number of items that the last complete expand pass read; `None` if its reads were not strongly consistent.
     pub expanded_items: Option<u64>,
-    /// Whether a further expand pass has begun after a complete one, and no full verification has been clean since.
+    /// Whether a further expand pass has begun after a complete one, without a clean full verification since then.
     pub expanded_again: bool,
     /// Whether the open failures have been retried since the last expand pass began.
     pub retried: bool,
@@ -36,8 +36,8 @@ pub struct MigrationState {
     pub old_from_new: Option<PhaseSpan>,
     /// Number of items that the last old-from-new pass read, if known.
     pub old_from_new_items: Option<u64>,
-    /// The flag change whose outcome is unknown, because no command has read the flag since. `None` if there is no such
-    /// change.
+    /// A flag change with an unknown outcome, because no command has read the flag since the change. `None` if there is
+    /// no such change.
     pub intended: Option<IntendedChange>,
     /// The flag's version when this migration last read or changed the flag.
     pub flag_seen: Option<u64>,
@@ -45,28 +45,31 @@ pub struct MigrationState {
     pub dual_written: bool,
     /// The operator's `--force` reason, if readers moved while the gate was closed.
     pub forced_reads: Option<String>,
-    /// The operator's `--force` reason, if the step to new-only writes was taken while its gate was closed.
+    /// The operator's `--force` reason, if writers moved to new-only writes while the gate of this step was closed.
     pub forced_writes: Option<String>,
     /// The operator's `--force` reason for beginning a rollback that cannot restore every item.
     pub forced_rollback: Option<String>,
-    /// The overridden obstacles. Each obstacle is listed once, with the largest number of items that an override
-    /// covered.
+    /// The overridden obstacles. Each obstacle is listed once, with the largest number of items that any override of it
+    /// covers.
     pub overrides: Vec<Override>,
-    /// Number of items that may stay unequal on the way back, because of an override.
+    /// Number of items that may stay unequal after a rollback or a step back, because of an override.
     pub accepted_unequal: u64,
-    /// For a plan without a flag: the virtual flag that follows from the operator's stated facts.
+    /// The virtual flag that follows from the operator's stated facts. `None` if the plan has a flag.
     pub stated_flag: Option<Flag>,
-    /// For a plan that only removes: the time at which the operator stated that nobody reads the old attribute.
+    /// The time at which the operator stated that nobody reads the old attribute. Only set for a plan that only
+    /// removes.
     pub readers_moved: Option<Timestamp>,
-    /// For a plan that only removes: the time at which the operator stated that nobody writes the old attribute.
+    /// The time at which the operator stated that nobody writes the old attribute. Only set for a plan that only
+    /// removes.
     pub old_writes_stopped: Option<Timestamp>,
-    /// For a plan without a flag: the latest time at which the operator stated that every reader reads the old
-    /// attribute again.
+    /// The latest time at which the operator stated that every reader reads the old attribute again. Only set for a
+    /// plan without a flag.
     pub readers_back: Option<Timestamp>,
-    /// For a plan without a flag: the latest time at which the operator stated that nobody writes the new attribute.
+    /// The latest time at which the operator stated that nobody writes the new attribute. Only set for a plan without a
+    /// flag.
     pub new_writes_stopped: Option<Timestamp>,
-    /// For a plan that puts derived items: the time at which the operator stated that nobody writes these items until
-    /// the rollback ends. `None` if no rollback is under way.
+    /// The time at which the operator stated that nobody writes the derived items until the rollback ends. Only set for
+    /// a plan that puts derived items. `None` if no rollback is in progress.
     pub writers_stopped: Option<Timestamp>,
     /// The backups of the table that the tool made, oldest first.
     pub backups: Vec<TableBackup>,
@@ -112,8 +115,8 @@ impl MigrationState {
                     // drops to the number found.
                     next.accepted_unequal = self.accepted_unequal.min(*mismatches);
                 }
-                // A sample may miss the mismatches that an earlier sample found. So only a full verification lowers the
-                // number of mismatches that samples found.
+                // A sample can miss the mismatches that an earlier sample found. So only a full verification lowers the
+                // number of mismatches from samples.
                 let mismatches = match scope {
                     VerifyScope::Full => *mismatches,
                     VerifyScope::Sampled => self.sampled_mismatches().max(*mismatches),
@@ -122,7 +125,7 @@ impl MigrationState {
                 let repair = *repair;
                 let report =
                     ReportSummary { span, mismatches, compared, repair, plan: plan.clone(), hash: hash.clone() };
-                // A clean verification shows that the further pass helped, so another further pass may help later.
+                // A clean verification shows that the further pass helped. So another further pass could help later.
                 next.expanded_again &= *scope != VerifyScope::Full || mismatches > 0;
                 match scope {
                     VerifyScope::Full => next.full = Some(report),
@@ -158,8 +161,8 @@ impl MigrationState {
                 next.forced_rollback.clone_from(forced);
                 next.open = None;
                 if forced.is_some() {
-                    // The `--force` reason for beginning a rollback does not cover mismatches, so the table must be
-                    // verified again.
+                    // The `--force` reason for the beginning of a rollback does not cover mismatches, so the table must
+                    // be verified again.
                     next.full = None;
                 }
             }
@@ -185,7 +188,7 @@ impl MigrationState {
         self.sampled.as_ref().filter(is_current).map_or(0, |sampled| sampled.mismatches)
     }
 
-    /// Begins a phase. After contract or rollback has begun, refuses every phase that cannot follow.
+    /// Begins a phase. If contract or a rollback has begun, refuses every phase that cannot follow it.
     fn begin(&mut self, phase: Phase, event: &Event) -> Result<(), StepRefusal> {
         let at = event.at;
         let only_compares = matches!(phase, Phase::Verify { repair: false, .. });
@@ -258,7 +261,7 @@ impl MigrationState {
         Ok(())
     }
 
-    /// Notes that a phase is complete, so that its backups do not count for the next one.
+    /// Records that a phase is complete. From then on, its backups do not count for the next phase.
     fn use_backups(&mut self, phase: Phase) {
         self.backups.iter_mut().filter(|backup| backup.phase == phase).for_each(|backup| backup.is_used = true);
     }
@@ -310,13 +313,16 @@ impl MigrationState {
                 Fact::ReadersMoved => self.readers_moved = Some(at),
                 Fact::OldWritesStopped => self.old_writes_stopped = Some(at),
                 Fact::DualWritesSince { .. } | Fact::ReadersBack | Fact::NewWritesStopped | Fact::WritersStopped => {
-                    return Err(StepRefusal::new("a plan that only removes has no such fact", Goal::Contract));
+                    return Err(StepRefusal::new(
+                        "this fact is not possible for a plan that only removes",
+                        Goal::Contract,
+                    ));
                 }
             }
             return Ok(());
         }
         let Some(flag) = &self.stated_flag else {
-            return Err(StepRefusal::new("the plan's flag proves that, so it must not be stated", "status"));
+            return Err(StepRefusal::new("the plan's flag proves this fact, so it must not be stated", "status"));
         };
         match fact {
             Fact::DualWritesSince { .. } => self.new_writes_stopped = None,
@@ -346,14 +352,14 @@ impl MigrationState {
         self.change_stated_flag(change, when)
     }
 
-    /// Updates the state for a flag change. Discards the results that the change invalidates: an earlier pass has not
-    /// seen the writes that applications make from now on.
+    /// Updates the state for a flag change. Discards the results that the change invalidates, because an earlier pass
+    /// has not seen the writes that applications make from now on.
     fn apply_flag_change(&mut self, change: FlagChange, forced: Option<&String>) {
         match change {
             FlagChange::DualWrite => {
                 self.dual_written = true;
-                // Without a flag, dual writes may have begun long before the operator stated this fact. So the gate may
-                // still accept earlier reports.
+                // Without a flag, dual writes may have begun long before the operator stated this fact. So do not
+                // discard earlier reports, because the gate can still accept them.
                 if self.stated_flag.is_none() {
                     self.full = None;
                     self.sampled = None;
@@ -377,7 +383,7 @@ impl MigrationState {
 
     fn change_stated_flag(&mut self, change: FlagChange, at: Timestamp) -> Result<(), StepRefusal> {
         let Some(flag) = &mut self.stated_flag else {
-            return Err(StepRefusal::new("only a plan without a flag accepts stated facts", "status"));
+            return Err(StepRefusal::new("facts can be stated only for a plan without a flag", "status"));
         };
         *flag = next_flag(flag, change, at)?;
         Ok(())
@@ -386,15 +392,16 @@ impl MigrationState {
     /// Returns the error for an event that cannot follow the beginning of contract.
     fn contracting(&self) -> StepRefusal {
         match self.contract {
-            PhaseStatus::Complete => StepRefusal::new("the migration is over: the old attribute is gone", "status"),
-            PhaseStatus::NotBegun | PhaseStatus::Begun => {
-                StepRefusal::new("the old attribute is being removed, and there is no way back", Goal::Contract)
-            }
+            PhaseStatus::Complete => StepRefusal::new("the migration is over, and the old attribute is gone", "status"),
+            PhaseStatus::NotBegun | PhaseStatus::Begun => StepRefusal::new(
+                "the old attribute is being removed, so a rollback is no longer possible",
+                Goal::Contract,
+            ),
         }
     }
 
-    /// Returns the error for a command that is refused because contract has begun. Says why this command cannot run any
-    /// more, and what to do instead.
+    /// Returns the error for a command that is refused because contract has begun. The error explains why this command
+    /// can no longer run, and what to do instead.
     pub(super) fn refused_by_contract(&self, goal: Goal) -> StepRefusal {
         if self.contract == PhaseStatus::Complete {
             return match goal {
@@ -435,7 +442,7 @@ impl MigrationState {
     pub(super) fn rolled_back(&self) -> StepRefusal {
         match self.rollback {
             PhaseStatus::Complete => StepRefusal::new(
-                "the migration was rolled back, and this state file records it: begin again with another state file",
+                "the migration of this state file was rolled back, so begin again with another state file",
                 "run --state PATH",
             ),
             PhaseStatus::NotBegun | PhaseStatus::Begun => StepRefusal::new("the rollback has begun", Goal::Rollback),
@@ -445,11 +452,11 @@ impl MigrationState {
 
 fn next_flag(flag: &Flag, change: FlagChange, at: Timestamp) -> Result<Flag, StepRefusal> {
     let next = flag.next(change, at, Duration::ZERO).map_err(|error| StepRefusal::new(error.to_string(), "status"))?;
-    // A stated fact takes effect at its stated time, because without a flag no caches have to expire.
+    // Without a flag, no caches have to expire. So what the operator states takes effect at the time that it names.
     let before = flag.settled_at();
     if at < before {
         return Err(StepRefusal::new(
-            format!("the previously confirmed fact is dated {before}, and this one is earlier"),
+            format!("this fact has an earlier time than the previously confirmed fact ({before})"),
             "status",
         ));
     }

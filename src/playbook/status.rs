@@ -1,4 +1,4 @@
-//! Determines the current stage of a migration and its next command, which `status` shows.
+//! Determines the current stage of a migration and its next command. `status` shows both.
 
 use jiff::Timestamp;
 
@@ -56,11 +56,11 @@ pub struct MigrationStatus {
     pub stage: MigrationStage,
     /// The next command. This command takes one step forward or finishes open work. `None` if everything is done.
     pub next: Option<NextCommand>,
-    /// The end of the soak, before which the next command is refused. `None` outside the soak.
+    /// The end of the soak. Until then, the next command is refused. `None` if the migration is not in the soak.
     pub not_before: Option<Timestamp>,
 }
 
-/// Determines the current stage of a migration. The result is only as current as the last read of the flag.
+/// Determines the current stage of a migration. If the flag has changed since it was last read, the result is outdated.
 pub fn status(state: &MigrationState, context: &StepContext<'_>, now: Timestamp) -> MigrationStatus {
     let goal = Goal::Run { again: false };
     let (stage, next) = StepRequest { state, context, goal, now }.status();
@@ -151,7 +151,7 @@ impl StepRequest<'_> {
             return (MigrationStage::Preflight, Some(self.with_fact_option(dual)));
         }
         match (self.state.expand, flag) {
-            // A run is possible without dual writes, but then it misses items that writers change behind its scan
+            // A run is possible without dual writes. But it then misses items that writers change behind its scan
             // position.
             (ExpandStatus::NotBegun, Some(Flag { write: WriteTo::Old, .. })) => {
                 (MigrationStage::Expand, Some(self.with_fact_option(dual)))
@@ -167,7 +167,7 @@ impl StepRequest<'_> {
         let back = || Some(self.next_back(Goal::Back { to: BackTarget::OldReads, now: false }));
         match (flag.write, flag.read) {
             (WriteTo::New, _) => (MigrationStage::Soak, Some(Goal::Contract.into())),
-            // Here the migration is on the way back from new-only writes.
+            // At this point, the migration is returning from new-only writes.
             (WriteTo::Both, _) if flag.old_stale && self.context.unfinished > 0 => {
                 (MigrationStage::Cutover, Some("failures list".into()))
             }

@@ -13,7 +13,8 @@ use super::{
 };
 use crate::cutover::{Flag, FlagChange, FlagError, ReadFrom, WriteTo};
 
-/// Returns the next step towards this goal, or refuses with a reason and the command to run instead.
+/// Returns the next step towards this goal. If the command is refused, returns the reason and the command to run
+/// instead.
 ///
 /// The result depends only on the arguments. Once the caller has carried out the returned step, the next call returns
 /// the following step, until [`Step::Done`]. If the process is killed before it carries out the step, the next call
@@ -27,7 +28,7 @@ pub fn step(
     let next = StepRequest { state, context, goal, now }.next_step();
     match &next {
         Err(refused) if refused.missing.is_empty() => Rehearsal::default(),
-        // If a later step would be refused, refuse now, before the command records or asks anything.
+        // If a later step would be refused, refuse the command before it records or asks anything.
         Err(_) | Ok(Step::Preflight | Step::Record(_) | Step::Confirm | Step::Backup(_)) => {
             rehearse(state, context, goal, now)?
         }
@@ -68,8 +69,8 @@ impl StepRequest<'_> {
     /// need.
     fn check_plan(&self) -> Result<(), StepRefusal> {
         let kind = self.context.kind;
-        // The recorded migration has already done work. Otherwise, opening the state file would have discarded the
-        // migration.
+        // The recorded migration has already done work. A migration without any work would have been discarded when the
+        // state file was opened.
         if self.state.kind().is_some_and(|before| before != kind) {
             return Err(StepRefusal::new(
                 "the plan is of another kind (with a flag, without one, in place, or only removing) than when the \
@@ -80,13 +81,13 @@ impl StepRequest<'_> {
         let is_derived = |fact: &&Fact| **fact == Fact::WritersStopped;
         if let Some(fact) = self.context.facts.iter().find(is_derived).filter(|_| !self.context.puts_items) {
             return Err(StepRefusal::new(
-                format!("`{}` is for plans that put derived items; this plan does not need it", fact.option()),
+                format!("`{}` is only for plans that put derived items, so this plan does not need it", fact.option()),
                 self.goal,
             ));
         }
         match (kind, self.context.facts.iter().find(|fact| !is_derived(fact))) {
             (PlanKind::Flagged | PlanKind::InPlace | PlanKind::SetOnly, Some(fact)) => Err(StepRefusal::new(
-                format!("`{}` is for plans without a flag; this plan does not need it", fact.option()),
+                format!("`{}` is for plans without a flag, so this plan does not need it", fact.option()),
                 self.goal,
             )),
             (PlanKind::Stated | PlanKind::RemoveOnly, _) | (_, None) => Ok(()),
@@ -102,11 +103,11 @@ impl StepRequest<'_> {
             }
             (PhaseStatus::Complete, _, Goal::Verify { repair: false, .. }) => Ok(None),
             (PhaseStatus::Complete, _, Goal::Verify { scope, repair: true }) => Err(StepRefusal::new(
-                "the old attribute is gone, so no value can be derived from it any more",
+                "the old attribute is gone, so values can no longer be derived from it",
                 Goal::Verify { scope, repair: false },
             )),
             (PhaseStatus::Begun, _, Goal::Contract) | (_, PhaseStatus::Begun, Goal::Rollback) => Ok(None),
-            // Before contract, readers may always go back, even during a rollback.
+            // Before contract, readers may always return to the old attribute, even during a rollback.
             (PhaseStatus::NotBegun, _, Goal::Back { .. }) if self.context.kind == PlanKind::Flagged => Ok(None),
             (PhaseStatus::Begun | PhaseStatus::Complete, ..) => Err(self.state.refused_by_contract(self.goal)),
             (_, PhaseStatus::Begun | PhaseStatus::Complete, _) => Err(self.state.rolled_back()),
@@ -114,9 +115,9 @@ impl StepRequest<'_> {
         }
     }
 
-    /// After a purge of the journal, refuses to begin a pass that writes, unless the operator accepts that no rollback
-    /// can undo it. A pass that has begun after the purge needs no further acceptance, and no purge is possible while a
-    /// pass is open.
+    /// If the journal was purged, refuses to begin a pass that writes, unless the operator accepts that no rollback can
+    /// undo it. If the pass is already open, it has begun after the purge, because no purge is possible while a pass is
+    /// open. So it needs no further acceptance.
     fn check_way_back(&self) -> Result<(), StepRefusal> {
         let Some(at) = self.context.purged_at.filter(|_| !self.context.accept_no_way_back) else { return Ok(()) };
         let begins =
@@ -147,7 +148,7 @@ impl StepRequest<'_> {
         ))
     }
 
-    /// If the outcome of an intended change was unknown and the current flag reveals it, returns the step that records
+    /// If the outcome of an intended change was unknown and the current flag shows it, returns the step that records
     /// the outcome.
     fn flag_seen(&self) -> Option<Step> {
         let intended = self.state.intended.as_ref()?;
@@ -182,10 +183,10 @@ impl StepRequest<'_> {
 
     fn retry(&self) -> Result<Step, StepRefusal> {
         if self.context.kind == PlanKind::RemoveOnly {
-            return Err(self.only_removes("`contract` retries what it could not remove"));
+            return Err(self.only_removes("`contract` itself retries the removals that failed"));
         }
         if self.state.expand == ExpandStatus::NotBegun {
-            return Err(StepRefusal::new("expand has not begun, and nothing has failed", Goal::Run { again: false }));
+            return Err(StepRefusal::new("expand has not begun, so nothing has failed", Goal::Run { again: false }));
         }
         if let Some(wait) = self.wait_before_writes()? {
             return Ok(wait);
@@ -194,15 +195,15 @@ impl StepRequest<'_> {
         Ok(if finished { Step::Done } else { self.phase_step(Phase::Retry, |_| true) })
     }
 
-    /// Returns the wait before a pass that derives new values from old values; `None` if the pass may begin now. All
-    /// readers must read old values during the pass, so the wait lasts until no application obeys an earlier flag that
-    /// moved readers. Refuses if the current flag does not allow the pass.
+    /// Returns the wait before a pass that derives new values from old values. Returns `None` if the pass may begin
+    /// now. All readers must read old values during the pass. So the wait lasts until no application obeys an earlier
+    /// state of the flag in which readers had moved. Refuses if the current flag does not allow the pass.
     fn wait_before_writes(&self) -> Result<Option<Step>, StepRefusal> {
         let Some(flag) = self.flag_if_any()? else { return Ok(None) };
         if let Err(refused) = may_expand(flag) {
             return Err(match self.state.expand {
                 ExpandStatus::Complete { .. } => StepRefusal::new(
-                    format!("{} (for another pass, `backfill cutover --back` first)", refused.why),
+                    format!("{} (for another pass, run `backfill cutover --back` first)", refused.why),
                     self.next_forward(Some(flag)),
                 ),
                 ExpandStatus::NotBegun | ExpandStatus::Open { .. } => refused,
@@ -214,7 +215,7 @@ impl StepRequest<'_> {
     fn verify(&self, scope: VerifyScope, repair: bool) -> Result<Step, StepRefusal> {
         let contracted = self.state.contract == PhaseStatus::Complete;
         if self.context.kind == PlanKind::RemoveOnly && !contracted {
-            return Err(self.only_removes("it has nothing to verify before that"));
+            return Err(self.only_removes("there is nothing to verify before `contract`"));
         }
         if !contracted {
             self.check_expanded()?;
@@ -225,7 +226,7 @@ impl StepRequest<'_> {
         }
         if repair && self.context.puts_items {
             return Err(StepRefusal::new(
-                "a repair puts no derived items. Nothing was read or written: a further pass puts the missing ones",
+                "a repair does not put derived items, so nothing was read or written. A further pass puts the missing items",
                 Goal::Run { again: true },
             ));
         }
@@ -234,7 +235,7 @@ impl StepRequest<'_> {
             return Ok(Step::Confirm);
         }
         // If a verification began before every writer wrote both attributes, it cannot open the gate. So do not resume
-        // such a verification, but begin a new one.
+        // it. Begin a new one instead.
         let counts = |open: &OpenPhase| {
             flag.is_none_or(|flag| {
                 began_in_dual_writes(open.began, open.flag_mark, flag, self.now) || flag.dual_since.is_none()
@@ -243,8 +244,9 @@ impl StepRequest<'_> {
         Ok(if self.completed(phase) { Step::Done } else { self.phase_step(phase, counts) })
     }
 
-    /// Returns `None` if an override of this obstacle is already recorded. Otherwise, refuses if the operator gave no
-    /// `--force` reason. With a reason, returns the step that asks for confirmation or records the override.
+    /// Returns `None` if an override of this obstacle is already recorded. Otherwise, the operator must have given a
+    /// `--force` reason. Without a reason, refuses. With a reason, returns the step that asks for confirmation or
+    /// records the override.
     pub(super) fn require_override(&self, obstacle: Obstacle, why: String) -> Result<Option<Step>, StepRefusal> {
         if self.state.is_overridden(obstacle) {
             return Ok(None);
@@ -272,8 +274,8 @@ impl StepRequest<'_> {
         }
     }
 
-    /// Returns the step that runs a pass of this phase. If `counts` accepts the unfinished pass, the step resumes that
-    /// pass. Otherwise, the step begins a new pass.
+    /// Returns the step that runs a pass of this phase. If `counts` accepts the unfinished pass, the step resumes it.
+    /// Otherwise, the step begins a new pass.
     pub(super) fn phase_step(&self, phase: Phase, counts: impl FnOnce(&OpenPhase) -> bool) -> Step {
         match &self.state.open {
             Some(open) if open.phase == phase && counts(open) => Step::RunPass(phase),
@@ -295,7 +297,9 @@ impl StepRequest<'_> {
             })?,
             PlanKind::InPlace | PlanKind::SetOnly => return Err(self.no_cutover()),
             PlanKind::RemoveOnly => {
-                return Err(self.only_removes("readers and writers leave the old attribute by themselves"));
+                return Err(
+                    self.only_removes("no cutover is needed for readers and writers to stop using the old attribute")
+                );
             }
         };
         match flag.broken_rule() {
@@ -311,7 +315,8 @@ impl StepRequest<'_> {
         }
     }
 
-    /// Waits while applications may still obey an earlier state of the flag.
+    /// Returns the wait for applications that may still obey an earlier state of the flag. Returns `None` if no wait is
+    /// necessary.
     pub(super) fn wait_for_caches(&self) -> Option<Step> {
         let left = self.left();
         (!left.is_zero()).then_some(Step::Wait(left))
@@ -341,7 +346,7 @@ impl StepRequest<'_> {
             };
         }
         let flag = self.flag()?;
-        // Somebody changed the flag after this command started, probably with `--back`. Do not undo that change.
+        // Another command changed the flag after this command started, probably with `--back`. Do not undo that change.
         let is_foreign = |known: Option<u64>| known.is_some_and(|known| known != flag.version);
         if is_foreign(self.state.flag_seen) && is_foreign(self.context.first) {
             return Err(self.foreign_change("it was changed by another command while this one was running"));
@@ -358,7 +363,7 @@ impl StepRequest<'_> {
         Ok(Step::Record(EventBody::FlagIntended { change, version: flag.version, forced }))
     }
 
-    /// Returns the step that records a fact from the command line. If the fact is missing, refuses and names the
+    /// Returns the step that records a fact from the command line. If the fact is missing, the refusal contains the
     /// missing option.
     pub(super) fn require_fact(&self, fact: Fact, forced: Option<String>) -> Result<Step, StepRefusal> {
         let same = |stated: &&Fact| std::mem::discriminant(*stated) == std::mem::discriminant(&fact);
@@ -392,7 +397,7 @@ impl StepRequest<'_> {
         }
     }
 
-    /// Returns the next command for a plan that ends at verify. Suggests each possible repair once. After that, a
+    /// Returns the next command for a plan that ends at verify. Suggests a repair or a further pass once. After that, a
     /// person must inspect the remaining items.
     fn next_without_cutover(&self) -> NextCommand {
         if self.context.failures > 0 {
@@ -400,13 +405,13 @@ impl StepRequest<'_> {
         }
         match &self.state.full {
             None => "verify --all".into(),
-            // A run asks for the acceptance of the deletes, and lists what it cannot delete.
+            // A further run asks the operator to accept the deletes, and lists the items that it cannot delete.
             Some(report) if report.mismatches > 0 && self.context.deletes_items => {
                 match self.context.diverged > 0 || self.state.expanded_again {
                     true => "failures list".into(),
                     false => {
                         let next = NextCommand::from(Goal::Run { again: true }).with("--accept deletes-items");
-                        // Deletes that no rollback can undo need their own acceptance.
+                        // If no rollback can undo the deletes, they need an acceptance of their own.
                         if self.context.no_way_back.is_some() { next.with("--accept no-way-back") } else { next }
                     }
                 }
@@ -423,8 +428,9 @@ impl StepRequest<'_> {
         }
     }
 
-    /// Returns the next command for failed items: first a retry, and then the list of failures, which shows the
-    /// problems to fix. For an item that is not computable, a retry has no effect until somebody corrects the item.
+    /// Returns the next command for failed items. The first command is a retry. The second is the list of failures,
+    /// which shows the problems to fix. If an item is not computable, a retry has no effect until somebody corrects the
+    /// item.
     pub(super) fn next_for_failures(&self) -> NextCommand {
         let look = self.state.retried || self.context.not_computable;
         if look { "failures list".into() } else { Goal::FailuresRetry.into() }
@@ -432,12 +438,12 @@ impl StepRequest<'_> {
 
     pub(super) fn no_cutover(&self) -> StepRefusal {
         let why = if self.context.kind == PlanKind::SetOnly {
-            "the plan only writes values: no reader and no writer has to move"
+            "the plan only writes values, so no reader and no writer has to move"
         } else {
-            "the plan works in place: a run makes all changes of an item, and no later step changes the item"
+            "the plan works in place, so a run makes all changes of an item and no later step changes the item"
         };
         StepRefusal::new(
-            format!("{why}, so it ends at verify, and a rollback remains possible"),
+            format!("{why}. The migration ends at verify, and a rollback remains possible"),
             self.next_forward(None),
         )
     }
@@ -446,7 +452,7 @@ impl StepRequest<'_> {
         StepRefusal::new(format!("the plan only removes: {why}"), self.next_forward(None))
     }
 
-    /// Refuses because somebody else changed the flag.
+    /// Returns the refusal for a flag that somebody else changed.
     pub(super) fn foreign_change(&self, what: &str) -> StepRefusal {
         StepRefusal::new(format!("the flag was changed by somebody else: {what}"), "status")
     }

@@ -11,8 +11,8 @@ mod suggested_commands;
 use super::*;
 use sim::*;
 
-/// For each position in a migration, lists the commands that lead to it, and then the result of each command at that
-/// position. `=` means "allowed".
+/// For each position in a migration, this table lists the commands that lead to it, and then the result of each command
+/// at that position. `=` means "allowed".
 /// RUNBOOK: "it refuses and names the command to run"
 #[test]
 fn every_command_in_every_phase_of_every_kind_of_plan() {
@@ -108,7 +108,7 @@ fn every_command_in_every_phase_of_every_kind_of_plan() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-/// Takes every step of a migration with a flag.
+/// Runs every step of a migration with a flag.
 /// RUNBOOK: "waits until application caches have expired before the next step"
 #[test]
 fn each_flag_change_waits_until_caches_have_expired() {
@@ -217,7 +217,7 @@ fn status_at_every_step() {
     );
 }
 
-/// RUNBOOK: "Each command asks for its fact by name and records it"
+/// RUNBOOK: "Each command names the fact that you must confirm, and records it"
 #[test]
 fn facts_are_for_plans_without_a_flag_and_are_asked_for_by_name() {
     let mut sim = SimulatedMigration::new(PlanKind::Flagged);
@@ -244,9 +244,9 @@ fn facts_are_for_plans_without_a_flag_and_are_asked_for_by_name() {
     ]);
 }
 
-/// While old values are fresh, `--back` needs only the flag, and goes back exactly one stage.
+/// While old values are fresh, `--back` needs only the flag, and returns to the previous stage.
 /// RUNBOOK: "It needs no gate, no lock and no state file, and it works while other commands run"
-/// RUNBOOK: "waits for the rest of that time, and goes no further"
+/// RUNBOOK: "waits until `max_cache_seconds` have passed since then. It does not end dual writes"
 #[test]
 fn back_goes_one_stage() {
     let mut flag = Flag::new(CACHE, time(0)).next(FlagChange::DualWrite, time(100), Duration::ZERO).unwrap();
@@ -257,8 +257,7 @@ fn back_goes_one_stage() {
     assert_eq!(BackTarget::new(&flag, time(201), wait(59)), BackTarget::OldReads);
     let step = |flag: &Flag, to, left| step_back(flag, to, time(300), left).unwrap();
     let change = FlagChange::ReadOld { accept_stale: false };
-    // Readers go back immediately, because applications write both attributes under every flag state that they may
-    // obey.
+    // Readers return immediately, because applications write both attributes under every flag state that they may obey.
     assert_eq!(step(&flag, BackTarget::OldReads, cache), Step::Change(change));
     assert!(flag.next(change, time(300), cache).is_ok());
     let back = flag.next(change, time(300), Duration::ZERO).unwrap();
@@ -270,8 +269,8 @@ fn back_goes_one_stage() {
     assert_eq!(step(&back, BackTarget::OldReads, wait(59)), Step::Wait(wait(59)));
     assert_eq!(step(&back, BackTarget::OldReads, wait(0)), Step::Done);
     assert_eq!(BackTarget::new(&back, time(360), wait(0)), BackTarget::OldWrites);
-    // Here `--back` is a new command, not a rerun. Either this host sees the flag change only after the cache time, or
-    // the change is dated two days ahead.
+    // In these cases, `--back` is a new command, not a rerun. Either this host sees the flag change only after the
+    // cache time, or the recorded time of the change is two days ahead.
     for now in [360, -172_800] {
         assert_eq!(BackTarget::new(&back, time(now), cache), BackTarget::OldWrites);
     }

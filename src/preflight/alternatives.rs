@@ -1,4 +1,4 @@
-//! Finds changes that need no backfill, because DynamoDB or the readers can do the same without one. This module is
+//! Finds changes that need no backfill, because DynamoDB or the readers can achieve the same result. This module is
 //! pure.
 
 use super::finding::Finding;
@@ -8,11 +8,11 @@ use crate::change::{Change, Formula, OnExisting};
 use crate::item::{IndexSchema, Path};
 use crate::plan::excerpt;
 
-/// The maximum number of attributes that form the partition key of a global index, and the maximum number that form its
-/// sort key (developer guide, "Multi-attribute keys pattern").
+/// The maximum number of partition key attributes of a global index. The same maximum applies to its sort key
+/// attributes (developer guide, "Multi-attribute keys pattern").
 const MAX_KEY_PARTS: usize = 4;
 
-/// Returns a note for each change that may need no backfill.
+/// Returns a note for each change that might not need a backfill.
 pub(super) fn alternatives(input: &FindingInput<'_>) -> Vec<Finding> {
     let indexes: Vec<&IndexSchema> = input.facts.table.indexes.iter().map(|index| &index.schema).collect();
     input.plan.changes.iter().filter_map(|change| alternative(change, &indexes)).collect()
@@ -22,7 +22,7 @@ fn alternative(change: &Change, indexes: &[&IndexSchema]) -> Option<Finding> {
     match change {
         Change::Compute { to, formula: Formula::Expression(_), .. } => composite_key(change, to, indexes),
         Change::Set { to, value, on_existing: OnExisting::Skip } => {
-            let what = format!("The plan sets `{to}` to {} only where it is missing", excerpt(value));
+            let what = format!("The plan sets `{to}` to {} only if it is missing", excerpt(value));
             Some(
                 Finding::new(Note, "not-needed-default", what)
                     .with_reason(
@@ -47,7 +47,7 @@ fn alternative(change: &Change, indexes: &[&IndexSchema]) -> Option<Finding> {
     }
 }
 
-/// Finds an attribute that only combines other attributes for the key of a global index.
+/// Returns a note if the change only combines other attributes into a key attribute of a global index.
 fn composite_key(change: &Change, to: &Path, indexes: &[&IndexSchema]) -> Option<Finding> {
     let parts = change.paths().inputs;
     let combines = (2..=MAX_KEY_PARTS).contains(&parts.len()) && parts.iter().all(|part| part.is_top_level());
@@ -58,11 +58,11 @@ fn composite_key(change: &Change, to: &Path, indexes: &[&IndexSchema]) -> Option
     Some(
         Finding::new(Note, "not-needed-index-key", what)
             .with_reason(
-                "A global index can have up to four partition key attributes and four sort key attributes, and each is an \
-                 attribute of its own. DynamoDB fills such an index itself, so no item needs a combined attribute",
+                "A global index can have up to four partition key attributes and four sort key attributes. DynamoDB fills \
+                 such an index itself, so no item needs a combined attribute",
             )
             .with_action(format!(
-                "If {names} have the types S, N or B and your queries can name them one by one, create an index with these \
+                "If {names} have the types S, N or B and your queries can specify each of them, create an index with these \
                  key attributes instead of running this plan"
             )),
     )

@@ -1,4 +1,4 @@
-//! AWS CLI commands that raise a table's capacity for a run and lower it afterwards. This module is pure.
+//! Builds AWS CLI commands that raise a table's capacity for a run and lower it afterwards. This module is pure.
 
 use crate::dynamodb::{IndexDescription, TableDescription};
 use crate::item::Units;
@@ -15,15 +15,15 @@ pub(super) struct Commands {
     pub(super) notes: Vec<String>,
 }
 
-/// The current capacity of a table or an index, and the raised capacity. Each pair is (read, write).
+/// The current capacity and the raised capacity of a table or an index. Each pair is (read, write).
 struct CapacityIncrease {
     now: (Units, Units),
     then: (Units, Units),
 }
 
 impl CapacityIncrease {
-    /// Adds the capacity that the run needs to the current capacity, so that the application keeps all of its capacity.
-    /// Returns `None` if the current capacity is enough.
+    /// Raises the current capacity by the capacity that the run needs, so that the application keeps all of its
+    /// capacity. Returns `None` if the run needs no more than the current capacity.
     fn new(now: (Units, Units), needed: (Units, Units)) -> Option<CapacityIncrease> {
         let raised = |now: Units, needed: Units| if needed > now { (now + needed).ceil() } else { now };
         let then = (raised(now.0, needed.0), raised(now.1, needed.1));
@@ -102,8 +102,8 @@ impl Commands {
         }
         self.raise.push(aws.wait());
         self.notes.push(format!(
-            "if auto scaling manages the table, it lowers raised capacity again: raise its minimum during the run \
-             instead. To see whether it does: {}",
+            "if auto scaling manages the table, it lowers the raised capacity. In that case, raise the minimum of auto \
+             scaling during the run instead. To see the settings of auto scaling: {}",
             aws.scalable_targets()
         ));
         self.notes.push(
@@ -149,7 +149,7 @@ impl Commands {
         self.pre_warm(aws, table, needed);
     }
 
-    /// Adds a command that pre-warms the table if the run needs more than the table can serve now.
+    /// Adds a command that pre-warms the table if the run needs a higher rate than the table can serve now.
     fn pre_warm(&mut self, aws: &Aws, table: &TableDescription, needed: (Units, Units)) {
         let warm = table.warm.unwrap_or((12_000.0, 4_000.0));
         if let Some(CapacityIncrease { then: (read, write), .. }) = CapacityIncrease::new(warm, needed) {
@@ -164,7 +164,8 @@ impl Commands {
     }
 }
 
-/// Returns the options that set new maxima. If the table or index has no maximum now, the options set none.
+/// Returns the options that set new maxima. The result has no option for a maximum that the table or index does not
+/// have.
 fn maxima_options((read, write): (Units, Units), quote: &str, is: &str, and: &str) -> String {
     let members = [("MaxReadRequestUnits", read), ("MaxWriteRequestUnits", write)];
     let maxima_options = members.into_iter().filter(|(_, units)| units.is_finite());

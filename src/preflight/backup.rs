@@ -1,4 +1,4 @@
-//! The finding about the backups that the plan asks for.
+//! Makes the finding about the plan's backups.
 
 use super::facts::TableFacts;
 use super::finding::Finding;
@@ -6,7 +6,7 @@ use super::finding::Severity::{Note, Warning};
 use crate::plan::Plan;
 use crate::playbook::{BackupPhases, PlanKind};
 
-/// Returns the finding about `[safety] backup`; `None` if the plan does not ask for backups.
+/// Returns the finding about `[safety] backup`, or `None` if the plan does not use backups.
 pub(super) fn backup(facts: &TableFacts, plan: &Plan) -> Option<Finding> {
     if !plan.safety.backup {
         return None;
@@ -28,7 +28,7 @@ pub(super) fn backup(facts: &TableFacts, plan: &Plan) -> Option<Finding> {
     Some(Finding::new(Note, "backup", what).with_reason(why).with_action(action))
 }
 
-/// Returns the commands before which a backup is due.
+/// Returns the commands that need a backup first.
 fn commands(plan: &Plan) -> Vec<&'static str> {
     let phases = BackupPhases::new(plan.strategy, &plan.changes);
     let contracts = match PlanKind::new(plan.strategy, &plan.changes, plan.cutover.flag.is_some()) {

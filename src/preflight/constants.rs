@@ -1,5 +1,5 @@
-//! Finds constants that look like templates or expressions, because the plan's author may expect the tool to evaluate
-//! them. This module is pure.
+//! Finds constants that look like templates or expressions. The plan's author may expect the tool to evaluate such
+//! constants. This module is pure.
 
 use super::finding::Finding;
 use super::finding::Severity::Warning;
@@ -47,13 +47,13 @@ fn finding(to: &Path, text: &str, kind: &str) -> Finding {
     Finding::new(Warning, "constant-template", what)
         .with_reason("A constant is not evaluated: every item gets exactly this text")
         .with_action(
-            "Nothing, if that is what you want. To take the value of another attribute, use `copy` or `move`; \
+            "If this text is intended, change nothing. To take the value of another attribute, use `copy` or `move`; \
                       to compute a value, use `compute`",
         )
 }
 
-/// Finds the first text in a constant that looks like a template or an expression. Returns the text, and which of the
-/// two it looks like.
+/// Finds the first text in a constant that looks like a template or an expression. Returns the text, and the kind that
+/// it resembles.
 fn first_template(value: &Value) -> Option<(&str, &'static str)> {
     match value {
         Value::S(text) => template_kind(text).map(|kind| (text.as_str(), kind)),

@@ -1,7 +1,7 @@
-//! Finds values that change in one step, although readers and writers use them: conversions under the same name, and
-//! changes in the elements of a list or map. During the run, some items have the old form and others the new form. So
-//! every reader must accept both forms, and every writer must write the new form. The operator confirms both facts.
-//! This module is pure.
+//! Finds values that change in one step although readers and writers use them. Two kinds of changes do this:
+//! conversions that keep the attribute's name, and changes in the elements of a list or map. During the run, some items
+//! have the old form and other items have the new form. So every reader must accept both forms, and every writer must
+//! write the new form. The operator confirms both facts. This module is pure.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use super::finding::{Acceptance, Finding};
 use crate::change::{Change, Each, ElementEdit, Strategy};
 use crate::plan::Plan;
 
-/// What the findings say about the plan's changes.
+/// The parts of the findings' texts that depend on the plan's changes.
 struct Wording {
     what: String,
     readers: &'static str,
@@ -20,7 +20,7 @@ struct Wording {
     form: &'static str,
 }
 
-/// Returns two findings if the plan has such changes: one for readers, one for writers.
+/// If the plan has such changes, returns one finding for readers and one finding for writers.
 pub(super) fn conversion_findings(plan: &Plan) -> Vec<Finding> {
     let converted: Vec<String> = plan.changes.iter().filter_map(converted_path).collect();
     let elements: Vec<String> =
@@ -100,8 +100,8 @@ fn converted_path(change: &Change) -> Option<String> {
     }
 }
 
-/// Returns the container, if readers of its elements see a value move, disappear or change its type. An in-place plan
-/// already says that values move and disappear at once, so then only a conversion counts.
+/// Returns the changed container if a value in its elements moves, disappears or changes its type. In an in-place plan,
+/// only conversions count. The operator of such a plan has already accepted that values move and disappear in one step.
 fn changed_elements(change: &Change, strategy: Strategy) -> Option<String> {
     let is_changed = |edit: &ElementEdit| match edit {
         ElementEdit::Convert { .. } => true,

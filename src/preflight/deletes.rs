@@ -1,5 +1,5 @@
-//! Findings of a plan that deletes items. The operator confirms the deletes by name, because `--yes` also answers
-//! harmless questions. This module is pure.
+//! Makes the findings about a plan that deletes items. The operator must accept the deletes explicitly, because `--yes`
+//! also answers harmless questions. This module is pure.
 
 use super::estimate::format_range;
 use super::finding::Severity::{Refusal, Warning};
@@ -9,7 +9,8 @@ use crate::change::{Change, GapRule};
 use crate::figure::number;
 use crate::item::Path;
 
-/// Returns the finding that the plan deletes items, and the finding that it keeps no journal of them.
+/// Returns the finding that the plan deletes items. If the plan keeps no journal of these items, also returns the
+/// finding about the missing journal.
 pub(super) fn delete_findings(input: &FindingInput<'_>) -> Vec<Finding> {
     input.plan.changes.iter().flat_map(|change| findings_of(input, change)).collect()
 }
@@ -40,14 +41,14 @@ fn findings_of(input: &FindingInput<'_>, change: &Change) -> Vec<Finding> {
     let no_way_back = (!keeps_image).then(|| Finding {
         accept: Some(Acceptance::NoWayBack),
         ..Finding::new(Refusal, "no-way-back", "The journal keeps no copy of the deleted items (journal = \"none\")")
-            .with_reason("A rollback cannot put these items back")
+            .with_reason("A rollback cannot restore these items")
             .with_action("Remove `journal = \"none\"` from the plan, or use --accept no-way-back")
     });
     std::iter::once(deletes).chain(no_way_back).chain(unlisted_index_key(input, gap)).collect()
 }
 
-/// Reports key attributes of indexes that the plan's `attributes` does not list. An item with such an attribute becomes
-/// a failure and is not deleted.
+/// Reports index key attributes that are missing in the plan's `attributes`. An item with such an attribute becomes a
+/// failure and is not deleted.
 fn unlisted_index_key(input: &FindingInput<'_>, gap: &GapRule) -> Option<Finding> {
     let GapRule::Attributes(names) = gap else { return None };
     let table = &input.facts.table;
@@ -60,10 +61,10 @@ fn unlisted_index_key(input: &FindingInput<'_>, gap: &GapRule) -> Option<Finding
         );
     }
     let title =
-        format!("`attributes` of the `delete` does not list key attributes of indexes: {}", unlisted.join(", "));
+        format!("`attributes` of the `delete` does not list these index key attributes: {}", unlisted.join(", "));
     (!unlisted.is_empty()).then(|| {
         Finding::new(Warning, "delete-attributes", title)
             .with_reason("An item that is in such an index has an attribute that the plan does not list. It becomes a failure and is not deleted")
-            .with_action("Add these names to `attributes`, unless no selected item has them")
+            .with_action("If selected items can have these attributes, add their names to `attributes`")
     })
 }

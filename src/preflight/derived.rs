@@ -1,4 +1,4 @@
-//! Findings of a plan that puts derived items. This module is pure.
+//! Makes the findings about a plan that puts derived items. This module is pure.
 
 use super::estimate::format_range;
 use super::facts::FactLookup;
@@ -7,8 +7,8 @@ use super::finding::Severity::Warning;
 use super::finding_input::FindingInput;
 use crate::figure::number;
 
-/// Returns the findings about derived items: the application must keep them up to date after the run, and they may not
-/// expire with their sources.
+/// Returns the findings about derived items. After the run, the application must keep derived items up to date. If a
+/// derived item lacks the expiry attribute, it does not expire together with its source.
 pub(super) fn derived_findings(input: &FindingInput<'_>) -> Vec<Finding> {
     if !input.plan.puts_items() {
         return Vec::new();
@@ -30,7 +30,7 @@ pub(super) fn derived_findings(input: &FindingInput<'_>) -> Vec<Finding> {
     [right].into_iter().chain(expiry).collect()
 }
 
-/// Returns the finding that sources expire, but their derived items do not.
+/// Returns the finding that source items expire but their derived items do not.
 fn expiry(input: &FindingInput<'_>) -> Option<Finding> {
     let FactLookup::Known(Some(attribute)) = &input.facts.time_to_live else { return None };
     let derived = input.plan.derived()?;

@@ -1,5 +1,5 @@
-//! Estimates what a run needs: items, pages, capacity, money and time, each as a range with its basis. This module is
-//! pure.
+//! Estimates the items, pages, capacity, money and time that a run needs. Each figure is a range with its basis. This
+//! module is pure.
 
 use std::collections::BTreeMap;
 
@@ -22,9 +22,9 @@ pub struct Estimate {
     pub basis: Basis,
     /// Number of items in the table.
     pub items: Range,
-    /// Number of items that DynamoDB counts but the sample does not account for.
+    /// Number of items that DynamoDB counts but the sample's estimate does not include.
     pub unaccounted: f64,
-    /// Number of items that would be written. Each written item causes one record in the table's stream.
+    /// Number of items that the run would write. Each written item causes one record in the table's stream.
     pub changed: Range,
     /// Number of items that would grow past 400 KB. `None` if only the mean size of items is known.
     pub exceeding: Option<Range>,
@@ -34,9 +34,9 @@ pub struct Estimate {
     pub read_units: Range,
     /// Number of write capacity units of the table and all its indexes.
     pub write_units: Range,
-    /// Number of these write capacity units that each global index consumes, by index name.
+    /// The number of these write capacity units that each global index consumes, by index name.
     pub index_write_units: BTreeMap<String, Range>,
-    /// Cost in US dollars, in all regions together.
+    /// Total cost in US dollars, for all regions.
     pub dollars: Range,
     /// Number of regions that are billed for each write.
     pub regions: u64,
@@ -49,27 +49,27 @@ pub struct Estimate {
 /// The data on which an estimate is based.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Basis {
-    /// DynamoDB's own count of items and bytes. The estimate assumes that every item needs a write.
+    /// DynamoDB's count of items and bytes. The estimate assumes that every item needs a write.
     Description,
     /// The number of keys that the plan lists, and the mean size of the table's items. The estimate assumes that every
     /// key has an item, and that every item needs a write.
     Keys,
-    /// DynamoDB's own count of the entries of the index, and the mean size of the table's items. The estimate assumes
-    /// that every item in the index needs a write.
+    /// DynamoDB's count of the index's entries, and the mean size of the table's items. The estimate assumes that every
+    /// item in the index needs a write.
     Index,
-    /// A sample of the table's clusters, just read. The fields are the number of clusters that were read, the total
-    /// number of clusters, and whether DynamoDB's own count of items scales the figures.
+    /// A sample of the table's clusters that was read just now. The fields are the number of clusters that were read,
+    /// the total number of clusters, and whether DynamoDB's item count scales the figures.
     Sample(u32, u32, bool),
-    /// All items of the table, which a dry run has just counted.
+    /// All items of the table, as counted by the dry run that just ended.
     Whole,
 }
 
-/// The figures from which an estimate is made. Each figure was either counted or estimated.
+/// The figures on which an estimate is based. Each figure was either counted or estimated.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TableTotals {
     /// Number of items.
     pub items: Range,
-    /// Number of these items that the sample does not account for.
+    /// Number of these items that DynamoDB counts but the sample's estimate does not include.
     pub unaccounted: f64,
     /// Total size of the items in bytes.
     pub bytes: Range,
@@ -98,8 +98,8 @@ impl Estimate {
             ItemReads::Keys => get_units(items, bytes),
             ItemReads::Index(bytes_of_index) => get_units(items, bytes).plus(index_units(bytes_of_index, pages)),
         };
-        // The run reads each derived item once, strongly consistently. This costs one unit, because few derived items
-        // are larger than 4 KB.
+        // The run reads each derived item once with a strongly consistent read. This costs one unit, because few
+        // derived items are larger than 4 KB.
         let read_units = match input.derives {
             true => read_units.plus(Range::between(changed.low, items.high)),
             false => read_units,
@@ -128,18 +128,18 @@ impl Estimate {
         }
     }
 
-    /// Makes an estimate from DynamoDB's own count. The estimate assumes that every item needs a write, and it does not
-    /// include the bytes that the writes add to the items. If an item may need several writes, the upper bound assumes
-    /// that every item does.
+    /// Makes an estimate from DynamoDB's count. The estimate assumes that every item needs a write, and it ignores the
+    /// bytes that the writes add to the items. If an item can need several writes, the upper bound assumes that every
+    /// item needs the maximum number of writes.
     pub fn from_description(touched: &TouchedPaths, input: &EstimateInput<'_>) -> Estimate {
         let table = input.table;
         let items = table.item_count as f64;
         let bytes = table.size_bytes as f64;
-        // DynamoDB rounds the size of each item up to whole KB. This adds between nothing and nearly one unit per item.
+        // DynamoDB rounds the size of each item up to a multiple of 1 KB. This adds less than one unit per item.
         let writes = input.max_writes as f64;
         let whole = Range::between(items.max(bytes / 1024.0), (items + bytes / 1024.0) * writes);
-        // A transaction puts the derived item and checks the source. Each of the two costs twice the usual units. The
-        // estimate assumes that the derived item is at most as large as its source.
+        // A transaction puts the derived item and checks the source. Each of the two actions costs twice the usual
+        // units. The estimate assumes that the derived item is at most as large as its source.
         let mut table_write = match input.derives {
             true => Range::between(2.0 * whole.low + 2.0 * items, 4.0 * whole.high),
             false => whole,
@@ -154,7 +154,7 @@ impl Estimate {
                 false => drop(index_write.insert(index.name.to_owned(), Range::between(0.0, most))),
             }
         }
-        // If the table has a sort key, all items may have the same partition key.
+        // If the table has a sort key, all items can have the same partition key.
         let one = if table.key.sort.is_some() { 1.0 } else { 0.0 };
         let all = |most: f64| Range::between(0.0, most * one);
         let counted = TableTotals {
@@ -212,7 +212,7 @@ impl Estimate {
         }
     }
 
-    /// Returns the lines that show the estimate to people. Each line has a label and a text.
+    /// Returns the estimate as lines of text for people. Each line has a label and a text.
     pub fn lines(&self) -> Vec<(&'static str, String)> {
         let count = |range: Range| format_range(range, |n| number(n.round() as u64));
         let capacity = |range: Range| format_range(range, units);
@@ -290,8 +290,7 @@ impl Basis {
     }
 }
 
-/// The figures of a cluster in a [`SampleTally`], in this order. The write units of each global index follow these
-/// figures.
+/// The order of a cluster's figures in a [`SampleTally`]. The write units of each global index follow these figures.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Figure {
     /// Number of items.
@@ -304,13 +303,13 @@ pub enum Figure {
     AlreadyApplied,
     /// Number of items to which none of the plan's changes apply.
     NothingToDo,
-    /// Number of items in which a target already has a different value. The plan treats such items as done.
+    /// Number of items with a different existing value at a target. The plan treats such items as done.
     Skipped,
     /// Number of diverged items.
     Diverged,
     /// Number of items that would grow past 400 KB.
     Exceeding,
-    /// Number of items whose shape does not allow the change.
+    /// Number of items whose structure does not allow the change.
     Rejected,
     /// Number of items for which an expression or conversion of the plan has no result.
     NotComputable,
@@ -318,7 +317,7 @@ pub enum Figure {
     TableWrite,
 }
 
-/// Number of figures per cluster, without the figures of the indexes.
+/// Number of figures per cluster, not counting the figures of the indexes.
 pub const FIGURE_COUNT: usize = Figure::TableWrite as usize + 1;
 
 impl TableTotals {
@@ -326,10 +325,10 @@ impl TableTotals {
     ///
     /// `drawn` is the capacity that the most demanding partition key in the drawn clusters needs.
     pub fn from_sample(tally: &SampleTally, indexes: &[String], drawn: KeyLoad) -> TableTotals {
-        // No item needs more units than the largest possible item.
+        // An item needs at most the units of an item of the maximum size.
         let most = (MAX_ITEM_BYTES / 1024) as f64;
-        // At worst, all items that the sample does not account for have the same partition key. If each partition key
-        // has only one item, this is impossible.
+        // In the worst case, all items that the sample does not account for have the same partition key. This is
+        // impossible if each partition key has only one item.
         let hidden = |figure: Figure| if drawn.bytes.high > 0.0 { tally.hidden(figure as usize) } else { 0.0 };
         let key = KeyLoad {
             write: Range::between(drawn.write.low, drawn.write.high.max(hidden(Figure::TableWrite))),
@@ -350,7 +349,7 @@ impl TableTotals {
     }
 }
 
-/// Estimates a figure for the whole table from a sample. The figure must be a number of items.
+/// Estimates a figure for the whole table from a sample. The figure must count items.
 pub fn total(tally: &SampleTally, figure: Figure) -> Range {
     if matches!(figure, Figure::Items) { tally.items() } else { tally.count(figure as usize) }
 }
@@ -365,7 +364,7 @@ fn pages(items: Range, bytes: Range, input: &EstimateInput<'_>) -> Range {
 }
 
 /// Returns the read units of a run. DynamoDB rounds each page up to a whole unit (half a unit for an eventually
-/// consistent read). If a table has a sort key, a run may read it a second time, to find large item collections.
+/// consistent read). If the table has a sort key, the run can read it a second time to find large item collections.
 fn read_units(bytes: Range, pages: Range, input: &EstimateInput<'_>) -> Range {
     let unit = input.read_unit();
     let times = if input.table.key.sort.is_some() { 2.0 } else { 1.0 };
@@ -373,14 +372,14 @@ fn read_units(bytes: Range, pages: Range, input: &EstimateInput<'_>) -> Range {
     Range::between(low, (bytes.high / 4096.0 + pages.high) * unit * times)
 }
 
-/// Returns the read units of a run that reads every item by its key, strongly consistently. DynamoDB rounds the size of
-/// each item up to whole 4 KB. A key without an item costs one unit.
+/// Returns the read units of a run that reads every item by its key with a strongly consistent read. DynamoDB rounds
+/// the size of each item up to a multiple of 4 KB. A key without an item costs one unit.
 fn get_units(items: Range, bytes: Range) -> Range {
     Range::between(items.low.max((bytes.low / 4096.0).ceil()), items.high + (bytes.high / 4096.0).floor())
 }
 
-/// Returns the read units of the eventually consistent scan of an index of this size. DynamoDB rounds each page up to
-/// half a unit.
+/// Returns the read units of an eventually consistent scan of an index of this size. DynamoDB rounds the cost of each
+/// page up to a multiple of half a unit.
 fn index_units(bytes: u64, pages: Range) -> Range {
     let units = bytes as f64 / 4096.0 * 0.5;
     Range::between(units.max(pages.low * 0.5), units + pages.high * 0.5)
@@ -391,7 +390,7 @@ pub fn format_range(range: Range, text: impl Fn(f64) -> String) -> String {
     let low = text(range.low);
     let high = if range.high.is_finite() { text(range.high) } else { "unknown".to_owned() };
     match range.likely {
-        // Two different bounds may still round to the same text.
+        // Two different bounds can round to the same text.
         _ if low == high => low,
         Some(likely) => format!("about {} ({low} to {high})", text(likely)),
         None => format!("{low} to {high}"),

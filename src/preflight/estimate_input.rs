@@ -1,10 +1,10 @@
-//! The input of an estimate: the table, the budgets, the prices, and how the run reads the table.
+//! Defines the input of an estimate.
 
 use crate::cost::UnitPrices;
 use crate::dynamodb::TableDescription;
 use crate::ratelimit::Budgets;
 
-/// The data from which an estimate is made.
+/// The input of an estimate.
 #[derive(Debug, Clone, Copy)]
 pub struct EstimateInput<'a> {
     /// The table.
@@ -21,16 +21,16 @@ pub struct EstimateInput<'a> {
     pub page_items: (u64, u64),
     /// Whether reads are strongly consistent.
     pub consistent: bool,
-    /// How the run reads the items.
+    /// The way in which the run reads items.
     pub reads: ItemReads,
-    /// Whether the run puts derived items. If so, it first reads each derived item, and then puts it in a transaction,
-    /// which costs twice as much as a write.
+    /// Whether the run puts derived items. If so, the run first reads each derived item, and then puts it in a
+    /// transaction. A transaction costs twice as much as a write.
     pub derives: bool,
-    /// Maximum number of writes that an item needs, without other writers.
+    /// Maximum number of writes that an item needs if there are no other writers.
     pub max_writes: usize,
 }
 
-/// How a run reads the items.
+/// The way in which a run reads items.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ItemReads {
     /// The run scans the table.
@@ -42,8 +42,8 @@ pub enum ItemReads {
 }
 
 impl EstimateInput<'_> {
-    /// Returns the number of read units per byte. DynamoDB also rounds up the size of each page, but this adds only a
-    /// little.
+    /// Returns the number of read units per byte. DynamoDB rounds up the size of each page. The result ignores this
+    /// small difference.
     pub(super) fn read_units_per_byte(&self) -> f64 {
         self.read_unit() / 4096.0
     }

@@ -1,4 +1,4 @@
-//! Facts about the table before a run. Each fact comes from one read-only request, and no fact is guessed.
+//! Collects facts about the table before a run. Each fact comes from one read-only request, and no fact is guessed.
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ pub enum FactLookup<T> {
     Failed(String),
 }
 
-/// Known facts about a table.
+/// The facts about a table on which findings are based.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TableFacts {
     /// The table's description.
@@ -33,8 +33,8 @@ pub struct TableFacts {
 }
 
 impl TableFacts {
-    /// Requests the facts that the description does not contain. Each request is retried until the timeout `patience`.
-    /// The retries use jitter from `random`; see [`retry_request`].
+    /// Requests the facts that the description does not contain. Retries each request until the timeout `patience`,
+    /// with jitter from `random` ([`retry_request`]).
     pub async fn gather(
         table: &dyn Describe,
         loopback: bool,
@@ -62,7 +62,7 @@ impl<T> FactLookup<T> {
         }
     }
 
-    /// Returns the reason why the fact is unknown, in words; `None` if the fact is known.
+    /// Returns a text that explains why the fact is unknown. Returns `None` if the fact is known.
     pub fn unknown_reason(&self) -> Option<String> {
         match self {
             FactLookup::Known(_) => None,

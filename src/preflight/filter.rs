@@ -1,4 +1,4 @@
-//! A finding about the filter with which the first pass of `run` scans the table. This module is pure.
+//! Makes the finding about the scan filter of the first pass of `run`. This module is pure.
 
 use super::finding::Finding;
 use super::finding::Severity::Note;
@@ -6,7 +6,8 @@ use super::finding_input::FindingInput;
 use crate::engine::scan_filter;
 use crate::passes::expand;
 
-/// Returns the filter with which DynamoDB leaves out items that the plan does not select, if there is one.
+/// Returns the finding about the filter that makes DynamoDB omit unselected items. Returns `None` if there is no
+/// filter.
 pub(super) fn filter(input: &FindingInput<'_>) -> Option<Finding> {
     let changes = expand::changes(input.plan, &input.facts.table);
     let filter = scan_filter(input.plan, &changes)?;

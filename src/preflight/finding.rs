@@ -1,4 +1,4 @@
-//! The findings of the preflight, each with its severity, the reason why it matters, and the action to take.
+//! Defines the findings of the preflight. A finding has a severity, a reason why it matters, and an action to take.
 
 use serde_json::{Value as Json, json};
 
@@ -16,8 +16,8 @@ pub struct Finding {
     pub why: String,
     /// The action to take.
     pub action: String,
-    /// The acceptance with which the operator can accept the finding; `None` if the finding cannot be accepted. An
-    /// accepted finding does not prevent a run.
+    /// The acceptance for this finding. `None` if the finding cannot be accepted. An accepted finding does not prevent
+    /// a run.
     pub accept: Option<Acceptance>,
     /// JSON that the operator can copy, such as filter patterns for a stream consumer.
     pub attached: Option<Json>,
@@ -35,7 +35,7 @@ pub enum Severity {
     Note,
 }
 
-/// The facts that an operator may accept.
+/// The facts that an operator can accept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[cfg_attr(not(feature = "internals"), non_exhaustive)]
 pub enum Acceptance {
@@ -43,23 +43,24 @@ pub enum Acceptance {
     NoPitr,
     /// The table is replicated to other regions.
     MultiRegion,
-    /// A verification compared no item, because the table is empty. Only the cutover gate checks this; the preflight
-    /// does not.
+    /// A verification compared no item because the table is empty. Only the cutover gate checks this fact. The
+    /// preflight does not check it.
     EmptyTable,
-    /// Items are signed or encrypted on the client. If the operator accepts this, the run changes these items.
+    /// Items are signed or encrypted on the client. If the operator accepts this fact, the run changes these items.
     ClientEncryption,
-    /// Every reader accepts both the old and the new type of a value that is converted under the same name.
+    /// Every reader accepts both the old and the new type of a value whose conversion keeps the attribute's name.
     ReadersAcceptBoth,
-    /// Every writer writes the new type of a value that is converted under the same name.
+    /// Every writer writes the new type of a value whose conversion keeps the attribute's name.
     WritersWriteNew,
     /// The plan deletes items.
     DeletesItems,
-    /// The journal keeps no copy of the deleted items, or the operator purges the journal. Then there is no way back.
+    /// No rollback is possible, because the journal keeps no copy of deleted items, or because the operator purges the
+    /// journal.
     NoWayBack,
 }
 
 impl Acceptance {
-    /// All facts that can be accepted.
+    /// All facts that an operator can accept.
     pub const ALL: [Acceptance; 8] = [
         Acceptance::NoPitr,
         Acceptance::MultiRegion,
@@ -117,7 +118,8 @@ impl Finding {
         Finding { action: action.into(), ..self }
     }
 
-    /// Whether a run is refused because of this finding. `accepted` lists the facts that the operator has accepted.
+    /// Returns whether a run is refused because of this finding. `accepted` contains the facts that the operator has
+    /// accepted.
     pub fn refuses(&self, accepted: &[Acceptance]) -> bool {
         self.severity == Severity::Refusal && !self.accept.is_some_and(|accept| accepted.contains(&accept))
     }
@@ -137,7 +139,7 @@ impl Finding {
     }
 }
 
-/// Returns the acceptances that must be recorded: each acceptance without which the run would be refused, and
+/// Returns the acceptances that must be recorded. They are the acceptances without which the run would be refused, and
 /// `ClientEncryption`, which the run may need later.
 pub fn acceptances_to_record(findings: &[Finding], accepted: &[Acceptance]) -> Vec<Acceptance> {
     let is_required =
@@ -150,7 +152,7 @@ pub fn acceptances_to_record(findings: &[Finding], accepted: &[Acceptance]) -> V
     acceptances_to_record
 }
 
-/// Returns the reason why a run is refused, in one paragraph; `None` if the run is not refused.
+/// Returns the reason why a run is refused, as one paragraph. Returns `None` if the run is not refused.
 pub fn refusal(findings: &[Finding], accepted: &[Acceptance]) -> Option<String> {
     let refusing: Vec<&Finding> = findings.iter().filter(|finding| finding.refuses(accepted)).collect();
     if refusing.is_empty() {

@@ -1,4 +1,4 @@
-//! Turns facts into findings. This module is pure; `facts.rs` makes the requests.
+//! Turns facts into findings. This module is pure. `facts.rs` sends the requests.
 
 use super::alternatives::alternatives;
 use super::backup::backup;
@@ -25,7 +25,7 @@ use crate::dynamodb::{Recovery, TableClass, TableDescription};
 use crate::figure::{count, number};
 use crate::item::MAX_ITEM_BYTES;
 
-/// Returns all findings that an operator should know before `run`, the most severe first.
+/// Returns all findings that an operator should know before `run`, most severe first.
 pub fn findings(input: &FindingInput<'_>) -> Vec<Finding> {
     let touched = TouchedPaths::from_plan(input.plan);
     let mut found: Vec<Finding> = [
@@ -115,7 +115,7 @@ fn recovery(facts: &TableFacts) -> Option<Finding> {
 fn multi_region(input: &FindingInput<'_>) -> Option<Finding> {
     let features = &input.facts.table.written().features;
     if features.strong_across_regions && input.plan.puts_items() {
-        // Developer guide, "How DynamoDB global tables work": such a table supports no transactions.
+        // Such a table supports no transactions (developer guide, "How DynamoDB global tables work").
         let what =
             "The table has multi-region strong consistency, and DynamoDB accepts no transactions on such a table";
         let finding = Finding::new(Refusal, "multi-region", what.to_owned());
@@ -310,12 +310,12 @@ fn table_class(input: &FindingInput<'_>) -> Option<Finding> {
     (input.facts.table.written().features.class == TableClass::InfrequentAccess).then(|| {
         Finding::new(Note, "table-class", "The table's class is Standard-IA")
             .with_reason("Its reads and writes cost about a quarter more; the estimate includes that")
-            .with_action("Nothing for a short migration. The class can be changed twice in 30 days")
+            .with_action("For a short migration, change nothing. The class can be changed twice in 30 days")
     })
 }
 
-/// Returns one finding for each index that `run` touches, and one finding for each index whose key `contract` touches
-/// later.
+/// Returns one finding for each index that `run` touches, and one finding for each index with a key attribute that
+/// `contract` touches later.
 fn indexes(input: &FindingInput<'_>, touched: &TouchedPaths) -> Vec<Finding> {
     let table = &input.facts.table;
     let now = touched.indexes(table);
@@ -332,14 +332,13 @@ fn index_finding(input: &FindingInput<'_>, index: &TouchedIndex<'_>) -> Finding 
     let range = input.estimate.index_write_units.get(*name);
     let cost = match range {
         _ if *local => "the table's units include it".to_owned(),
-        Some(range) => format!("the index needs {} WCU of its own", format_range(*range, crate::figure::units)),
-        None => "the index needs no write units of its own".to_owned(),
+        Some(range) => format!("the index needs {} additional WCU", format_range(*range, crate::figure::units)),
+        None => "the index needs no additional write units".to_owned(),
     };
     let action = if *local {
-        "Mind the limit of 10 GB for an item collection with local indexes".to_owned()
+        "With local indexes, an item collection is limited to 10 GB".to_owned()
     } else {
-        "Set its budget in [capacity.index]: an index that is short of capacity throttles writes to the table"
-            .to_owned()
+        "Set its budget in [capacity.index]: an index with too little capacity throttles writes to the table".to_owned()
     };
     if input.plan.puts_items() {
         let what =
@@ -365,7 +364,7 @@ fn index_finding(input: &FindingInput<'_>, index: &TouchedIndex<'_>) -> Finding 
         } else {
             format!("The {kind} index `{name}` contains {names}")
         };
-        let why = format!("Each entry of a changed item is written too: {cost}");
+        let why = format!("Each write of a changed item also writes its index entry: {cost}");
         Finding::new(Note, "index-projection", what).with_reason(why).with_action(action)
     }
 }
@@ -374,7 +373,7 @@ fn later_index_finding(index: &TouchedIndex<'_>) -> Finding {
     let names = index.attributes.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
     let what = format!("{names} is in the key of the index `{}`, and `contract` removes it", index.name);
     Finding::new(Warning, "index-key-later", what)
-        .with_reason("Every entry of the index then vanishes for its readers")
+        .with_reason("Every entry then disappears from the index")
         .with_action("Before `contract`, create an index with the new attribute and move the readers to it")
 }
 

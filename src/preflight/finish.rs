@@ -1,5 +1,5 @@
-//! Computes the output of `check --finish-in`: the budgets with which a run ends within a given time, and the
-//! obstacles. Also computes the commands that raise and lower the table's capacity. This module is pure.
+//! Computes the output of `check --finish-in`, which consists of the budgets that a run needs to end within a given
+//! time, and the obstacles. Also computes the commands that raise and lower the table's capacity. This module is pure.
 
 use std::io::{Result, Write};
 use std::str::FromStr;
@@ -17,14 +17,14 @@ use crate::plan::{Access, Plan, PlanLimits, parse_duration};
 use crate::ratelimit::{Budgets, Scope};
 use crate::state::Spend;
 
-/// Required budgets are multiplied by this factor, because a run may reach only 95 % of a budget
+/// Required budgets are multiplied by this factor, because a run can reach as little as 95 % of a budget
 /// (`benches/capacity.rs`).
 const MARGIN: f64 = 1.0 / 0.95;
 
-/// Default quota of an account for one table, for writes and for reads (developer guide, "Service quotas").
+/// Default quota of an account for the reads or the writes of one table (developer guide, "Service quotas").
 const TABLE_QUOTA: Units = 40_000.0;
 
-/// Initial capacity of a new on-demand table (developer guide, "Pre-warming on-demand capacity"): reads and writes.
+/// Initial capacity (read, write) of a new on-demand table (developer guide, "Pre-warming on-demand capacity").
 const NEW_ON_DEMAND: (Units, Units) = (12_000.0, 4_000.0);
 
 /// The time within which a run must end.
@@ -33,7 +33,7 @@ pub struct FinishIn(Duration);
 
 /// The error for a text that is not a valid time limit for a run.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("use a duration between one second and one year, with its unit: 2h, 90m, 1d")]
+#[error("use a duration from one second to one year, with its unit, such as 2h, 90m or 1d")]
 pub struct FinishInError;
 
 impl FromStr for FinishIn {
@@ -62,9 +62,10 @@ struct RequiredBudget {
     need: CapacityNeed,
     /// Number of units on which the calculation is based.
     units: Units,
-    /// Required units per second. For segments, this is the rate that each segment needs.
+    /// Required units per second. For segments, this is the required rate of each segment.
     rate: Units,
-    /// Like `rate`. But for segments, this rate ignores that all items of one partition key may be in one segment.
+    /// Like `rate`, but the rate of a segment does not include the possibility that all items of one partition key are
+    /// in one segment.
     rate_without_key: Units,
     /// The plan's current budget, in units per second.
     current_budget: Units,
@@ -77,7 +78,7 @@ pub(super) struct FinishObstacle {
     pub(super) id: &'static str,
     /// A description, with the action to take.
     pub(super) text: String,
-    /// Whether the obstacle is final, because no capacity and no setting can remove it.
+    /// Whether the obstacle is final, that is, neither capacity nor settings can remove it.
     pub(super) is_final: bool,
 }
 
@@ -110,12 +111,12 @@ impl FinishRequirements {
         FinishRequirements { within, obstacles, commands, notes: notes(estimate, plan), needs }
     }
 
-    /// Whether the run can end in time if its budgets are large enough.
+    /// Returns whether the run can end in time if its budgets are large enough.
     pub fn is_possible(&self) -> bool {
         !self.obstacles.iter().any(|obstacle| obstacle.is_final)
     }
 
-    /// Returns the `[capacity]` section with which a run ends in time, if the table has this capacity.
+    /// Returns the `[capacity]` section with which a run can end in time, provided that the table has this capacity.
     pub fn capacity(&self) -> String {
         let rate = |scope: &Scope, access| {
             let found = self.needs.iter().find(|n| n.need.scope == *scope && n.need.access == access);
@@ -189,7 +190,8 @@ impl FinishRequirements {
 fn needed(estimate: &Estimate, budgets: &Budgets, lanes: f64, seconds: f64) -> Vec<RequiredBudget> {
     let mut all: Vec<RequiredBudget> = Vec::new();
     for need in &estimate.pace.needs {
-        // Use the upper bound of the totals. For the need of a partition key, only the lower bound is known.
+        // Use the upper bounds of the totals. For a partition key, use the lower bound, because its upper bound is not
+        // known.
         let counted = match need.scope {
             Scope::PartitionKey => need.units.low,
             Scope::Table | Scope::KeyRange | Scope::Index(_) => need.units.high,
@@ -207,8 +209,8 @@ fn needed(estimate: &Estimate, budgets: &Budgets, lanes: f64, seconds: f64) -> V
         let rate = counted / shares / seconds * MARGIN;
         all.push(RequiredBudget { need: need.clone(), units: counted, rate, rate_without_key: rate, current_budget });
     }
-    // All items of the most demanding partition key may be in one segment. So a segment needs at least the rate that
-    // this partition key needs.
+    // All items of the most demanding partition key can be in one segment. So a segment needs at least the rate of this
+    // partition key.
     for access in [Access::Write, Access::Read] {
         let of = |scope: &Scope, all: &[RequiredBudget]| {
             all.iter().position(|needed| needed.need.scope == *scope && needed.need.access == access)
@@ -226,7 +228,8 @@ fn limit_obstacles(estimate: &Estimate, limits: &PlanLimits) -> Vec<FinishObstac
     let write = estimate.write_units.low;
     let read = estimate.read_units.low;
     let items = estimate.items.low;
-    // Count the cost as the limit counts it: only in this region, without streams and replicas.
+    // Compute the cost in the same way as the limit does. The limit counts only this region, without streams and
+    // replicas.
     let cost = estimate.prices.dollars(Spend { write, read });
     let max_wcu = limits.max_wcu.filter(|limit| write > *limit).map(|limit| {
         let needs = format!("it needs at least {} WCU", units(write));
@@ -247,8 +250,8 @@ fn limit_obstacles(estimate: &Estimate, limits: &PlanLimits) -> Vec<FinishObstac
     [max_wcu, max_cost, max_items].into_iter().flatten().map(stops).collect()
 }
 
-/// Returns the budgets, with the table's budget raised to what the run needs. With a larger budget, the run works on
-/// more segments at the same time.
+/// Returns the budgets, with the table's budget raised to the rate that the run needs. With a larger budget, the run
+/// works on more segments at the same time.
 fn raised_budgets(estimate: &Estimate, budgets: &Budgets, seconds: f64) -> Budgets {
     let mut budgets = budgets.clone();
     let of_table = estimate.pace.needs.iter().filter(|need| need.scope == Scope::Table && need.units.high.is_finite());
@@ -316,9 +319,8 @@ impl RequiredBudget {
         })
     }
 
-    /// Returns an obstacle if the run needs more capacity from the scope than one partition provides. For a partition
-    /// key, the obstacle is final. For segments, it is not final, because the run can work on more segments at the same
-    /// time.
+    /// Returns an obstacle if the scope needs a higher rate than one partition provides. For a partition key, the
+    /// obstacle is final. For a segment, it is not final, because the run can work on more segments at the same time.
     fn partition_obstacle(&self) -> Option<FinishObstacle> {
         let most = of(self.need.access, (PARTITION.read, PARTITION.write));
         if self.rate <= most {
@@ -331,16 +333,16 @@ impl RequiredBudget {
             Scope::PartitionKey => Some(FinishObstacle {
                 id: "partition_key",
                 text: format!(
-                    "one partition key needs {total} {unit}, and DynamoDB serves at most {} {unit}/s for one: that \
-                     takes at least {least}",
+                    "one partition key needs {total} {unit}, and DynamoDB serves at most {} {unit}/s for it, so the \
+                     run takes at least {least}",
                     units(most)
                 ),
                 is_final: true,
             }),
             Scope::KeyRange if self.rate_without_key > most => Some(FinishObstacle {
                 id: "segments",
-                text: "one segment would need more than a partition serves: work on more segments at a time ([scan] \
-                     active)"
+                text: "one segment would need a higher rate than a partition serves: work on more segments at a time \
+                     ([scan] active)"
                     .to_owned(),
                 is_final: false,
             }),
@@ -348,8 +350,8 @@ impl RequiredBudget {
         }
     }
 
-    /// Compares the need with the capacity of the table or index, and with an account's default quota. Returns an
-    /// obstacle for each value that the need exceeds.
+    /// Compares the required rate with the capacity of the table or index, and with an account's default quota. Returns
+    /// an obstacle for each value that the rate exceeds.
     fn table_obstacles(&self, table: &TableDescription) -> Vec<FinishObstacle> {
         let access = self.need.access;
         let table = if access == Access::Write { table.written() } else { table };

@@ -1,5 +1,5 @@
-//! Findings about the flag, which an operator should know before a run. [`read_flag`] reads the flag; all other code
-//! here is pure.
+//! Makes the findings about the flag that an operator should know before a run. [`read_flag`] reads the flag. All other
+//! code in this module is pure.
 
 use std::time::Duration;
 
@@ -14,14 +14,14 @@ use crate::dynamodb::TableDescription;
 use crate::plan::Plan;
 use crate::playbook::PlanKind;
 
-/// The smallest `max_cache_seconds` that causes no warning. With a smaller value, an application has less than about
-/// three seconds for each request, so a single slow read of the flag stops the application.
+/// The minimum `max_cache_seconds` without a warning. With a smaller value, an application has less than about three
+/// seconds for each request, so a single slow read of the flag stops the application.
 const SMALL_CACHE: u32 = 10;
 
 /// The result of one read of the flag.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct FlagReading {
-    /// The `max_cache_seconds` that the flag stores; `None` if the flag does not exist yet.
+    /// The `max_cache_seconds` in the flag. `None` if the flag does not exist yet.
     pub max_cache_seconds: Option<u32>,
     /// Duration of the read.
     pub read_time: Duration,
@@ -47,7 +47,7 @@ pub async fn read_flag(plan: &Plan, table: &TableDescription, patience: Duration
     }
 }
 
-/// Returns the findings about the plan's flag; none if the plan has no flag.
+/// Returns the findings about the plan's flag. Returns no findings if the plan has no flag.
 pub fn flag_findings(plan: &Plan, flag: &FactLookup<FlagReading>) -> Vec<Finding> {
     if PlanKind::new(plan.strategy, &plan.changes, plan.cutover.flag.is_some()) != PlanKind::Flagged {
         return Vec::new();
@@ -99,7 +99,8 @@ pub fn flag_findings(plan: &Plan, flag: &FactLookup<FlagReading>) -> Vec<Finding
             Finding::new(Warning, "small-cache", format!("Applications use a cached flag for only {cache} s"))
                 .with_reason(
                     "Each of their requests to the table must end within a third of that time. If the flag cannot be read \
-                     for that time, their reads and writes of the attribute fail, and this tool sends nothing",
+                     during that time, the applications' reads and writes of the attribute fail, and this tool sends \
+                     nothing",
                 )
                 .with_action(
                     "Choose 30 or more before the flag is created, because the value is fixed then. \

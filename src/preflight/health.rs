@@ -1,11 +1,11 @@
-//! Findings about the plan's health checks. This module is pure: the caller asks the checks.
+//! Makes the findings about the plan's health checks. This module is pure, because the caller runs the checks.
 
 use super::finding::Finding;
 use super::finding::Severity::{Note, Warning};
 use crate::health::Answer;
 use crate::plan::{FailMode, HealthCheck, OnUnhealthy};
 
-/// Returns one finding for each health check and its answer.
+/// Returns one finding for each health check, based on its answer.
 pub fn health_findings(checks: &[HealthCheck], answers: &[Answer]) -> Vec<Finding> {
     checks.iter().zip(answers).map(|(check, answer)| finding(check, answer)).collect()
 }
@@ -27,7 +27,7 @@ fn finding(check: &HealthCheck, answer: &Answer) -> Finding {
         Answer::Unknown(why) => {
             let meaning = match check.fail_mode {
                 FailMode::Closed => format!("It fails closed, so a pass that begins now {effect}"),
-                FailMode::Open => "It fails open, so a pass ignores it until it answers".to_owned(),
+                FailMode::Open => "It fails open, so a pass ignores the check until the check answers".to_owned(),
             };
             Finding::new(Warning, "health-check", format!("The health check {name:?} {why}"))
                 .with_reason(meaning)
@@ -63,8 +63,8 @@ mod tests {
             ),
             (
                 "warning",
-                "The health check \"open\" did not answer within 5 s. It fails open, so a pass ignores it until it \
-                 answers. Make the check answer on this host, or correct it in the plan",
+                "The health check \"open\" did not answer within 5 s. It fails open, so a pass ignores the check \
+                 until the check answers. Make the check answer on this host, or correct it in the plan",
             ),
         ];
         assert_eq!(found, expected.map(|(severity, text)| (severity, text.to_owned())));

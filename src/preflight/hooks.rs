@@ -1,5 +1,5 @@
-//! Findings about the plan's hooks. [`hook_problems`] looks at the programs and at the environment; all other code here
-//! is pure.
+//! Makes the findings about the plan's hooks. [`hook_problems`] inspects the programs and the environment. All other
+//! code in this module is pure.
 
 use std::path::Path;
 
@@ -20,7 +20,7 @@ pub enum HookProblem {
         /// The problem.
         why: &'static str,
     },
-    /// The environment variable with the address of the webhook is not set, or does not contain an address.
+    /// The environment variable for the webhook's address is not set, or does not contain an address.
     Webhook {
         /// The variable.
         variable: String,
@@ -52,8 +52,8 @@ pub fn hook_problems(hooks: &HookOptions) -> Vec<HookProblem> {
     problems
 }
 
-/// Returns why a program cannot be run; `None` if nothing is wrong. Like the system, searches `PATH` for a name without
-/// a slash.
+/// Returns the reason why a program cannot be run, or `None` if it can be run. If the name contains no slash, searches
+/// `PATH` for it, as the system does.
 fn program_problem(program: &str) -> Option<&'static str> {
     const MISSING: &str = "does not exist";
     if program.contains('/') {
@@ -65,7 +65,7 @@ fn program_problem(program: &str) -> Option<&'static str> {
         return None;
     }
     let exists = places.iter().find_map(|place| file_problem(place, MISSING).filter(|why| *why != MISSING));
-    Some(exists.unwrap_or("is in no folder of PATH"))
+    Some(exists.unwrap_or("was not found in PATH"))
 }
 
 fn file_problem(path: &Path, missing: &'static str) -> Option<&'static str> {
@@ -104,7 +104,7 @@ fn finding(hooks: &HookOptions, problem: &HookProblem) -> Finding {
         }
         HookProblem::Program { field, program, why } => {
             Finding::new(Warning, "hook-program", format!("The program {program:?} of `{field}` in [hooks] {why}"))
-                .with_reason("The migration continues without this hook, so nobody will be told")
+                .with_reason("The migration continues without this hook, so nobody is notified")
                 .with_action("Install the program and make it executable, or correct [hooks]")
         }
         HookProblem::Webhook { variable, why } => Finding::new(
@@ -112,7 +112,7 @@ fn finding(hooks: &HookOptions, problem: &HookProblem) -> Finding {
             "hook-webhook",
             format!("The environment variable {variable} of `webhook_env` in [hooks] contains no address: {why}"),
         )
-        .with_reason("The migration continues without the webhook, so nobody will be told")
+        .with_reason("The migration continues without the webhook, so nobody is notified")
         .with_action(format!("Set {variable} to the address of the webhook before you start a command")),
     }
 }
@@ -138,7 +138,7 @@ mod tests {
         assert_eq!(program_problem(&dir.path().display().to_string()), Some("is not a file"));
         assert_eq!(program_problem(&dir.path().join("none").display().to_string()), Some("does not exist"));
         assert_eq!(program_problem("sh"), None);
-        assert_eq!(program_problem("backfill-no-such-program"), Some("is in no folder of PATH"));
+        assert_eq!(program_problem("backfill-no-such-program"), Some("was not found in PATH"));
     }
 
     #[test]

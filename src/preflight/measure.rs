@@ -19,7 +19,7 @@ use crate::passes::{Prediction, predict_page, read_clusters};
 pub struct SampleResult {
     /// The totals over all clusters that were read.
     pub totals: Prediction,
-    /// The figures of the clusters, from which the estimate is extrapolated.
+    /// The figures of the clusters, which the estimate extrapolates to the whole table.
     pub tally: SampleTally,
     /// The names of the global indexes, in the order of their figures in the tally.
     pub indexes: Vec<String>,
@@ -28,8 +28,8 @@ pub struct SampleResult {
     pub complete: bool,
 }
 
-/// Reads a sample of the job's table within the job's budgets, and decides what each item of the sample needs. Writes
-/// nothing.
+/// Reads a sample of the job's table within the job's budgets, and predicts the changes to each item in the sample.
+/// Writes nothing.
 pub async fn sample(job: &Job, size: SampleSize, seed: u64) -> Result<SampleResult, PreflightError> {
     let design = match (SampleDesign::draw(size, job.description.item_count, seed), size) {
         (Some(design), _) => design,
@@ -51,12 +51,12 @@ pub async fn sample(job: &Job, size: SampleSize, seed: u64) -> Result<SampleResu
     Ok(SampleResult { totals: totals.sorted(), tally, indexes, complete })
 }
 
-/// Makes an estimate only from DynamoDB's own count.
+/// Makes an estimate from DynamoDB's count alone.
 pub fn estimate_from_description(job: &Job) -> Estimate {
     Estimate::from_description(&TouchedPaths::from_plan(&job.plan), &estimate_input(job))
 }
 
-/// Makes an estimate from a sample, or from DynamoDB's own count if the sample is incomplete.
+/// Makes an estimate from a sample, or from DynamoDB's count if the sample is incomplete.
 pub fn estimate_from_sample(job: &Job, sampled: &SampleResult) -> Estimate {
     if !sampled.complete {
         return estimate_from_description(job);
@@ -106,7 +106,7 @@ fn estimate_input(job: &Job) -> EstimateInput<'_> {
     }
 }
 
-/// Returns how the job's pass reads items.
+/// Returns the way in which the job's pass reads items.
 fn item_reads(job: &Job) -> ItemReads {
     match &job.plan.index {
         Some(selected) if job.tables.index.is_some() => {
@@ -119,7 +119,7 @@ fn item_reads(job: &Job) -> ItemReads {
     }
 }
 
-/// Returns the need of the most demanding partition key, based on the items that were read.
+/// Returns the capacity need of the most demanding partition key, based on the items that were read.
 fn key_load(found: &Prediction) -> KeyLoad {
     let least = found.heaviest.lower_bound();
     let most = found.heaviest.upper_bound();

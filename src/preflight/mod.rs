@@ -1,7 +1,7 @@
 //! Checks the table before a command touches it. The table must exist, be the plan's table, and fit the plan. This
-//! module also produces [`findings`] and an [`Estimate`], which an operator should know before a run. A pure function
-//! derives the findings from [`TableFacts`]. The estimate is made from the table's description or from a sample. All
-//! requests are read-only.
+//! module also produces the [`findings`] and the [`Estimate`] that an operator should know before a run. A pure
+//! function derives the findings from [`TableFacts`]. The estimate is based on the table's description or on a sample.
+//! All requests are read-only.
 
 mod alternatives;
 mod aws;
@@ -66,11 +66,11 @@ use crate::passes::expand;
 use crate::plan::{DynamoClient, LoadedPlan, Plan, PlanErrors, ReadableIndex, TableRef};
 use crate::ratelimit::{ResolvedBudgets, resolve, resolve_within};
 
-/// If a table does not answer, a command retries its requests for this time, and then gives up.
-/// [`retry_request`](crate::dynamodb::retry::retry_request) makes at least three attempts.
+/// The time limit for retries if a table does not answer. [`retry_request`](crate::dynamodb::retry::retry_request)
+/// makes at least three attempts.
 pub const PATIENCE: Duration = Duration::from_secs(5);
 
-/// The reason why a command does not start. At this point the command has done nothing.
+/// The reason why a command does not start. The command has done nothing yet.
 #[derive(Debug, thiserror::Error)]
 #[cfg_attr(not(feature = "internals"), non_exhaustive)]
 pub enum PreflightError {
@@ -93,18 +93,18 @@ pub enum PreflightError {
         /// The name of the passed table.
         found: String,
     },
-    /// The table is not in the account that the plan states.
+    /// The table is in a different account than the plan states.
     #[error(
         "the plan is for account {stated}, but the table that was found is {arn}. Nothing was done. Use the credentials or \
          the `profile` of account {stated}, or correct `account` in [table]"
     )]
     WrongAccount {
-        /// The account that the plan states.
+        /// The account in the plan.
         stated: String,
         /// The ARN of the table.
         arn: String,
     },
-    /// The table is being created, deleted or archived, or has any other status that does not allow a run.
+    /// The table has a status that does not allow a run, for example because it is being created, deleted or archived.
     #[error("table {arn} is {status}, not ACTIVE. Nothing was done. Wait until it is ACTIVE, then start again")]
     NotActive {
         /// The ARN of the table.
@@ -112,7 +112,7 @@ pub enum PreflightError {
         /// The status of the table.
         status: String,
     },
-    /// `run` has nothing to do, because every change of the plan waits for a later phase.
+    /// `run` has nothing to do, because all changes of the plan belong to later phases.
     #[error(
         "`run` has nothing to do: this plan only removes attributes, and with strategy \"expand-contract\" every `remove` \
          waits for the contract phase. Nothing was done. Next: `backfill contract` with --readers-moved and \
@@ -120,7 +120,7 @@ pub enum PreflightError {
          `strategy = \"in-place\"`"
     )]
     NothingToRun,
-    /// The plan selects keys, but the migration reads from one table and writes to another one.
+    /// The plan has a file of keys, but the migration reads from one table and writes to a different table.
     #[error(
         "a plan with `keys` in [select] reads and writes the same table, but the caller passed two tables. Nothing was \
          done. Pass one table, or remove `keys`"
@@ -144,12 +144,12 @@ pub struct ReachableTable {
     pub on_loopback: bool,
 }
 
-/// Describes tables that the caller passes. Changes nothing.
+/// Describes the tables that the caller passes. Changes nothing.
 ///
 /// # Errors
 ///
-/// [`PreflightError::Unusable`] if DynamoDB returns no description within [`PATIENCE`], and
-/// [`PreflightError::OtherTable`] if the description belongs to a table that is not the plan's table.
+/// Fails with [`PreflightError::Unusable`] if DynamoDB returns no description within [`PATIENCE`], and with
+/// [`PreflightError::OtherTable`] if the description belongs to a different table than the plan's table.
 pub async fn describe_given_table(table: &TableRef, tables: Tables) -> Result<ReachableTable, PreflightError> {
     let unusable = |error| PreflightError::Unusable { table: table.name.clone(), error };
     let description = describe(&tables, PATIENCE).await.map_err(unusable)?;
@@ -164,7 +164,7 @@ pub async fn describe_given_table(table: &TableRef, tables: Tables) -> Result<Re
 ///
 /// # Errors
 ///
-/// Returns the same errors as [`connect_table`].
+/// Fails with the same errors as [`connect_table`].
 pub async fn connect_plan_table(plan: &Plan) -> Result<ReachableTable, PreflightError> {
     let unusable = |error| PreflightError::Unusable { table: plan.table.name.clone(), error };
     let connection = connect(&plan.table).await.map_err(unusable)?;
@@ -182,11 +182,12 @@ pub async fn connect_plan_table(plan: &Plan) -> Result<ReachableTable, Preflight
     Ok(ReachableTable { tables, description, on_loopback: connection.is_on_loopback() })
 }
 
-/// Connects to a table and describes it. Needs no plan. Changes nothing.
+/// Connects to a table and describes it, without a plan. Changes nothing.
 ///
 /// # Errors
 ///
-/// [`PreflightError::Unusable`] if there are no credentials, or if DynamoDB returns no description within [`PATIENCE`].
+/// Fails with [`PreflightError::Unusable`] if there are no credentials, or if DynamoDB returns no description within
+/// [`PATIENCE`].
 pub async fn connect_table(table: &TableRef) -> Result<ReachableTable, PreflightError> {
     let unusable = |error| PreflightError::Unusable { table: table.name.clone(), error };
     let connection = connect(table).await.map_err(unusable)?;
@@ -195,7 +196,7 @@ pub async fn connect_table(table: &TableRef) -> Result<ReachableTable, Preflight
     Ok(ReachableTable { tables, description, on_loopback: connection.is_on_loopback() })
 }
 
-/// Compares a table's description with what the plan states about the table.
+/// Checks that a table is in the plan's account, and that its status allows a run.
 pub fn check_table(table: &TableRef, description: &TableDescription) -> Result<(), PreflightError> {
     if let Some(stated) = table.account.as_ref().filter(|a| *a != description.account()) {
         return Err(PreflightError::WrongAccount { stated: stated.clone(), arn: description.arn.clone() });
@@ -208,18 +209,17 @@ pub fn check_table(table: &TableRef, description: &TableDescription) -> Result<(
     Ok(())
 }
 
-/// The check of a plan against the table: [`check_new_plan`], [`check_plan`], [`check_begun_plan`] or
+/// A check of a plan against the table. It is [`check_new_plan`], [`check_plan`], [`check_begun_plan`] or
 /// [`check_rollback_plan`].
 pub type PlanCheck = fn(&LoadedPlan, &TableDescription) -> Result<ResolvedBudgets, PlanErrors>;
 
-/// Like [`check_plan`], but for a migration that has not begun. Also refuses a plan whose `where` has no result after
-/// the plan's own removals.
+/// Like [`check_plan`], but for a migration that has not begun. Also refuses a plan if the plan's own removals would
+/// leave its `where` without a result.
 pub fn check_new_plan(loaded: &LoadedPlan, description: &TableDescription) -> Result<ResolvedBudgets, PlanErrors> {
     combine(check_plan(loaded, description), loaded.check_removals(&description.key))
 }
 
-/// Checks a plan against the table: the table's key, the keys of its indexes, and its capacity. Reports all errors
-/// together.
+/// Checks a plan against the table's key, the keys of its indexes, and its capacity. Reports all errors together.
 pub fn check_plan(loaded: &LoadedPlan, description: &TableDescription) -> Result<ResolvedBudgets, PlanErrors> {
     let schemas: Vec<_> = description.indexes.iter().map(|index| index.schema.clone()).collect();
     combine(check_begun_plan(loaded, description), loaded.check_index_keys(&description.key, &schemas))
@@ -238,13 +238,13 @@ pub fn check_begun_plan(loaded: &LoadedPlan, description: &TableDescription) -> 
     combine(combine(budgets, loaded.check_key_schema(&description.key)), loaded.check_selected_index(&indexes))
 }
 
-/// Like [`check_begun_plan`], but for a rollback or `cutover --back`. A budget never blocks the way back: if the table
-/// no longer has the capacity for a budget, the budget is reduced to the table's capacity.
+/// Like [`check_begun_plan`], but for a rollback or `cutover --back`. A budget must not block a rollback or a step
+/// back, so a budget above the table's capacity is reduced to that capacity.
 pub fn check_rollback_plan(loaded: &LoadedPlan, description: &TableDescription) -> Result<ResolvedBudgets, PlanErrors> {
     combine(Ok(resolve_within(&loaded.plan.capacity, description)), loaded.check_key_schema(&description.key))
 }
 
-/// Returns the result of the first check if both checks succeed, and otherwise the errors of both.
+/// Returns the result of the first check if both checks succeed. Otherwise, returns the errors of both checks.
 fn combine<T>(checked: Result<T, PlanErrors>, other: Result<(), PlanErrors>) -> Result<T, PlanErrors> {
     match (checked, other) {
         (checked, Ok(())) => checked,
@@ -257,7 +257,7 @@ fn combine<T>(checked: Result<T, PlanErrors>, other: Result<(), PlanErrors>) -> 
 ///
 /// # Errors
 ///
-/// [`PreflightError::NothingToRun`] if there are no changes.
+/// Fails with [`PreflightError::NothingToRun`] if there are no changes.
 pub fn run_changes(plan: &Plan, description: &TableDescription) -> Result<Arc<Changes>, PreflightError> {
     let changes = expand::changes(plan, description);
     if changes.is_empty() { Err(PreflightError::NothingToRun) } else { Ok(Arc::new(changes)) }

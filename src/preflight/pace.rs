@@ -1,4 +1,4 @@
-//! Determines the duration of a run from every budget and limit that applies to its requests. This module is pure.
+//! Determines the duration of a run from all budgets and limits that apply to its requests. This module is pure.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -49,8 +49,9 @@ pub(super) struct CapacityTotals<'a> {
 pub struct RunPace {
     /// The capacity that the run needs, for each scope and for reads and writes.
     pub needs: Vec<CapacityNeed>,
-    /// The shortest and the longest duration. The shortest assumes the lower bounds of the needs and the full budgets.
-    /// The longest assumes the upper bounds and half of the budgets. `None` if a budget is 0 or the need is unknown.
+    /// The shortest and the longest duration. The shortest duration assumes the lower bounds of the needs and the full
+    /// budgets. The longest duration assumes the upper bounds and half of the budgets. `None` if a budget is 0, or if a
+    /// need is unknown.
     pub duration: Option<(Duration, Duration)>,
 }
 
@@ -96,7 +97,7 @@ impl CapacityNeed {
         }
     }
 
-    /// Returns the need as text, such as `the table's writes: 12,000 WCU at 250 WCU/s`.
+    /// Returns the need with its figures, such as `the table's writes: 12,000 WCU at 250 WCU/s`.
     pub(super) fn text(&self, select: fn(Range) -> f64) -> String {
         let unit = match self.access {
             Access::Write => "WCU",

@@ -1,4 +1,5 @@
-//! Findings about the programs of `exec` changes. This module is pure: the plan says what was found on this machine.
+//! Makes the findings about the programs of `exec` changes. This module is pure, because the loaded plan contains the
+//! results of the program lookup.
 
 use super::finding::Finding;
 use super::finding::Severity::{Note, Refusal};
@@ -34,7 +35,8 @@ fn of_program(exec: &Exec) -> Vec<Finding> {
             "`check` does not start `{name}`, so the size of its answers is unknown. The run starts up to {} of it{}",
             count(exec.workers as u64, "process", "processes"),
             match exec.is_deterministic() {
-                true => ". The estimate counts an item that has every output as done, although the answer may differ",
+                true =>
+                    ". The estimate counts items with all outputs as done, although the program's answers can differ",
                 false => "",
             }
         ))
@@ -42,10 +44,10 @@ fn of_program(exec: &Exec) -> Vec<Finding> {
     let interpreter = found.is_some_and(|found| found.from_path).then(|| {
         Finding::new(Note, "exec-interpreter", format!("The program `{name}` is {path}, which was found through PATH"))
             .with_reason(
-                "Its content is not part of the plan's fingerprint. With another version, the same plan may compute \
-                 other values",
+                "Its content is not part of the plan's fingerprint. With a different version, the same plan can compute \
+                 different values",
             )
-            .with_action("Resume the run on a machine with the same version")
+            .with_action("Resume the run on a machine with the same version of the program")
     });
     interpreter.into_iter().chain([cost]).collect()
 }

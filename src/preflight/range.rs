@@ -1,4 +1,4 @@
-//! A figure that is known only between bounds.
+//! Defines a figure that is known only as a range.
 
 /// A figure and its range.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -22,7 +22,7 @@ impl Range {
         Range { low, likely: None, high }
     }
 
-    /// Whether the figure is certain.
+    /// Returns whether the figure is exactly known.
     pub fn is_exact(self) -> bool {
         self.low == self.high
     }
@@ -33,8 +33,8 @@ impl Range {
         Range { low: self.low * factor, likely: self.likely.map(|likely| likely * factor), high: self.high * factor }
     }
 
-    /// Returns the sum of two ranges. The sum of two lower or two upper bounds is a valid bound, but the resulting
-    /// range is wider than necessary.
+    /// Returns the sum of two ranges. The sums of the lower bounds and of the upper bounds are valid bounds, but the
+    /// resulting range can be wider than necessary.
     #[must_use]
     pub fn plus(self, other: Range) -> Range {
         let likely = self.likely.zip(other.likely).map(|(a, b)| a + b);

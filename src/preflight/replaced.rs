@@ -1,12 +1,12 @@
-//! Finds computed values that replace an old attribute and have no inverse. After writers write only the new attribute,
-//! nothing can compute the old value again. This module is pure.
+//! Finds computed values that replace an old attribute and have no inverse. After writers have begun to write only the
+//! new attribute, the old value can no longer be computed. This module is pure.
 
 use super::finding::Finding;
 use super::finding::Severity::Warning;
 use crate::change::Change;
 use crate::plan::Plan;
 
-/// Returns a finding for the replaced attributes without an inverse, if the plan has any.
+/// Returns a finding about replaced attributes without an inverse, or `None` if the plan has no such attributes.
 pub(super) fn no_inverse(plan: &Plan) -> Option<Finding> {
     let names: Vec<String> = plan.changes.iter().filter_map(without_inverse).collect();
     if names.is_empty() {

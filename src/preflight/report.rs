@@ -33,11 +33,11 @@ pub struct CheckReport<'a> {
     pub table: &'a TableDescription,
     /// The budgets of a run.
     pub resolved: &'a ResolvedBudgets,
-    /// How a run divides the table into segments.
+    /// The segments into which a run divides the table.
     pub segments: &'a SegmentChoice,
     /// The estimate of a run.
     pub estimate: &'a Estimate,
-    /// The requirements that a run must meet to end in the requested time; `None` if no time was requested.
+    /// The requirements for a run to end in the requested time. `None` if no time was requested.
     pub finish: Option<&'a FinishRequirements>,
     /// The findings.
     pub findings: &'a [Finding],
@@ -46,12 +46,12 @@ pub struct CheckReport<'a> {
 }
 
 impl CheckReport<'_> {
-    /// Whether a run would be refused.
+    /// Returns whether a run would be refused.
     pub fn refuses(&self) -> bool {
         self.findings.iter().any(|finding| finding.refuses(self.accepted))
     }
 
-    /// Returns the command to run next if a run would not be refused.
+    /// Returns the next command, which applies if a run would not be refused.
     pub fn next(&self) -> String {
         self.commands.render("run --dry-run")
     }

@@ -1,8 +1,8 @@
-//! Draws a sample of a table: splits the table into many small segments, and chooses which of them to read. This module
+//! Draws a sample of a table. Splits the table into many small segments, and chooses some of them to read. This module
 //! is pure.
 //!
-//! Each segment is a cluster of items. The clusters are drawn at random without replacement, each with the same
-//! probability. The [`SampleTally`](super::SampleTally) extrapolates from the drawn clusters to the whole table.
+//! Each segment is a cluster of items. The clusters are drawn at random without replacement, and all clusters have the
+//! same probability. The [`SampleTally`](super::SampleTally) extrapolates from the drawn clusters to the whole table.
 
 use std::str::FromStr;
 
@@ -14,16 +14,16 @@ use crate::machine::Rng;
 pub enum SampleSize {
     /// A percentage of the table; above 0, at most 100.
     Percent(f64),
-    /// About this number of items.
+    /// An approximate number of items.
     Items(u64),
 }
 
-/// Intended number of items in a cluster, by DynamoDB's count. The number is small, so that there are many clusters. It
-/// is large enough that a request for each cluster is worth its cost.
+/// Intended number of items in a cluster, based on DynamoDB's count. The number is small enough for many clusters, and
+/// large enough to justify the cost of a request for each cluster.
 const CLUSTER_ITEMS: u64 = 25;
 
 /// Minimum number of clusters in a sample, unless the sample contains all clusters. The mean over fewer clusters would
-/// not be close to normally distributed.
+/// not be approximately normally distributed.
 const LEAST_CLUSTERS: u32 = 40;
 
 /// Maximum number of segments of a scan (DynamoDB API reference, "Scan": `TotalSegments` is at most 1,000,000).
@@ -56,8 +56,9 @@ impl FromStr for SampleSize {
 }
 
 impl SampleDesign {
-    /// Draws the clusters of a sample from a table with this number of items, by DynamoDB's count. Returns `None` if
-    /// `size` is a number of items and the count is 0, because the number cannot be converted to a percentage.
+    /// Draws the clusters of a sample from a table with this number of items, according to DynamoDB. Returns `None` if
+    /// `size` is a number of items and the table's number is 0, because `size` then cannot be converted to a
+    /// percentage.
     pub fn draw(size: SampleSize, item_count: u64, seed: u64) -> Option<SampleDesign> {
         let share = match size {
             SampleSize::Percent(percent) => percent / 100.0,
@@ -67,7 +68,7 @@ impl SampleDesign {
         let by_items = item_count.div_ceil(CLUSTER_ITEMS) as f64;
         let by_share = f64::from(LEAST_CLUSTERS) / share;
         let total = by_items.max(by_share).ceil().min(f64::from(MOST_SEGMENTS)) as u32;
-        // Ignore the rounding error of binary fractions, which could otherwise add a cluster.
+        // Remove the rounding error of binary fractions. Otherwise, the error could add a cluster.
         let wanted = (share * f64::from(total) - 1e-6).ceil() as u32;
         let read = wanted.max(LEAST_CLUSTERS).min(total);
         Some(SampleDesign { total, chosen: choose(read, total, &mut Rng::with_seed(seed)) })

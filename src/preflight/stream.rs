@@ -1,9 +1,9 @@
-//! Builds the event filter with which a Lambda function ignores a run's records. This module is pure.
+//! Builds the event filter that makes a Lambda function ignore a run's records. This module is pure.
 //!
 //! Sources: Lambda developer guide, "Using event filtering with a DynamoDB event source" (patterns apply to the
 //! `dynamodb` key of a record) and "Control which events Lambda sends to your function" (if there are several filters,
-//! one must match; `exists` works on leaf nodes only; five filters per mapping, ten on request). Nobody has tried these
-//! filters on AWS yet.
+//! one must match; `exists` works on leaf nodes only; five filters per mapping, ten on request). These filters have not
+//! been tested on AWS yet.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -22,16 +22,16 @@ pub struct StreamFilter {
     pub caveat: String,
 }
 
-/// Attribute types whose values contain other values. The test `exists` does not work on these types.
+/// Attribute types with nested values. The test `exists` does not work on these types.
 const NOT_LEAVES: [&str; 2] = ["L", "M"];
 
-/// Makes a filter that delivers every record except those that it recognises as the run's own. If no filter is
-/// possible, returns the reason. For each path that the plan writes, `types` contains the types of the values that the
+/// Makes a filter that delivers every record, except the records that it recognises as the run's. If no filter is
+/// possible, returns the reason. For each target path of the plan, `types` contains the types of the values that the
 /// plan would write to the items that were read.
 ///
 /// A filter sees one record at a time, and it cannot compare the two images in the record. It recognises a run's record
-/// by an attribute that exists in the new image but not in the old image. If the plan only removes attributes, it is
-/// the other way round: the attribute exists in the old image but not in the new image.
+/// by an attribute that exists only in the new image. If the plan only removes attributes, it recognises the record by
+/// an attribute that exists only in the old image.
 pub fn stream_filter(
     touched: &TouchedPaths,
     key: &KeySchema,
@@ -39,10 +39,7 @@ pub fn stream_filter(
     types: &BTreeMap<Path, BTreeSet<&'static str>>,
 ) -> Result<StreamFilter, String> {
     if touched.whole_items {
-        return Err(
-            "a filter cannot tell the items that the run deletes or puts from those that the application deletes or puts"
-                .to_owned(),
-        );
+        return Err("a filter cannot distinguish the run's deletes and puts from those of the application".to_owned());
     }
     if view != StreamView::NewAndOld {
         return Err(
@@ -52,11 +49,13 @@ pub fn stream_filter(
         );
     }
     let is_reachable = |path: &&Path| path.steps().iter().all(|step| matches!(step, PathStep::Name(_)));
-    // The tuple contains the path to test, the image that contains the path, and the image that does not.
+    // The tuple contains the path to test, the image with the path, and the image without the path.
     let written = touched.written.iter().find(is_reachable).map(|path| (path, "NewImage", "OldImage"));
     let removed = || touched.removed.iter().find(is_reachable).map(|path| (path, "OldImage", "NewImage"));
     let Some((path, has, lacks)) = written.or_else(removed) else {
-        return Err("every path that the plan touches goes through a list, which a filter cannot reach into".to_owned());
+        return Err(
+            "every path that the plan touches is inside a list, and a filter cannot read list elements".to_owned()
+        );
     };
     let known = types.get(path).filter(|types| !types.is_empty());
     if let Some(kind) = known.and_then(|types| NOT_LEAVES.into_iter().find(|kind| types.contains(kind))) {
@@ -90,7 +89,7 @@ fn caveat(path: &Path, adds: bool, known: bool, touched: &TouchedPaths) -> Strin
 }
 
 /// Returns the pattern for a path in an image. Each entry of `kinds` is a type and a boolean. If the boolean is true,
-/// the pattern requires a value of this type at the path. If it is false, the pattern requires that there is no such
+/// the pattern requires a value of this type at the path. If it is false, the pattern requires the absence of such a
 /// value.
 fn nested(path: &Path, kinds: &[(&str, bool)]) -> Json {
     let leaf: Map<String, Json> =
@@ -137,8 +136,8 @@ mod tests {
         filters.iter().map(|f| serde_json::from_str(f["Pattern"].as_str().unwrap()).unwrap()).collect()
     }
 
-    /// Applies a filter's pattern to one record. It supports only what these patterns use: a path of names that ends in
-    /// a list of `exists` rules.
+    /// Applies a filter's pattern to one record. It supports only the syntax of these patterns, which is a path of
+    /// names that ends in a list of `exists` rules.
     fn matches(pattern: &Json, record: &Json) -> bool {
         match pattern {
             Json::Object(members) => members.iter().all(|(name, inner)| matches(inner, &record[name])),

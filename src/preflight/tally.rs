@@ -1,25 +1,26 @@
 //! Estimates figures for the entire table from sampled clusters. This module is pure.
 //!
-//! If DynamoDB's count of the table's items is known, the total of a figure is its mean per sampled item, times that
-//! count. This is a ratio estimator. It is suitable because the sizes of clusters differ widely, and because the
-//! figures grow with the number of items. If the count is unknown, the total is the mean per cluster, times the number
-//! of clusters. The 95 % interval uses Student's t, with the linearised variance over clusters and the correction for a
-//! finite population (Cochran, *Sampling Techniques*, chapters 2, 6 and 9A). The interval assumes that a mean over this
-//! number of clusters is nearly normally distributed.
+//! If DynamoDB's count of the table's items is known, the total of a figure is its mean per sampled item, multiplied by
+//! that count. This is a ratio estimator. It is suitable because the sizes of clusters differ widely, and because the
+//! figures grow with the number of items. If the count is unknown, the total is the mean per cluster, multiplied by the
+//! number of clusters. The 95 % interval uses Student's t, with the linearised variance over clusters and the
+//! correction for a finite population (Cochran, *Sampling Techniques*, chapters 2, 6 and 9A). The interval assumes that
+//! a mean over this number of clusters is nearly normally distributed.
 //!
 //! If a few item collections contain a large part of the table, this assumption is wrong, because each item collection
-//! is in one cluster. Clusters with more than ten times the mean number of items are therefore kept separate: if they
-//! are drawn, their figures are added without extrapolation. If DynamoDB counts more items than the sample accounts
-//! for, the missing items are in large clusters that were not drawn, or the count is stale. The figures of the missing
-//! items are unknown, so the range includes every value that these figures may have. Two kinds of figures need wider
-//! intervals: figures that are rarely above zero, and figures that count almost every item. For the first kind, a
-//! cluster is exceptional if its figure is above zero. For the second kind, a cluster is exceptional if it contains an
-//! item that the figure does not count. If fewer than ten clusters are exceptional, the interval is widened to the
-//! exact Poisson bounds on their number.
+//! is in one cluster. Clusters with more than ten times the mean number of items are therefore kept separate. If such a
+//! cluster is drawn, its figures are added without extrapolation. If DynamoDB counts more items than the sample
+//! accounts for, either the missing items are in large clusters that were not drawn, or the count is stale. The figures
+//! of the missing items are unknown, so the range includes every possible value of these figures. Figures that are
+//! rarely above zero and figures that count almost every item need wider intervals. For the first kind, a cluster is
+//! exceptional if its figure is above zero. For the second kind, a cluster is exceptional if it contains an item that
+//! the figure does not count. If fewer than ten clusters are exceptional, the interval is widened to the exact Poisson
+//! bounds on their number.
 
 use super::range::Range;
 
-/// If fewer clusters than this have a figure above zero, the number of these clusters is treated as a Poisson variable.
+/// If fewer than this number of clusters have a figure above zero, the number of these clusters is treated as a Poisson
+/// variable.
 const RARE: usize = 10;
 
 /// Lower and upper 95 % bounds on the mean of a Poisson variable with the observed value 0, 1, …, 9 (Garwood's exact
@@ -40,15 +41,15 @@ const POISSON: [(f64, f64); RARE] = [
 /// The figures of one cluster. The caller defines their order.
 pub(super) type ClusterFigures = Vec<f64>;
 
-/// The sums over the clusters read so far. The first figure is the number of items.
+/// The sums over the clusters that have been read so far. The first figure is the number of items.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SampleTally {
     total: u32,
     read: u32,
-    /// DynamoDB's own count of the table's items; `None` if it is unknown.
+    /// DynamoDB's count of the table's items. `None` if the count is unknown.
     known_items: Option<f64>,
     sums: Vec<Sum>,
-    /// For each figure, the sum over the clusters that are much larger than the other clusters.
+    /// The sum of each figure over the clusters that are much larger than the other clusters.
     large: Vec<f64>,
 }
 
@@ -62,16 +63,17 @@ struct Sum {
     nonzero_clusters: usize,
     /// Number of clusters in which the figure is lower than the number of items.
     partial_clusters: usize,
-    /// The largest mean per item in any cluster: the cluster's figure, divided by its number of items.
+    /// The largest mean per item in a cluster. The mean is the cluster's figure divided by its number of items.
     most: f64,
 }
 
-/// If a cluster has more items than this factor times the mean, its figures are not extrapolated.
+/// The factor that defines a large cluster. If a cluster has more items than this factor times the mean, its figures
+/// are not extrapolated.
 const LARGE: f64 = 10.0;
 
 impl SampleTally {
     /// Creates an empty tally for a table that is split into `total` clusters. `figures` is the number of figures per
-    /// cluster. `item_count` is DynamoDB's own count of the table's items, or 0 if it is unknown.
+    /// cluster. `item_count` is DynamoDB's count of the table's items, or 0 if the count is unknown.
     pub fn new(total: u32, figures: usize, item_count: u64) -> SampleTally {
         let known_items = (item_count > 0).then_some(item_count as f64);
         SampleTally { total, read: 0, known_items, sums: vec![Sum::default(); figures], large: vec![0.0; figures] }
@@ -79,7 +81,7 @@ impl SampleTally {
 
     /// Increases the number of figures per cluster to `figures`. A new figure counts as zero in all clusters so far.
     pub(crate) fn grow(&mut self, figures: usize) {
-        // In each cluster so far that has items, a new figure is lower than the number of items.
+        // A new figure is lower than the number of items in every previous cluster that has items.
         let zero = Sum { partial_clusters: self.sum_of(0).nonzero_clusters, ..Sum::default() };
         if figures > self.sums.len() {
             self.sums.resize(figures, zero);
@@ -111,13 +113,13 @@ impl SampleTally {
         (self.read, self.total)
     }
 
-    /// Whether every cluster was read.
+    /// Returns whether every cluster was read.
     pub fn is_whole(&self) -> bool {
         self.read >= self.total
     }
 
-    /// Returns the number of items in the table: DynamoDB's own count if it is known, otherwise an estimate from the
-    /// sample.
+    /// Returns the number of items in the table. It is DynamoDB's count if this is known, and otherwise an estimate
+    /// from the sample.
     pub fn items(&self) -> Range {
         let known = self.known_items.filter(|_| !self.is_whole());
         known.map_or_else(|| self.items_by_sample(), Range::exactly)
@@ -138,15 +140,15 @@ impl SampleTally {
         if known > found.high { known - found.likely.unwrap_or(found.high) } else { 0.0 }
     }
 
-    /// Returns an upper bound on the total of a figure over the items that the sample does not show. The number of
-    /// these items is DynamoDB's count minus the lower bound of the sample's estimate. All of them may be in one
-    /// cluster that was not drawn.
+    /// Returns an upper bound on a figure's total over the items that the sample's estimate does not include. The
+    /// number of these items is DynamoDB's count minus the lower bound of the sample's estimate. All of these items can
+    /// be in one cluster that was not drawn.
     pub fn hidden(&self, figure: usize) -> f64 {
         let Some(known) = self.known_items.filter(|_| !self.is_whole()) else { return 0.0 };
         (known - self.items_by_sample().low).max(0.0) * self.sum_of(figure).most
     }
 
-    /// Returns the total of a figure for the whole table, with 95 % confidence. The figure must be a number of items.
+    /// Returns the total of a figure for the whole table, with 95 % confidence. The figure must count items.
     pub fn count(&self, figure: usize) -> Range {
         let counted = self.sum_of(figure);
         let scale = self.scale();
@@ -167,7 +169,7 @@ impl SampleTally {
     }
 
     /// Returns the share of the table's items that a figure counts, between 0 and 1, with 95 % confidence. The figure
-    /// must be a number of items.
+    /// must count items.
     pub fn share(&self, figure: usize) -> Range {
         let (total, items) = self.per_item(figure, None);
         let share = |total: f64| (total / items).clamp(0.0, 1.0);
@@ -182,9 +184,9 @@ impl SampleTally {
         Range { low: mean(total.low), likely: total.likely.map(mean), high: mean(total.high).min(most) }
     }
 
-    /// Returns a figure's total, and the number of items for which this is the total. Without DynamoDB's count, the
-    /// number of items is itself an estimate. Its error does not matter, because it cancels out in the quotient.
-    /// `most` is `None` if the figure is a number of items.
+    /// Returns a figure's total, and the number of items to which the total belongs. Without DynamoDB's count, the
+    /// number of items is also an estimate. The error of this estimate cancels out if the total is divided by the
+    /// number of items. `most` is `None` if the figure counts items.
     fn per_item(&self, figure: usize, most: Option<f64>) -> (Range, f64) {
         let seen = self.sum_of(0);
         let sampled = seen.sum + self.large_sum(0);
@@ -213,7 +215,7 @@ impl SampleTally {
         }
     }
 
-    /// Returns the sum of the sampled items that a figure does not count.
+    /// Returns the sum over the sampled items that a figure does not count.
     fn others(&self, counted: Sum) -> Sum {
         Sum { sum: self.sum_of(0).sum - counted.sum, nonzero_clusters: counted.partial_clusters, ..Sum::default() }
     }
@@ -229,8 +231,8 @@ impl SampleTally {
     fn scale(&self) -> Scale {
         let seen = self.sum_of(0);
         match self.known_items {
-            // If the sample does not account for some items, the number of the other items is known only from the
-            // sample.
+            // Otherwise, some items are missing from the sample's estimate. Then the exact number of the other items is
+            // unknown, and the factor must come from the clusters.
             Some(items) if seen.sum > 0.0 && self.unaccounted() == 0.0 => {
                 let others = (items - self.large_sum(0)).max(seen.sum);
                 Scale { factor: others / seen.sum, items: Some(seen) }
@@ -240,7 +242,7 @@ impl SampleTally {
     }
 
     /// Extrapolates a sum to the whole table. `each` is the largest possible figure of a cluster. The Poisson bounds
-    /// need `each` if no sampled cluster is exceptional. `others` is a pair: the sum of the items that the figure does
+    /// need `each` if no sampled cluster is exceptional. `others` contains the sum over the items that the figure does
     /// not count, and the total number of items.
     fn range(&self, counted: Sum, scale: Scale, each: f64, others: Option<(Sum, f64)>) -> Range {
         let Sum { sum, nonzero_clusters, .. } = counted;
@@ -277,11 +279,11 @@ impl SampleTally {
     }
 }
 
-/// How to extrapolate from the sample to the whole table.
+/// The factor for extrapolation from the sample to the whole table.
 #[derive(Debug, Clone, Copy)]
 struct Scale {
     factor: f64,
-    /// The sum of the sampled items if the factor is based on items; `None` if the factor is based on clusters.
+    /// The sum over the sampled items if the factor is based on items. `None` if the factor is based on clusters.
     items: Option<Sum>,
 }
 
@@ -290,8 +292,8 @@ impl Scale {
         Scale { factor: f64::from(tally.total) / f64::from(tally.read.max(1)), items: None }
     }
 
-    /// Returns the variance of a figure between clusters. If the factor is based on items, this is the variance that
-    /// the number of items does not explain.
+    /// Returns the variance of a figure between clusters. If the factor is based on items, returns only the part of the
+    /// variance that the number of items does not explain.
     fn variance(self, counted: Sum, read: f64) -> f64 {
         let left = match self.items {
             None => counted.squares - counted.sum * counted.sum / read,
@@ -343,15 +345,14 @@ mod tests {
             let none = tally.count(1);
             assert_eq!((none.low, none.likely), (0.0, Some(0.0)));
             assert!((none.high - 3.689 / 100.0 * by).abs() < 1e-6, "{none:?}");
-            // The opposite case is similar: a figure that counts all sampled items does not necessarily count all other
-            // items.
+            // Conversely, a figure that counts all sampled items does not necessarily count all other items.
             let all = tally.count(2);
             assert_eq!((all.likely, all.high), (Some(by), by));
             assert!((all.low - (1.0 - 3.689 / 100.0) * by).abs() < 1e-6, "{all:?}");
         }
     }
 
-    /// Over many seeded samples, the interval contains the true value in at least 93 of 100 cases, with and without
+    /// Over many seeded samples, the interval contains the true value in at least 93 % of the cases, with and without
     /// DynamoDB's count. The test covers a figure that counts most items, a figure that counts one item in a thousand,
     /// and the number of items if clusters differ in size. If DynamoDB's count is known, the interval is narrow enough
     /// even if two item collections contain half of the table.
@@ -381,8 +382,7 @@ mod tests {
                 let found = [tally.items_by_sample(), tally.count(1), tally.count(2)];
                 for (figure, found) in found.into_iter().enumerate() {
                     let holds = (found.low..=found.high).contains(&truth[figure]);
-                    // An estimate that is based only on the sample cannot include items in collections that were not
-                    // drawn.
+                    // An estimate from the sample alone cannot include items in collections that were not drawn.
                     covered[figure] += u32::from(holds || (figure == 0 && tally.unaccounted() > 0.0));
                 }
                 let width = (found[1].high - found[1].low - tally.unaccounted()) / truth[1];

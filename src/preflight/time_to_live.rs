@@ -11,7 +11,7 @@ use crate::figure::number;
 use crate::item::{Expiry, ExpiryCounts, Path};
 use crate::plan::Plan;
 
-const SECONDS: &str = "a time to live in milliseconds, or as a string, expires nothing";
+const SECONDS: &str = "if a time to live is in milliseconds or a string, the item never expires";
 
 pub(super) fn time_to_live(input: &FindingInput<'_>, touched: &TouchedPaths) -> Option<Finding> {
     let attribute = match &input.facts.time_to_live {
@@ -38,9 +38,7 @@ pub(super) fn time_to_live(input: &FindingInput<'_>, touched: &TouchedPaths) -> 
     }
     let what = format!("This plan touches `{attribute}`, which expires items");
     let why = match (written, removed, touches_attribute(&touched.removed_later)) {
-        (true, ..) => {
-            "DynamoDB deletes items whose value is a time (in seconds) that has passed, up to five years back"
-        }
+        (true, ..) => "DynamoDB deletes items whose value is a time (in seconds) in the past, up to five years ago",
         (_, true, _) => "An item without it never expires",
         (.., true) => "After `contract`, items no longer have it and never expire",
         _ => "Its value is copied to another attribute, but items still expire by the original attribute",
@@ -63,13 +61,13 @@ pub(super) fn time_to_live(input: &FindingInput<'_>, touched: &TouchedPaths) -> 
     Some(Finding::new(Warning, "ttl", what).with_reason(why.collect::<Vec<_>>().join(". ")).with_action(action))
 }
 
-/// Returns the paths to which the plan moves or copies this attribute's value.
+/// Returns the paths to which the plan moves or copies the value of this attribute.
 fn copies_of<'p>(plan: &'p Plan, attribute: &str) -> Vec<&'p Path> {
     let pairs = plan.changes.iter().flat_map(|change| change.paths().pairs());
     pairs.filter(|(from, _)| from.root() == attribute).map(|(_, to)| to).collect()
 }
 
-/// Describes what happens to items if the plan sets this attribute to a constant.
+/// Describes the effect on items if the plan sets this attribute to a constant.
 fn constant(input: &FindingInput<'_>, attribute: &str) -> Option<String> {
     input.plan.changes.iter().find_map(|change| match change {
         Change::Set { to, value, .. } if to.root() == attribute => Some(match Expiry::from_value(value, input.now) {
@@ -86,10 +84,10 @@ fn constant(input: &FindingInput<'_>, attribute: &str) -> Option<String> {
                 "The constant is a time more than five years in the past: items with it never expire".to_owned()
             }
             Expiry::Past => {
-                "The constant is a time that has passed: DynamoDB deletes every item that gets it, within days"
+                "The constant is a time in the past, so DynamoDB deletes every item that gets it, within days"
                     .to_owned()
             }
-            Expiry::Future => "Every item that gets the constant expires at that one time".to_owned(),
+            Expiry::Future => "All items that get the constant expire at that one time".to_owned(),
         }),
         Change::Set { .. }
         | Change::Move { .. }

@@ -25,9 +25,10 @@ pub struct TouchedIndex<'a> {
     pub name: &'a str,
     /// Whether the index is local. A local index uses the table's capacity.
     pub local: bool,
-    /// Whether the plan touches a key attribute of the index. False if it touches only other attributes of the index.
+    /// Whether the plan touches a key attribute of the index. False if the plan touches only other attributes of the
+    /// index.
     pub key: bool,
-    /// The touched top-level attributes that are in the key or in the projection of the index.
+    /// The touched top-level attributes that belong to the key or the projection of the index.
     pub attributes: Vec<&'a str>,
 }
 

@@ -1,4 +1,4 @@
-//! Findings about vector indexes. This module is pure.
+//! Makes the findings about vector indexes. This module is pure.
 
 use super::finding::Finding;
 use super::finding::Severity::{Note, Warning};
@@ -9,7 +9,7 @@ use crate::item::Projection;
 const UNKNOWN_COST: &str = "DynamoDB meters these writes separately, in bytes (VectorWriteRequestBytes). The tool does not \
                             know their price or size, so neither the estimate nor `max_cost_usd` includes them";
 
-/// Returns one finding for each vector index of the table that the pass writes.
+/// Returns one finding for each vector index of the table to which the pass writes.
 pub(super) fn vector_indexes(table: &TableDescription, touched: &TouchedPaths) -> Vec<Finding> {
     table.written().features.vector_indexes.iter().map(|index| finding(index, touched)).collect()
 }
@@ -20,7 +20,7 @@ fn finding(index: &VectorIndex, touched: &TouchedPaths) -> Finding {
         return Finding::new(
             Warning,
             "vector-index",
-            format!("`run` deletes or puts whole items, which may change the vector index `{name}`"),
+            format!("`run` deletes or puts whole items, which can change the vector index `{name}`"),
         )
         .with_reason(UNKNOWN_COST)
         .with_action("Watch the metrics of the vector index in CloudWatch during the run");
@@ -43,8 +43,8 @@ fn finding(index: &VectorIndex, touched: &TouchedPaths) -> Finding {
     };
     let in_search = names.iter().any(|name| index.attributes.iter().any(|attribute| attribute == name));
     let effect = if in_search {
-        "Searches may return other items while the pass runs. An item whose vector gets another type or another number \
-         of dimensions leaves the index, or DynamoDB rejects the write"
+        "Searches may return different items while the pass runs. If a vector gets a different type or number of \
+         dimensions, either its item leaves the index, or DynamoDB rejects the write"
     } else {
         "Searches return the new values of these projected attributes"
     };
@@ -53,7 +53,7 @@ fn finding(index: &VectorIndex, touched: &TouchedPaths) -> Finding {
         .with_action("Test a search after a run over a few items (`[limits] max_items`), and compare the metered bytes")
 }
 
-/// Returns the attributes of an index that are in this list, each once.
+/// Returns the attributes of an index that are in this list, without duplicates.
 fn attributes<'a>(index: &VectorIndex, touched: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
     let is_projected = |name: &str| match &index.projection {
         Projection::All => true,

@@ -1,6 +1,6 @@
 //! A token bucket in capacity units, based on the crate `governor`. The bucket serves requests in the order of their
-//! arrival. A bucket's rate can change. When the real consumption of a request is known, the caller reports it with
-//! [`Bucket::reconcile`].
+//! arrival. The rate of a bucket can change. When the actual consumption of a request is known, the caller reports it
+//! with [`Bucket::reconcile`].
 
 mod limiter;
 
@@ -21,12 +21,12 @@ use crate::item::Units;
 use limiter::{ArrivalTime, Limiter, TOKENS_PER_UNIT};
 pub(super) use limiter::{TOKEN_TIME, burst_tokens, nanos, quota, speed_for, to_tokens};
 
-/// Waiters are not notified when a rate recovers, or when a key gains or loses its own bucket. So they check for such
+/// Waiters are not notified when a rate recovers, or when a key gains or loses its own bucket. So they check for these
 /// changes at this interval.
 pub(super) const RECHECK_INTERVAL: Duration = Duration::from_millis(200);
 
 /// A token bucket for one scope. The bucket serves requests in the order of their arrival. While DynamoDB throttles the
-/// scope, the bucket fills more slowly. When the real consumption of a request is known, the caller reports it with
+/// scope, the bucket fills more slowly. When the actual consumption of a request is known, the caller reports it with
 /// [`Bucket::reconcile`].
 #[derive(Debug)]
 pub struct Bucket {
@@ -43,14 +43,14 @@ pub struct Bucket {
     changed: Notify,
     waiters: Waiters,
     throttles: AtomicU64,
-    /// Consumed tokens that have not been reported to `rate` yet. Many tokens are reported together, because each
+    /// Consumed tokens that have not yet been reported to `rate`. Many tokens are reported together, because each
     /// report has to read the clock.
     served: AtomicU64,
     report_threshold: AtomicU64,
 }
 
-/// Consumption is reported to `rate` each time it reaches the budget for this fraction of a second. Such reports are
-/// frequent enough to measure a rate per second.
+/// When the unreported consumption reaches the budget for this fraction of a second, it is reported to `rate`. These
+/// reports are frequent enough to measure a rate per second.
 const REPORT_SECONDS: f64 = 0.02;
 
 impl Bucket {
@@ -73,7 +73,7 @@ impl Bucket {
         }
     }
 
-    /// Returns the rate at which the bucket fills now, in capacity units per second.
+    /// Returns the rate at which the bucket currently fills, in capacity units per second.
     pub fn rate(&self) -> Units {
         self.with_rate(AdaptiveRate::at)
     }
@@ -83,8 +83,8 @@ impl Bucket {
         self.with_rate(|rate, _| rate.budget())
     }
 
-    /// Changes the budget immediately, even for waiters. Zero pauses the bucket. Debt stays the same, and a slowdown
-    /// after throttles continues.
+    /// Changes the budget immediately, even for requests that already wait. Zero pauses the bucket. Debt stays the
+    /// same, and a slowdown after throttles continues.
     pub fn set_budget(&self, units_per_second: Units) {
         self.with_rate(|rate, now| {
             rate.set_budget(now, units_per_second);
@@ -109,7 +109,7 @@ impl Bucket {
         self.with_rate(|rate, now| rate.slow_to(now, units_per_second));
     }
 
-    /// Returns the number of requests that wait for permits now.
+    /// Returns the number of requests that currently wait for permits.
     pub fn waiting(&self) -> usize {
         self.waiters.count()
     }
@@ -124,9 +124,9 @@ impl Bucket {
         self.throttles.load(Ordering::Relaxed)
     }
 
-    /// Waits until these units may be used, and takes them. Requests are served in the order of their arrival. A
-    /// request for more units than one burst waits for a full burst. The units beyond the burst become debt. The future
-    /// can be dropped at any point, because it takes nothing before it returns.
+    /// Waits until these units may be used, and takes them. Requests are served in the order of their arrival. If a
+    /// request needs more units than one burst, it waits for a full burst, and the units beyond the burst become debt.
+    /// The future can be dropped at any point, because it takes no units before it returns.
     pub async fn acquire(&self, units: Units) {
         if self.try_acquire(units) {
             return;
@@ -156,8 +156,8 @@ impl Bucket {
         }
     }
 
-    /// Takes these units if they are available now and no other request waits. Otherwise takes nothing and returns
-    /// false.
+    /// Takes these units if they are currently available and no other request waits. Otherwise takes no units and
+    /// returns false.
     pub fn try_acquire(&self, units: Units) -> bool {
         // A waiting request holds this lock, so no other request can overtake it.
         let Ok(mut limiter) = self.queue.try_lock() else { return false };
@@ -172,8 +172,8 @@ impl Bucket {
         limiter.take(tokens)
     }
 
-    /// Reconciles the units that a request took with the units that it really consumed. Consumption beyond the taken
-    /// units becomes debt. Unused units are refunded, so that a waiter may continue. If the server reported no
+    /// Reconciles the units that a request took with the units that it actually consumed. Consumption beyond the taken
+    /// units becomes debt. Unused units are refunded, so that a waiter can continue. If the server reported no
     /// consumption, the caller passes its estimate.
     pub fn reconcile(&self, taken: Units, consumed: Units) {
         let taken = to_tokens(taken);
@@ -191,8 +191,8 @@ impl Bucket {
 
     fn refund(&self, tokens: u64) {
         self.tat.refund(tokens);
-        // This fence pairs with the fence in `count_waiter`: either this thread sees the waiter, or the waiter sees the
-        // refund.
+        // This fence pairs with the fence in `count_waiter`. So either this thread sees the waiter, or the waiter sees
+        // the refund.
         fence(Ordering::SeqCst);
         if self.waiting() > 0 {
             self.changed.notify_waiters();
@@ -224,7 +224,7 @@ impl Bucket {
     }
 }
 
-/// Returns the burst for a budget, in tokens. During a pause, the burst is zero.
+/// Returns the burst for a budget, in tokens. For a paused bucket, the burst is zero.
 fn burst_for(units_per_second: Units) -> u32 {
     if units_per_second > 0.0 { burst_tokens(units_per_second).get() } else { 0 }
 }

@@ -1,4 +1,4 @@
-//! The clock that governor uses. It runs faster or slower than Tokio's clock, depending on the rate.
+//! The clock that governor uses. Depending on the rate, it runs faster or slower than Tokio's clock.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! Calculates how a throttle lowers the rate of a scope, and how the rate recovers. This module is pure: the time is an
+//! Calculates how a throttle lowers the rate of a scope, and how the rate recovers. This module is pure. The time is an
 //! argument.
 
 use std::time::Duration;
@@ -7,17 +7,17 @@ use crate::item::Units;
 
 /// The constants that determine how a scope's rate responds to throttles.
 ///
-/// A throttle lowers the rate to a fraction of the rate that the scope served last. The rate is lowered at most once a
-/// second. After a throttle, the rate follows a cubic curve. It rises quickly to just below the rate at which the
-/// throttle happened, and passes that rate slowly. As long as nothing is throttled, it then rises faster and faster, up
-/// to the budget. So the rate rarely hits a permanent limit, and it recovers soon after a temporary limit.
+/// A throttle lowers the rate to a fraction of the recently served rate. The rate is lowered at most once a second.
+/// After a throttle, the rate follows a cubic curve. It rises quickly to just below the rate at which the throttle
+/// happened, and passes that rate slowly. As long as no request is throttled, it then rises faster and faster, up to
+/// the budget. So the rate rarely hits a permanent limit, and it recovers soon after a temporary limit.
 ///
 /// The constants were chosen by simulation: `cargo bench --bench capacity -- --sweep` runs the real engine against the
 /// capacity model in virtual time. A request takes 3 to 9 ms, and the budget is twice the limit. The column "table" is
-/// for a limit of the table, and the column "partitions" is for a limit of each partition. In both columns, the
-/// first number is the fraction of the limit that was used, and the second number is the fraction of requests that were
+/// for a limit of the table, and the column "partitions" is for a limit of each partition. In both columns, the first
+/// number is the fraction of the limit that was used, and the second number is the fraction of requests that were
 /// throttled. For the last column, every request was throttled for a minute. The number in this column is the time
-/// until the rate was back at nine tenths of its earlier value:
+/// until the rate had recovered to nine tenths of its earlier value:
 ///
 /// | decrease | recovery | table | partitions | after a storm |
 /// | --- | --- | --- | --- | --- |
@@ -51,8 +51,9 @@ impl Default for Feedback {
     }
 }
 
-/// The served rate counts as at least this fraction of the current rate. So one throttle leaves at least 40 % of the
-/// current rate. At the beginning and after a pause, the served rate is low, but says little about the scope's limit.
+/// The served rate counts as at least this fraction of the current rate. So after one throttle, the rate is at least 40
+/// % of the current rate. At the beginning and after a pause, the served rate is low, but this does not mean that the
+/// scope's limit is low.
 const MIN_SERVED_SHARE: f64 = 0.5;
 
 /// The shortest time between two decreases. Throttles within this time after a decrease belong to requests that were
@@ -73,10 +74,10 @@ pub(super) struct AdaptiveRate {
 struct Slowdown {
     since: Duration,
     from: Units,
-    /// The rate that turned out to be too high.
+    /// The rate that was too high. The recovery passes this rate slowly.
     ceiling: Units,
-    /// The largest budget since the decrease. The rate counts as recovered only when it reaches this budget. So a
-    /// lowered budget does not end the slowdown.
+    /// The largest budget since the decrease. The rate counts as recovered only when it reaches this budget. So if the
+    /// budget is lowered, the slowdown does not end.
     budget: Units,
 }
 
@@ -94,8 +95,8 @@ impl AdaptiveRate {
         self.at(now) < self.budget
     }
 
-    /// Returns the current rate, in capacity units per second. A rate that is back at its budget no longer counts as
-    /// slowed.
+    /// Returns the current rate, in capacity units per second. When the rate reaches its budget again, it no longer
+    /// counts as slowed.
     pub(super) fn at(&mut self, now: Duration) -> Units {
         let Some(slowdown) = self.slowdown else { return self.budget };
         if self.budget <= 0.0 {
@@ -109,7 +110,7 @@ impl AdaptiveRate {
     }
 
     /// Changes the budget from now on. Zero means a pause. A slowed rate keeps its last value and continues to recover
-    /// from there, because a pause or a lower budget reveals nothing about the limit.
+    /// from this value, because a pause or a lower budget provides no information about the limit.
     pub(super) fn set_budget(&mut self, now: Duration, budget: Units) {
         let budget = budget.max(0.0);
         let current = self.at(now);
@@ -129,7 +130,7 @@ impl AdaptiveRate {
         self.served.add(now, units);
     }
 
-    /// Records that a request in this scope was throttled. Returns whether the throttle lowered the rate.
+    /// Records that a request of this scope was throttled. Returns whether the throttle lowered the rate.
     pub(super) fn throttled(&mut self, now: Duration) -> bool {
         let too_soon = self.slowdown.is_some_and(|s| now.saturating_sub(s.since) < MIN_DECREASE_INTERVAL);
         let rate = self.at(now);
@@ -166,7 +167,7 @@ impl AdaptiveRate {
 /// seconds.
 const MIN_RATE: Units = 0.5;
 
-/// A measurement shorter than this number of seconds is treated as if it had lasted this long.
+/// If a measurement is shorter than this number of seconds, it is treated as if it had lasted this long.
 const MIN_MEASURED_SECONDS: f64 = 0.25;
 
 /// Capacity units served in about the last second, measured with a sliding window of two halves.
@@ -192,8 +193,8 @@ impl ServedUnits {
         self.roll(now);
         let into = now.saturating_sub(self.window).as_secs_f64().min(1.0);
         match self.began {
-            // In the first second the window is not full yet. Also, a scope that was idle may at first serve up to one
-            // additional second's capacity.
+            // In the first second, the window is not yet full. Also, a scope that was idle can at first serve the
+            // capacity of up to one additional second.
             Some(began) if began == self.window => self.units / into.max(MIN_MEASURED_SECONDS) / 2.0,
             _ => self.before * (1.0 - into) + self.units,
         }
@@ -269,7 +270,7 @@ mod tests {
         assert!(rate.at(at(2.0)) <= 10.0);
     }
 
-    /// A lower budget or a pause reveals nothing about the limit that was hit.
+    /// A lower budget or a pause provides no information about the limit that caused the throttle.
     #[test]
     fn a_temporarily_lowered_budget_does_not_forget_a_throttle() {
         for (lower, seconds) in [(0.0, 3600.0), (5.0, 1.0), (5.0, 30.0), (5.0, 3600.0)] {

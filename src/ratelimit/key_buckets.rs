@@ -1,4 +1,4 @@
-//! The token buckets of partition keys. A table may have a billion keys, but only busy keys need memory.
+//! The token buckets of partition keys. A table can have a billion keys, but only busy keys need memory.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
@@ -24,17 +24,17 @@ use crate::item::{PartitionHash, Units};
 const SHARDS: usize = 16;
 
 /// If a shard has more states than this limit, it drops the states of full buckets before it grows. These states are
-/// not needed, because a key without a state has a full bucket. A key that is used once has a full bucket again after a
-/// few milliseconds. All shards together store about 100,000 keys in about two megabytes, however many keys a table
-/// has.
+/// not needed, because a key without a state has a full bucket. After a single use, the bucket of a key is full again
+/// within a few milliseconds. For a table with any number of keys, all shards together store about 100,000 keys in
+/// about two megabytes.
 const STATES_PER_SHARD: usize = 4_096;
 
 /// The largest number of keys that have their own bucket because DynamoDB throttles them. If one more key is throttled,
-/// the key that has not been throttled for the longest time loses its bucket and uses the common rate again.
+/// the key whose last throttle is the longest ago loses its bucket and uses the common rate again.
 const MAX_SLOWED: usize = 256;
 
-/// A key counts as hot after this number of throttles, each within [`HOT_KEY_WINDOW`] of the previous one. After fewer
-/// throttles, another key of the same range may be the cause.
+/// A key counts as hot after this number of throttles, if each throttle is within [`HOT_KEY_WINDOW`] of the previous
+/// one. If there are fewer throttles, the cause could be another key of the same range.
 const HOT_KEY_THROTTLES: u32 = 3;
 const HOT_KEY_WINDOW: Duration = Duration::from_secs(10);
 
@@ -83,8 +83,8 @@ impl KeyBuckets {
         }
     }
 
-    /// Changes every key's budget immediately, even for waiters. Debt stays the same. A larger burst is available
-    /// immediately. This is harmless, because a burst is only the budget of a tenth of a second.
+    /// Changes every key's budget immediately, even for requests that already wait. Debt stays the same. A larger burst
+    /// is available immediately. This is harmless, because a burst is only the budget for a tenth of a second.
     pub(super) fn set_budget(&self, budget: Units) {
         let mut limiter = self.limiter.write().unwrap_or_else(PoisonError::into_inner);
         self.clock.set_speed(speed_for(budget));
@@ -98,7 +98,7 @@ impl KeyBuckets {
         self.limiter.read().unwrap_or_else(PoisonError::into_inner).budget
     }
 
-    /// Takes units of a key if they are available now. Otherwise takes nothing and returns false.
+    /// Takes units of a key if they are currently available. Otherwise takes no units and returns false.
     pub(super) fn try_acquire(&self, key: PartitionHash, units: Units) -> bool {
         match self.own_bucket(key) {
             Some(bucket) => bucket.try_acquire(units),
@@ -106,8 +106,8 @@ impl KeyBuckets {
         }
     }
 
-    /// Waits until units of a key may be used, and takes them. Waiters of one key are not ordered here, so the caller
-    /// must order them. The future can be dropped at any point, because it takes nothing before it returns.
+    /// Waits until units of a key may be used, and takes them. This method does not order the waiters of one key, so
+    /// the caller must order them. The future can be dropped at any point, because it takes no units before it returns.
     ///
     /// A waiter checks at least every [`RECHECK_INTERVAL`] whether units were refunded, and whether the key has gained
     /// or lost its own bucket. A waiter is not notified, because notifications would need memory for each of a very
@@ -137,14 +137,14 @@ impl KeyBuckets {
         }
     }
 
-    /// Reconciles the units that were taken for a key with the units that were really consumed.
+    /// Reconciles the units that were taken for a key with the units that were actually consumed.
     pub(super) fn reconcile(&self, key: PartitionHash, taken: Units, consumed: Units) {
         if let Some(bucket) = self.own_bucket(key) {
             return bucket.reconcile(taken, consumed);
         }
         let taken = to_tokens(taken);
         let used = to_tokens(consumed);
-        // Most estimates are right and need no lookup.
+        // Most estimates are right. No lookup is then needed.
         if used > taken {
             self.states.add_debt(key, used - taken, nanos(self.clock.now()));
         } else if taken > used {
@@ -180,7 +180,7 @@ impl KeyBuckets {
         }
     }
 
-    /// Returns the number of throttles that were attributed to single keys.
+    /// Returns the number of throttles that were attributed to individual keys.
     pub(super) fn throttles(&self) -> u64 {
         self.throttles.load(Ordering::Relaxed)
     }
@@ -270,8 +270,8 @@ impl Hasher for IdentityHasher {
 struct States {
     shards: Arc<[Mutex<Shard>; SHARDS]>,
     clock: SpeedClock,
-    /// The time at which the limiter that uses these states was created. The limiter counts time from this moment. An
-    /// earlier arrival time means a full bucket.
+    /// The time at which the limiter of these states was created. The limiter counts time from this moment. An earlier
+    /// arrival time means a full bucket.
     start: u64,
 }
 
@@ -280,7 +280,7 @@ impl States {
         States { shards: Arc::default(), clock, start: 0 }
     }
 
-    /// Returns the same states for a limiter that is created now.
+    /// Returns the same states, but for a limiter that is created now.
     fn starting_now(&self) -> States {
         States { start: nanos(self.clock.now()), ..self.clone() }
     }

@@ -34,17 +34,17 @@ pub(super) struct RangeTracker {
     next_id: AtomicU64,
     read_throttles: AtomicU64,
     write_throttles: AtomicU64,
-    /// The time at which each key range was throttled last. Entries older than [`SAME_TIME_WINDOW`] are removed, so
-    /// that the map stays small.
+    /// The time of the last throttle of each key range. Entries older than [`SAME_TIME_WINDOW`] are removed, so that
+    /// the map stays small.
     throttled: Mutex<HashMap<u64, Instant>>,
 }
 
-/// Key ranges count as throttled together if all of their last throttles lie within this time.
+/// Key ranges count as throttled together if the last throttles of all of them lie within a period of this length.
 const SAME_TIME_WINDOW: Duration = Duration::from_secs(2);
 
 /// If at least this fraction of the active key ranges is throttled together, the cause is not a single hot range.
-/// Instead, the run as a whole is too fast for the table's partitions. Slowing only these ranges would not help,
-/// because each new segment would begin at the full rate again.
+/// Instead, the run as a whole is too fast for the table's partitions. It would not help to slow down only these
+/// ranges, because each new segment would begin at the full rate again.
 const WIDESPREAD_FRACTION: f64 = 0.25;
 
 /// The smallest number of throttled key ranges from which the tool concludes that the run as a whole is too fast.
@@ -83,7 +83,7 @@ impl KeyRange {
         self.segment
     }
 
-    /// Returns the rate that this key range may use now, in capacity units per second.
+    /// Returns the rate that this key range may currently use, in capacity units per second.
     pub fn rate(&self, access: Access) -> Units {
         self.bucket(access).rate()
     }
@@ -92,7 +92,7 @@ impl KeyRange {
     /// lock in the order of their arrival.
     pub(crate) fn turn(&self, key: PartitionHash) -> Arc<tokio::sync::Mutex<()>> {
         let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
-        // If only the map still refers to a lock, all set-aside items of its key are processed.
+        // If only the map still refers to a lock, all set-aside items of its key have been processed.
         turns.retain(|_, turn| Arc::strong_count(turn) > 1);
         Arc::clone(turns.entry(key).or_default())
     }

@@ -1,5 +1,5 @@
 //! The tool's own rate limits. They keep the request rate so low that DynamoDB does not have to throttle. Every scope
-//! that a request touches has a token bucket in capacity units, and the bucket's rate responds to throttles.
+//! of a request has a token bucket in capacity units. The rate of a bucket responds to throttles.
 
 mod bucket;
 mod budget;

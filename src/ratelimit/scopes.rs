@@ -1,4 +1,4 @@
-//! The scopes that a request touches, each with a token bucket: partition key, key range, index, table.
+//! The scopes of a request, each with a token bucket: partition key, key range, index, table.
 //!
 //! Permits are acquired in this order, one scope after the other. A request that waits for one scope holds no permits
 //! of later scopes. So a request that waits for a hot key does not hold tokens of the table that other requests could
@@ -28,7 +28,8 @@ pub use status::{HotKeyStatus, KeyRangeStatus, NarrowStatus, ScopeStatus};
 pub struct Scopes {
     reads: AccessBuckets,
     writes: AccessBuckets,
-    /// The indexes that the table had when the job began, in the order of its description. Newer indexes follow.
+    /// The indexes that the table had when the job began, in the order of the table's description. Newer indexes
+    /// follow.
     indexes: RwLock<Arc<[IndexScope]>>,
     key_ranges: Mutex<KeyRanges>,
     feedback: Feedback,
@@ -102,8 +103,8 @@ impl Scopes {
         range
     }
 
-    /// Changes the budget of a scope immediately, even for waiters. A slowdown after throttles continues. An index
-    /// without a bucket gets a new bucket at the end of the list.
+    /// Changes the budget of a scope immediately, even for requests that already wait. A slowdown after throttles
+    /// continues. An index without a bucket gets a new bucket at the end of the list.
     pub fn set_budget(&self, scope: &Scope, access: Access, units: Units) {
         match scope {
             Scope::Table => self.table(access).set_budget(units),
@@ -158,12 +159,13 @@ impl Scopes {
         }
     }
 
-    /// Takes units of a partition key if they are available now. Otherwise takes nothing and returns false.
+    /// Takes units of a partition key if they are currently available. Otherwise takes no units and returns false.
     pub fn try_acquire_key(&self, access: Access, key: PartitionHash, units: Units) -> bool {
         self.access_buckets(access).keys.try_acquire(key, units)
     }
 
-    /// Takes units of all these partition keys if they are available now. Otherwise takes nothing and returns false.
+    /// Takes units of all these partition keys if they are currently available. Otherwise takes no units and returns
+    /// false.
     pub fn try_acquire_keys(&self, access: Access, wanted: &[(PartitionHash, Units)]) -> bool {
         let keys = &self.access_buckets(access).keys;
         for (done, (key, units)) in wanted.iter().enumerate() {
@@ -176,7 +178,7 @@ impl Scopes {
     }
 
     /// Waits for units of partition keys, one after the other, and takes them. The future can be dropped at any point.
-    /// Units that were already taken are then given back.
+    /// The units that it has already taken then become available again.
     pub async fn acquire_keys(&self, access: Access, wanted: &[(PartitionHash, Units)]) {
         let access_buckets = self.access_buckets(access);
         let mut taken = RefundGuard { from: &access_buckets.keys, keys: &[] };
@@ -187,8 +189,8 @@ impl Scopes {
         taken.keys = &[];
     }
 
-    /// Waits until a write's units are available in its key range and in each index that it touches, and takes them.
-    /// Takes no units of the table.
+    /// Waits until the units of a write are available in its key range and in each index that it changes, and takes
+    /// them. Takes no units of the table.
     pub async fn acquire_narrow_write(&self, range: &KeyRange, cost: &WriteCost) {
         self.writes.range(range.bucket(Access::Write), cost.table).await;
         if cost.indexes.is_empty() {
@@ -202,8 +204,8 @@ impl Scopes {
         }
     }
 
-    /// In every scope, reconciles the units that were taken for a write with the units that it really consumed. `keys`
-    /// has each partition key of the write with its taken and its consumed units.
+    /// In every scope, reconciles the units that were taken for a write with the units that it actually consumed.
+    /// `keys` contains each partition key of the write, with its taken and its consumed units.
     pub fn reconcile_write(
         &self,
         range: &KeyRange,
@@ -231,8 +233,8 @@ impl Scopes {
         }
     }
 
-    /// Waits until a read's units are available in its partition key (if known), in its key range and in the table, and
-    /// takes them.
+    /// Waits until the units of a read are available in its partition key (if known), in its key range and in the
+    /// table, and takes them.
     pub async fn read(&self, range: &KeyRange, key: Option<PartitionHash>, units: Units) {
         if let Some(key) = key {
             self.reads.key(key, units).await;
@@ -241,8 +243,8 @@ impl Scopes {
         self.reads.table.acquire(units).await;
     }
 
-    /// Reconciles the units that were taken for a read with the units that it really consumed. `consumed` is the total
-    /// consumption. `key_consumed` is the part that was consumed for items of the partition key `key`.
+    /// Reconciles the units that were taken for a read with the units that it actually consumed. `consumed` is the
+    /// total consumption. `key_consumed` is the consumption for items of the partition key `key`.
     pub fn reconcile_read(
         &self,
         range: &KeyRange,
@@ -263,8 +265,8 @@ impl Scopes {
     ///
     /// A reason's name (developer guide, "Diagnosing throttling") contains `Table` or `Index`, then `Read` or `Write`,
     /// then a limit. A reason about a key range does not name the range. So the item's own range slows down. If this
-    /// happens repeatedly, the item's partition key slows down too. If many ranges are throttled together, the table
-    /// slows down as well.
+    /// happens repeatedly, the item's partition key also slows down. If many ranges are throttled together, the table
+    /// also slows down.
     pub fn throttled(
         &self,
         access: Access,
@@ -320,7 +322,8 @@ impl Scopes {
     }
 }
 
-/// Units that a call has already taken while it waits for more units. They are given back on drop.
+/// Units that a call has already taken while it waits for more units. If this value is dropped, they become available
+/// again.
 struct RefundGuard<'a> {
     from: &'a KeyBuckets,
     keys: &'a [(PartitionHash, Units)],

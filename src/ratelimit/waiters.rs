@@ -1,4 +1,4 @@
-//! Counts waiting requests and the time that they waited, for display.
+//! Counts waiting requests, and measures how long they waited, for display.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -26,7 +26,7 @@ impl Waiters {
         self.count.load(Ordering::Relaxed)
     }
 
-    /// Returns the total time of all waits that have ended. A wait ends when the request is admitted or given up.
+    /// Returns the total time of all waits that have ended. A wait ends when the request is admitted or dropped.
     pub(crate) fn waited(&self) -> Duration {
         Duration::from_nanos(self.nanos.load(Ordering::Relaxed))
     }

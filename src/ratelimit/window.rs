@@ -1,4 +1,4 @@
-//! Calculates when a daily window is open. This module is pure: the caller passes the time.
+//! Calculates when a daily window is open. This module is pure. The caller passes the time.
 
 use jiff::Timestamp;
 use jiff::civil::{Date, Time};
@@ -6,12 +6,12 @@ use jiff::civil::{Date, Time};
 use crate::plan::Window;
 
 /// Number of following days that are searched for the next opening or closing. Each day has one opening and one
-/// closing, with two exceptions: a clock change may skip the whole window, and one time zone once skipped a whole day
+/// closing, with two exceptions. A clock change can skip the whole window, and one time zone once skipped a whole day
 /// (Samoa, 2011-12-30).
 const DAYS_AHEAD: usize = 4;
 
-/// Number of previous days that are searched for an opening. Previous days matter because a window may cross midnight,
-/// and a day may be longer than others.
+/// Number of previous days that are searched for an opening. Previous days are necessary because a window can include
+/// midnight, and some days are longer than others.
 const DAYS_BACK: usize = 2;
 
 impl Window {
@@ -21,8 +21,8 @@ impl Window {
         self.days_around(at).any(|(opens, closes)| opens <= at && at < closes)
     }
 
-    /// Returns the next time at which the window opens or, if it is open now, closes. Returns `None` if the window
-    /// never changes.
+    /// If the window is closed, returns the next time at which it opens. If it is open, returns the next time at which
+    /// it closes. Returns `None` if the state of the window never changes.
     pub fn next_change(&self, after: Timestamp) -> Option<Timestamp> {
         let open = self.is_open(after);
         let mut changes: Vec<Timestamp> = self.days_around(after).flat_map(|(opens, closes)| [opens, closes]).collect();
@@ -42,8 +42,8 @@ impl Window {
         })
     }
 
-    /// Converts a local time to a moment. If a clock change skips the local time, it is converted as if the clocks had
-    /// not changed yet. If the local time occurs twice, it is converted to the first occurrence.
+    /// Converts a local time to a moment. If a clock change skips the local time, the time is converted as if the
+    /// clocks had not yet changed. If the local time occurs twice, it is converted to the first occurrence.
     fn moment(&self, day: Date, time: Time) -> Option<Timestamp> {
         self.zone.to_ambiguous_timestamp(day.to_datetime(time)).compatible().ok()
     }
@@ -91,8 +91,7 @@ mod tests {
         let length = |evening: &str| night.next_change(at(evening)).unwrap().duration_since(at(evening));
         assert_eq!(length("2026-03-28T21:00:00Z"), SignedDuration::from_hours(7));
         assert_eq!(length("2026-10-24T20:00:00Z"), SignedDuration::from_hours(9));
-        // The opening time does not exist on this day. The opening time is converted as if the clocks had not changed
-        // yet.
+        // The opening time does not exist on this day. It is converted as if the clocks had not yet changed.
         let early = window("02:30", "05:00", "Europe/Paris");
         assert_eq!(early.next_change(at("2026-03-29T00:00:00Z")), Some(at("2026-03-29T01:30:00Z")));
         // The opening time occurs twice on this day. The window opens at the first occurrence and does not close in
@@ -143,13 +142,14 @@ mod tests {
             })
     }
 
-    /// Returns any second from 2009 to 2027, all equally likely. Some of these seconds are on days with a clock change.
+    /// Returns a random second from 2009 to 2027. All seconds are equally likely. Some of them are on days with a clock
+    /// change.
     fn any_moment() -> impl Strategy<Value = Timestamp> {
         (1_230_768_000_i64..1_798_761_600).prop_map(|second| Timestamp::from_second(second).unwrap())
     }
 
     proptest! {
-        /// Until its next change, a window keeps its state. At that change, it takes the opposite state.
+        /// Until its next change, a window keeps its state. At this change, it changes to the opposite state.
         #[test]
         fn a_window_does_not_change_before_its_next_change(
             window in any_window(), now in any_moment(), part in 0.0_f64..1.0,
@@ -162,7 +162,7 @@ mod tests {
             prop_assert_eq!(window.is_open(next - 1.second()), window.is_open(now));
         }
 
-        /// If there is no clock change within two days before and after a moment, the local time alone decides whether
+        /// If no clock change occurs within two days before and after a moment, only the local time determines whether
         /// the window is open.
         #[test]
         fn without_a_clock_change_the_local_time_decides(window in any_window(), now in any_moment()) {

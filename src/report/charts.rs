@@ -79,8 +79,9 @@ pub struct HeatCell {
     pub y: usize,
     /// `pending`, `scanning` or `done`.
     pub state: &'static str,
-    /// The number of pages per segment: 0 for none, 4 for at least half of the highest number, 3 for at least an
-    /// eighth, 2 for at least a thirty-second, 1 for less. So one large segment does not hide the other differences.
+    /// The level of the number of pages per segment, relative to the highest number. It is 0 for no page, 4 for at
+    /// least half of the highest number, 3 for at least an eighth, 2 for at least a thirty-second, and 1 for less. So
+    /// one large segment does not hide the differences between the other segments.
     pub level: u8,
     /// The text of the cell.
     pub title: String,
@@ -95,7 +96,7 @@ pub struct HeatMap {
     pub width: usize,
     /// The height.
     pub height: usize,
-    /// What the map shows, in words.
+    /// A description of the map in words.
     pub text: String,
     /// The words for segments without a committed page.
     pub pending_text: &'static str,
@@ -120,7 +121,7 @@ impl HeatMap {
         let pending = u64::from(run.total_segments).saturating_sub(done + scanning);
         let grouped = cells.iter().any(|cell| cell.segments() > 1);
         let pending_text = pending_text(run, pending);
-        let each = if grouped { " Each cell shows neighbouring segments." } else { "" };
+        let each = if grouped { " Each cell stands for a group of neighbouring segments." } else { "" };
         HeatMap {
             cells: cells.iter().enumerate().map(heat_cell).collect(),
             width: columns * PITCH,
@@ -198,7 +199,7 @@ pub struct PaceChart {
     pub band: Vec<ActivityShare>,
     /// The times at the left edge, in the middle and at the right edge.
     pub times: [String; 3],
-    /// What the chart shows, in words.
+    /// A description of the chart in words.
     pub text: String,
 }
 
@@ -281,7 +282,7 @@ fn panel(
     PacePanel { title, top: rate_text(top), lines: lines.collect() }
 }
 
-/// Returns the rate of a slot over the time in which a process observed the run.
+/// Returns the rate in a slot. Only the time in which a process observed the run counts.
 fn rate(slot: &PaceSlot, figure: Figure) -> f64 {
     let seconds = slot.observed().as_secs_f64();
     if seconds > 0.0 { figure(slot) / seconds } else { 0.0 }
@@ -313,7 +314,8 @@ fn band(slots: &[PaceSlot], scale: &TimeScale) -> Vec<ActivityShare> {
     for slot in slots {
         let mut x = scale.x(slot.from);
         let length = (slot.until.as_millisecond() - slot.from.as_millisecond()).max(1) as f64;
-        // The clocks are monotonic and the edges are not, so the activities may be a little longer than the slot.
+        // The activity times come from a monotonic clock, and the edges of the slot from the wall clock. So the
+        // activities can be slightly longer than the slot.
         let per_ms = (scale.x(slot.until) - x) / length.max(slot.observed().as_millis() as f64);
         for activity in Activity::ALL {
             let time = slot.clocks.of(activity);
@@ -385,7 +387,7 @@ mod tests {
             prop_assert!(chart.shares.is_empty() || (width - WIDTH).abs() < 0.001);
         }
 
-        /// Whatever the history is, nothing is drawn outside the chart.
+        /// For every history, nothing is drawn outside the chart.
         #[test]
         fn a_pace_chart_stays_inside(
             steps in prop::collection::vec((0_i64..100_000, 1_i64..10_000, 0_u64..100_000, 0_usize..11), 1..600)

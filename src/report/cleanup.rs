@@ -1,22 +1,22 @@
-//! What can go after a migration or after its rollback. This module is pure.
+//! Lists what can be removed after a migration or its rollback. This module is pure.
 
 use crate::change::{Change, Strategy};
 use crate::figure::count;
 use crate::plan::{FlagLocation, LEASE_SUFFIX, Plan, least_privilege_policy};
 use crate::playbook::{MigrationStage, MigrationStatus};
 
-/// A thing that the migration needed, and that can go afterwards.
+/// A thing that only the migration needed, and that can be removed after the migration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CleanupEntry {
     /// The thing.
     pub what: String,
-    /// The condition under which it can go.
+    /// The condition for removing it.
     pub when: String,
 }
 
-/// Returns whether a migration is over, so that everything in [`CleanupEntry::all`] can be removed. A plan without a
-/// cutover is over when it is verified and no work is left. `has_work` is true if there is a next step, or if a process
-/// works on the migration.
+/// Returns whether a migration is over, so that everything in [`CleanupEntry::all`] can be removed. A migration without
+/// a cutover is over when it is verified and no work is left. `has_work` is true if there is a next step, or if a
+/// process works on the migration.
 pub(super) fn is_over(stage: MigrationStage, has_work: bool) -> bool {
     match stage {
         MigrationStage::Contracted | MigrationStage::RolledBack => true,
@@ -44,8 +44,8 @@ impl CleanupEntry {
         }
     }
 
-    /// Returns everything that is needed only until the migration is over. After a rollback, the new attributes can go
-    /// instead of the old ones.
+    /// Returns everything that is needed only until the migration is over. After a rollback, the new attributes can be
+    /// removed instead of the old ones.
     pub fn all(plan: &Plan, rolled_back: bool, journaled: u64) -> Vec<CleanupEntry> {
         let mut entries = Vec::new();
         let paths = plan.changes.iter().filter(|change| has_own_attributes(change)).map(Change::paths);
@@ -110,8 +110,8 @@ impl CleanupEntry {
     }
 }
 
-/// Returns whether the change has attributes of its own, which the application can stop using afterwards. The other
-/// changes write attributes that stay in use.
+/// Returns whether the application can stop using an attribute of this change after the migration or its rollback. The
+/// attributes of the other changes stay in use.
 fn has_own_attributes(change: &Change) -> bool {
     match change {
         Change::Move { .. }
@@ -133,7 +133,7 @@ fn has_own_attributes(change: &Change) -> bool {
 mod tests {
     use super::*;
 
-    /// The version and the elements of a list stay in use, so they are not in the list.
+    /// The version attribute and the elements of a list stay in use, so the clean-up entries do not contain them.
     #[test]
     fn attributes_that_stay_in_use_are_not_listed() {
         let text = "[migration]\nname = \"m\"\n[table]\nname = \"shop\"\n[[change]]\nset = \"tier\"\nvalue = \"free\"\n\
@@ -145,7 +145,7 @@ mod tests {
         assert!(!whats.iter().any(|what| what.contains("version")), "{whats:?}");
     }
 
-    /// The entry of the state file depends on whether its journal has values.
+    /// The entry for the state file depends on whether its journal has values.
     #[test]
     fn the_state_file_is_described_by_its_journal() {
         let text =

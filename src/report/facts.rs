@@ -28,7 +28,7 @@ const GROUPS: u32 = 50;
 /// The maximum number of keys in a group.
 const KEYS: u32 = 25;
 
-/// The number of times that the facts are read, if a process appends an event meanwhile.
+/// The maximum number of attempts to read the facts. An attempt is repeated if a process appends an event meanwhile.
 const ATTEMPTS: u32 = 10;
 
 /// What a report needs in addition to the state file.
@@ -51,11 +51,11 @@ pub struct MigrationReport {
     pub at: Timestamp,
     /// Whether the report shows item keys.
     pub show_keys: bool,
-    /// The plan and the table, as the state file records them.
+    /// The identity of the plan and of the table, from the state file.
     pub identity: Identity,
     /// The data that `status` shows.
     pub summary: StateSummary,
-    /// Number of derived items that the journal records; `None` if the plan puts none.
+    /// Number of derived items that the journal records; `None` if the plan puts no derived items.
     pub derived_items: Option<u64>,
     /// The fingerprint of the current plan.
     pub fingerprint: String,
@@ -63,7 +63,7 @@ pub struct MigrationReport {
     pub stage: MigrationStage,
     /// Whether the migration ends at `verify`, because the plan has no cutover.
     pub ends_at_verify: bool,
-    /// The flag that a command read last, and the time at which it first read this state.
+    /// The state of the flag when a command last read it, and the time at which a command first read this state.
     pub flag: Option<FlagRecord>,
     /// What the process is doing, its rate and its ETA; empty if no process works on the migration.
     pub live: Vec<String>,
@@ -83,12 +83,12 @@ pub struct MigrationReport {
     pub diverged: WorkGroups<DivergedGroup>,
     /// The verifications, newest first.
     pub verifications: Vec<VerificationEntry>,
-    /// What can go after the migration.
+    /// What can be removed after the migration.
     pub cleanup: Vec<CleanupEntry>,
 }
 
 impl MigrationReport {
-    /// Reads the facts. All figures are from one moment.
+    /// Reads the facts. All facts describe the same moment.
     ///
     /// # Errors
     ///
@@ -148,17 +148,17 @@ impl MigrationReport {
         })
     }
 
-    /// Returns whether the plan file still has the meaning with which the migration began.
+    /// Returns whether the plan file has kept its meaning since the migration began.
     pub fn same_plan(&self) -> bool {
         self.identity.fingerprint == self.fingerprint
     }
 
-    /// Returns the account of the table; `None` if its ARN names none, as on a local engine.
+    /// Returns the account of the table; `None` if its ARN contains no account, as on a local engine.
     pub fn account(&self) -> Option<&str> {
         self.arn_part(4)
     }
 
-    /// Returns the region of the table; `None` if its ARN names none.
+    /// Returns the region of the table; `None` if its ARN contains no region.
     pub fn region(&self) -> Option<&str> {
         self.arn_part(3)
     }
@@ -167,12 +167,12 @@ impl MigrationReport {
         self.identity.table_arn.split(':').nth(at).filter(|part| !part.is_empty())
     }
 
-    /// Returns the next step in one sentence.
+    /// Describes the next step in one sentence.
     pub fn next_text(&self) -> String {
         match (&self.next, self.not_before, &self.summary.holder) {
             (Some(command), Some(until), _) => format!("not before {}: {command}", to_text(until)),
             (Some(command), None, _) => command.clone(),
-            (None, _, Some(holder)) => format!("nothing until this process ends: {holder}"),
+            (None, _, Some(holder)) => format!("wait until this process ends: {holder}"),
             (None, _, None) if self.stage == MigrationStage::Verify => "nothing; the migration is complete".to_owned(),
             (None, _, None) => "nothing. The migration is over. Keep the state file as its record".to_owned(),
         }
@@ -219,7 +219,7 @@ fn ends_at_verify(plan: &Plan) -> bool {
     }
 }
 
-/// Returns what the process that works on the migration has recorded just now.
+/// Returns the newest records of the process that works on the migration.
 async fn live_lines(file: &dyn StateReader, summary: &StateSummary, now: Timestamp) -> Vec<String> {
     let Some(holder) = &summary.holder else { return Vec::new() };
     let pace = PaceRecord::from_file(file, Some(holder)).await;

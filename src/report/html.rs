@@ -24,8 +24,8 @@ const DETAILED_RUNS: usize = 20;
 /// The style of the page.
 pub(super) const STYLE: &str = include_str!("../../templates/report.css");
 
-/// The place in the live page for the time of its figures. No value can contain this text, because the template escapes
-/// values.
+/// A placeholder in the live page for the time of the page's figures. No value can contain this text, because the
+/// template escapes values.
 pub(super) const LIVE_TIME_MARK: &str = "<!--time-->";
 
 /// The content of the page.
@@ -55,7 +55,7 @@ struct RunLine {
     state: String,
     /// Items scanned, items applied, items failed, WCU spent, cost.
     figures: [String; 5],
-    /// Whether the page has the details of this run.
+    /// Whether the page shows the details of this run.
     detailed: bool,
 }
 
@@ -168,7 +168,7 @@ impl RunLine {
         let counts = &run.progress.totals.counts;
         let applied = number(counts.of(Outcome::Applied));
         let applied = if run.lower_bound() { format!("at least {applied}") } else { applied };
-        // A verification has verdicts instead.
+        // A verification has verdicts. It does not have these outcomes.
         let verifies = run.progress.run.phase == VERIFY;
         let outcome = |text: String| if verifies { "–".to_owned() } else { text };
         let figures = [

@@ -61,8 +61,8 @@ impl MigrationReport {
         self.verifications.iter().try_for_each(|entry| write_verification(out, entry))?;
         writeln!(out, "\n## Clean up\n")?;
         let over = match self.is_over() {
-            true => "The migration is over. The following can go when its condition holds.",
-            false => "The migration is not over: remove nothing of this yet.",
+            true => "The migration is over. You can remove each of the following when its condition holds.",
+            false => "The migration is not over. Do not remove any of these yet.",
         };
         writeln!(out, "{over}\n")?;
         for entry in &self.cleanup {

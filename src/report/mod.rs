@@ -1,6 +1,6 @@
 //! The report of a migration: one document for the people who approve, check and archive it.
 //!
-//! [`MigrationReport::gather`] reads the facts from the state file, also while a process works on it and after a process
+//! [`MigrationReport::gather`] reads the facts from the state file, even while a process works on it or after a process
 //! died. The limits, the next step and the clean-up list come from the current plan file. [`MigrationReport::html`] and
 //! [`MigrationReport::markdown`] format the report. What the state file does not record is called unknown.
 //!

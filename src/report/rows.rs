@@ -18,7 +18,7 @@ pub(super) type NamedValue = (&'static str, String);
 pub(super) struct FigureRow {
     /// What the figure counts.
     pub(super) label: String,
-    /// A remark; empty if there is nothing to add.
+    /// A remark, or an empty text.
     pub(super) note: String,
     /// The figure.
     pub(super) value: String,
@@ -88,7 +88,7 @@ impl MigrationReport {
         rows
     }
 
-    /// Returns what was asked.
+    /// Returns the rows that describe the requested migration.
     pub(super) fn asked_rows(&self) -> Vec<NamedValue> {
         let identity = &self.identity;
         vec![
@@ -157,7 +157,8 @@ fn notes<T>(groups: &WorkGroups<T>, what: &str) -> Vec<String> {
     notes.into_iter().filter(|(n, _)| *n > 0).map(|(_, note)| note).collect()
 }
 
-/// Returns the rows of a verification. A verification has verdicts and no outcomes, but `status` counts them as outcomes.
+/// Returns the rows of a verification. A verification has verdicts and no outcomes, but `status` counts its verdicts as
+/// outcomes.
 fn verdict_rows(counts: &Counts) -> Vec<FigureRow> {
     let rows = [
         (Outcome::AlreadyApplied, "matching", "or changed or deleted by a live writer meanwhile"),
@@ -181,7 +182,7 @@ impl RunEntry {
         format!("Run {}: {}{pass}", run.id, self.phase_text())
     }
 
-    /// Returns the facts of the run. `held` is whether a process holds the state file.
+    /// Returns the facts about the run. `held` is true if a process holds the state file.
     pub(super) fn fact_rows(&self, held: bool) -> Vec<NamedValue> {
         let run = &self.progress.run;
         let totals = &self.progress.totals;
@@ -291,7 +292,7 @@ impl RunEntry {
         rows
     }
 
-    /// Returns what the pace over time covers.
+    /// Describes which part of the run the pace over time covers.
     pub(super) fn pace_note(&self) -> String {
         let share = match self.history_share() {
             None => return String::new(),

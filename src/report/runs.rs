@@ -19,8 +19,8 @@ pub struct RunEntry {
     pub history: Option<PaceHistory>,
     /// The budgets of an unfinished run, if they were recorded.
     pub budgets: Option<StoredBudgets>,
-    /// The limits of the current plan. They are not part of the record, because an operator may change them at any
-    /// time. `None` for the way back, which has no limits.
+    /// The limits of the current plan. They are not part of the record, because an operator can change them at any
+    /// time. `None` for a step back or a rollback, to which the limits do not apply.
     pub limits: Option<PlanLimits>,
 }
 
@@ -49,7 +49,7 @@ impl RunEntry {
         self.progress.run.lower_bound || self.progress.died
     }
 
-    /// Returns the state of the run for people. `held` is whether a process holds the state file.
+    /// Returns the state of the run for people. `held` is true if a process holds the state file.
     pub fn state_text(&self, held: bool) -> String {
         let run = &self.progress.run;
         match run.status {
@@ -75,8 +75,8 @@ impl RunEntry {
         }
     }
 
-    /// Returns the share of the run's items that the pace history contains, from 0 to 1; `None` without a history. A
-    /// killed process loses the samples of its last seconds.
+    /// Returns the share of the run's items that the pace history contains, from 0 to 1; `None` if there is no history.
+    /// A killed process loses the samples of its last seconds.
     pub fn history_share(&self) -> Option<f64> {
         let PaceSlot { items, .. } = self.history.as_ref()?.total()?;
         let scanned = self.progress.totals.counts.scanned;
@@ -84,7 +84,7 @@ impl RunEntry {
     }
 }
 
-/// No limit may block the way back.
+/// Returns whether the plan's limits apply to this phase. They never block a step back or a rollback.
 fn has_limits(phase: &str) -> bool {
     phase != ROLLBACK && phase != OLD_EQUAL_NEW
 }

@@ -52,8 +52,8 @@ impl GateResult {
 }
 
 impl StepEntry {
-    /// Returns the steps of a history and the commands that steered its passes, oldest first. The state file keeps only
-    /// the last commands.
+    /// Returns the steps of a history and the `ctl` commands that steered its passes, oldest first. The state file
+    /// keeps only the last of these commands.
     pub fn all(events: &[Event], steered: &[Steered]) -> Vec<StepEntry> {
         let commands = steered.iter().map(StepEntry::from_command);
         let mut steps: Vec<_> = events.iter().map(StepEntry::from_event).chain(commands).collect();
@@ -145,7 +145,7 @@ fn describe(body: &EventBody) -> (String, Vec<String>, GateResult) {
     }
 }
 
-/// Returns the gate of a flag change. The way back has no gate.
+/// Returns the gate of a flag change. A step back has no gate.
 fn gate_of(change: FlagChange, forced: Option<&String>) -> GateResult {
     match change {
         FlagChange::ReadNew(_) | FlagChange::WriteNew | FlagChange::Contract => GateResult::from_force(forced),

@@ -38,7 +38,7 @@ impl VerificationEntry {
             }
             (0, true) if report.compared == 0 => "Nothing was compared.".to_owned(),
             (0, true) => "Parity holds.".to_owned(),
-            (0, false) => "No mismatch is in the sample.".to_owned(),
+            (0, false) => "The sample contains no mismatch.".to_owned(),
             (left, true) => format!("Parity does not hold: {}.", count(left, "mismatch", "mismatches")),
             (left, false) => format!("The sample contains {}.", count(left, "mismatch", "mismatches")),
         }

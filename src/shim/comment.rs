@@ -3,8 +3,8 @@
 /// Maximum number of characters of a name in a comment.
 const MAX_CHARS: usize = 60;
 
-/// Returns a name for a comment. A character that could end a comment, or that a compiler could interpret, becomes `?`:
-/// the literals in the code have the exact names.
+/// Returns a name in a form that is safe inside a comment. A character that could end a comment, or that a compiler
+/// could interpret, becomes `?`. The literals in the code contain the exact names.
 pub(super) fn comment(name: &str) -> String {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "_-.:# ".contains(c);
     let mut text: String = name.chars().take(MAX_CHARS).map(|c| if is_plain(c) { c } else { '?' }).collect();

@@ -44,9 +44,10 @@ pub(super) struct MoveModel<'p> {
     pub(super) new: &'p str,
     /// The map that contains both; empty if both are attributes of the item.
     pub(super) map: &'p [PathStep],
-    /// What makes the placeholders of this move distinct from those of the others; empty if the plan has one move.
+    /// A number that makes the placeholders of this move different from those of the other moves; empty if the plan has
+    /// only one move.
     pub(super) number: String,
-    /// The beginning of both paths in an expression, such as `#map_1.`; empty if both are attributes of the item.
+    /// The common prefix of both paths in an expression, such as `#map_1.`; empty if both are attributes of the item.
     pub(super) prefix: String,
     /// The placeholders in the prefix, with their names.
     pub(super) prefix_names: Vec<(String, &'p str)>,
@@ -171,7 +172,7 @@ fn prefix<'p>(map: &'p [PathStep], number: &str) -> (String, Vec<(String, &'p st
 }
 
 impl ShimModel<'_> {
-    /// Returns the remarks for the comment at the beginning, each line with this indentation.
+    /// Returns the remarks for the comment at the beginning of the code. Each line has this indentation.
     pub(super) fn notes(&self, indent: &str) -> String {
         let mut notes = Vec::new();
         if self.is_selective {
@@ -191,7 +192,7 @@ impl ShimModel<'_> {
     }
 }
 
-/// Returns a path for a comment.
+/// Returns a path in a form that is safe inside a comment.
 pub(super) fn plain_path(map: &[PathStep], name: &str) -> String {
     let mut path = String::new();
     for step in map {
@@ -206,8 +207,8 @@ pub(super) fn plain_path(map: &[PathStep], name: &str) -> String {
 }
 
 impl MoveModel<'_> {
-    /// Returns the name of the parameter for the item or map that contains the attributes. Languages need this
-    /// parameter if the application chooses the type of values, because the code cannot look inside such values.
+    /// Returns the name of the parameter for the item or map that contains the attributes. A language needs this
+    /// parameter if the application chooses the type of values, because the code cannot read inside such values.
     pub(super) fn container(&self) -> &'static str {
         if self.map.is_empty() { "item" } else { "members" }
     }

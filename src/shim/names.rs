@@ -1,4 +1,4 @@
-//! Identifiers from the names of attributes and migrations. A name may contain any characters, and identifiers contain
+//! Identifiers from the names of attributes and migrations. A name can contain any characters, but identifiers contain
 //! only ASCII letters, digits and `_`.
 
 use std::collections::BTreeSet;
@@ -6,12 +6,12 @@ use std::collections::BTreeSet;
 /// Makes distinct stems. A stem is the part of identifiers that names a value, in `snake_case`.
 #[derive(Default)]
 pub(super) struct Stems {
-    /// The stems so far, without `_`. Stems that differ only in `_` would be equal in `CamelCase`.
+    /// The stems that are in use, without `_`. Stems that differ only in `_` would be equal in `CamelCase`.
     used: BTreeSet<String>,
 }
 
 impl Stems {
-    /// Returns the stem for a name: that of the name, with a number if another name already has this stem.
+    /// Returns a new stem for a name. If another name already has the name's stem, appends a number to the stem.
     pub(super) fn next(&mut self, name: &str) -> String {
         let words = words(name);
         let stem = if words.is_empty() { "attribute".to_owned() } else { words.join("_") };
@@ -30,8 +30,8 @@ pub(super) fn camel(name: &str) -> String {
     words(name).iter().map(|word| word[..1].to_uppercase() + &word[1..]).collect()
 }
 
-/// Returns the words of a name, in lower case. Words end at every character other than an ASCII letter or digit, and
-/// before a capital letter after a small letter or digit.
+/// Returns the words of a name, in lower case. A word ends at every character other than an ASCII letter or digit. It
+/// also ends between a small letter or digit and a capital letter.
 pub(super) fn words(name: &str) -> Vec<String> {
     let mut words = vec![String::new()];
     let mut before = ' ';

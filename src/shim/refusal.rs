@@ -52,7 +52,7 @@ pub enum ShimRefusal {
         /// The new path.
         to: Path,
     },
-    /// A value moves from one map to another.
+    /// A change moves a value from one map to another.
     #[error(
         "`{from}` and `{to}` are in different maps. DynamoDB refuses an update of both if one of the maps is missing, so no \
          update is safe for every item. Write this part yourself: docs/flag.md has the rules"

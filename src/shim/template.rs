@@ -3,17 +3,17 @@
 /// A slot of a template.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Slot {
-    /// The migration's name, for a comment.
+    /// The migration's name, as text in a comment.
     Migration,
-    /// The table's name, for a comment.
+    /// The table's name, as text in a comment.
     Table,
-    /// The partition key's name, for a comment.
+    /// The partition key's name, as text in a comment.
     PartitionKey,
-    /// Remarks for the comment at the beginning; empty or complete lines.
+    /// Remarks in the comment at the beginning of the code: complete lines, or nothing.
     Notes,
     /// The constants: the names from the plan.
     Constants,
-    /// How the application reads the flag's item, for the example in the comment.
+    /// How the application reads the flag's item, as part of the example in the comment.
     FlagKey,
     /// The stem of the first attribute that moves, in the language's style.
     Example,
@@ -29,15 +29,15 @@ pub(super) enum Slot {
     Stem,
     /// The stem in the style of constants.
     Constant,
-    /// The old attribute's name or path, for a comment.
+    /// The old attribute's name or path, as text in a comment.
     Old,
-    /// The new attribute's name or path, for a comment.
+    /// The new attribute's name or path, as text in a comment.
     New,
     /// The arguments that describe the move.
     Move,
-    /// The expression of the map that contains the attributes.
+    /// The expression for the map that contains the attributes.
     Container,
-    /// The item or map, for a comment.
+    /// The item or map, as text in a comment.
     ContainerName,
 }
 
@@ -87,8 +87,8 @@ pub(super) fn fill(template: &str, slots: &[(Slot, &str)]) -> String {
     out + rest
 }
 
-/// Returns the part of an example from `begin` to before `end`, without blank lines around it. Without `end`, returns
-/// the rest. The tests prove that both are in the example.
+/// Returns the part of an example that begins with `begin` and ends before `end`, without blank lines around it. If
+/// `end` is `None`, the part ends with the example. The tests prove that the example contains both marks.
 pub(super) fn between(example: &'static str, begin: &str, end: Option<&str>) -> &'static str {
     let start = example.find(begin).unwrap_or(0);
     let part = &example[start..];

@@ -23,7 +23,7 @@ fn refusals(plan: &Plan) -> Vec<ShimRefusal> {
     shim(plan, Language::Python).unwrap_err()
 }
 
-/// Without these marks, the shim would contain other parts of the example.
+/// If a mark were missing, the shim would contain the wrong parts of the example.
 #[test]
 fn the_examples_contain_the_marks_once() {
     let marks = [&python::MARKS[..], &typescript::MARKS[..], &java::MARKS[..], &go::MARKS[..], &rust::MARKS[..]];
@@ -131,7 +131,7 @@ proptest! {
         }
     }
 
-    /// No language can read a name in a comment as the end of the comment, or as an escape.
+    /// In no language can a name in a comment end the comment or begin an escape.
     #[test]
     fn no_name_ends_its_comment(text in "(\\*/|\"\"\"|\\\\u000a|[\\PC\n\r\u{2028}]|.){0,40}") {
         let comment = comment(&text);
@@ -141,7 +141,7 @@ proptest! {
         }
     }
 
-    /// No two moves of a plan have the same functions.
+    /// The functions of all moves of a plan have different names.
     #[test]
     fn stems_are_distinct(names in proptest::collection::vec("[a-cA-C_1-2]{1,4}", 1..12)) {
         let mut stems = Stems::default();

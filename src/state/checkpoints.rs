@@ -27,8 +27,8 @@ pub trait Checkpoints: Send + Sync {
     /// [`History::items_under_way`]: super::History::items_under_way
     async fn commit(&self, commit: Commit) -> Result<(), StoreError>;
 
-    /// Returns up to `limit` segments of a run, in ascending order: those that are not pending and have a number larger
-    /// than `after`. Each returned state is durable.
+    /// Returns up to `limit` segments of a run that are not pending and have a number larger than `after`, in ascending
+    /// order. Each returned state is durable.
     async fn segments_after(
         &self,
         run: RunId,
@@ -40,8 +40,8 @@ pub trait Checkpoints: Send + Sync {
     /// counts.
     async fn totals(&self, run: RunId) -> Result<SegmentTotals, StoreError>;
 
-    /// Calls `visit` for each segment of the run that is not pending, in ascending order. Pages that are committed
-    /// during the call may be missing from the visited states.
+    /// Calls `visit` for each segment of the run, in ascending order. Leaves out pending segments. Pages that are
+    /// committed during the call may be missing from the visited states.
     async fn for_each_segment(
         &self,
         run: RunId,

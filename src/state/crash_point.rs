@@ -1,19 +1,19 @@
-//! The named moments at which a killed process leaves different traces.
+//! The crash points: the named moments at which a kill leaves different traces.
 //!
-//! The crate documentation lists them under "Crash points", with what the next process finds. Tests kill a process at
-//! each of them by name: in memory ([`super::memory::MemoryState::with_crash_points`]), and the real binary with
-//! SIGKILL.
+//! The crate documentation lists them under "Crash points", and states what the next process finds after each of them.
+//! Tests kill a process at each crash point by name. They kill the real binary with SIGKILL, and simulate the kill in
+//! memory ([`super::memory::MemoryState::with_crash_points`]).
 
 use std::fmt;
 
-/// A moment at which a kill leaves different traces than a kill a moment earlier or later.
+/// A moment at which a kill leaves traces that differ from the traces of a kill just before or after it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum CrashPoint {
     /// A page's baseline is about to be stored.
     BaselineUnrecorded,
     /// A page's baseline is durable, and no item of the page was written.
     BaselineRecorded,
-    /// A pass that writes nothing records the baseline of items that a stopped pass has not read.
+    /// A read-only pass records the baseline of items that a stopped pass has not read.
     BaselineCompletion,
     /// A program computes values for a page.
     ProgramAsked,
@@ -27,7 +27,7 @@ pub enum CrashPoint {
     PageUncommitted,
     /// DynamoDB has accepted a delete, and its confirmation is about to be stored.
     DeleteUnconfirmed,
-    /// A deleted item is in the table again, and the mark that says so is about to be stored.
+    /// A rollback has restored a deleted item, and the item's mark is about to be stored.
     PutBackUnmarked,
     /// A page's commit is durable.
     PageCommitted,

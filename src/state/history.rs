@@ -46,24 +46,25 @@ pub trait History: Send + Sync {
     /// item's history unreadable ([`ItemHistory::unreadable`]). With [`HistoryLookup::ForDecision`], the history
     /// contains records of the expansion and of repairs. The method then first proves that the records are readable,
     /// and fails if the whole store is damaged. With [`HistoryLookup::ForReport`], the method succeeds even if the
-    /// store is damaged. The history then contains what is readable, and does not say whether a baseline exists.
-    /// [`HistoryLookup::ForUnfinishedWrites`] reads in the same way, but only the records of the expansion after the last
-    /// complete run in which the item was not a failure, or was a failure that a retry resolved.
+    /// store is damaged. The history then contains the readable records, and does not say whether a baseline exists.
+    /// [`HistoryLookup::ForUnfinishedWrites`] also succeeds even if the store is damaged. It reads only those records
+    /// of the expansion that are newer than the last complete run in which the item was not a failure. A failure that a
+    /// retry has resolved does not count.
     async fn history_of(&self, keys: Vec<ItemKey>, lookup: HistoryLookup) -> Result<Vec<ItemHistory>, StoreError>;
 
-    /// Returns an item's pre-images, newest first: those at `path`, or those at all paths if `path` is `None`. Omits
-    /// pre-images of refused writes.
+    /// Returns an item's pre-images at `path`, or at all paths if `path` is `None`. The newest pre-image comes first.
+    /// Omits pre-images of refused writes.
     async fn pre_images(&self, key: ItemKey, path: Option<Path>) -> Result<Vec<PreImageRecord>, StoreError>;
 
     /// Returns the items that the expansion or a repair may have deleted, each key once, in the order of their last
-    /// deletes. Omits refused writes, items that an earlier run has put back since, and records that a rollback has
-    /// made obsolete. If a record is damaged, its item is in the list, so that it is not forgotten, even if its key
-    /// cannot be read.
+    /// deletes. Omits refused writes, items that an earlier run has restored since, and records that a rollback has
+    /// made obsolete. The list also contains the item of a damaged record, even if the item's key cannot be read, so
+    /// that no item is forgotten.
     async fn deleted_items(&self, query: DeletedItemsQuery) -> Result<Vec<DeletedItem>, StoreError>;
 
     /// Deletes every pre-image, so that no value remains in the stored data, and returns the number of deleted
-    /// pre-images with a value. The caller must first store the fact [`StoredFact::JournalPurged`], because there is no
-    /// way back from then on. The method can be repeated after an error.
+    /// pre-images with a value. The caller must first store the fact [`StoredFact::JournalPurged`], because a rollback
+    /// is impossible from then on. The method can be repeated after an error.
     ///
     /// [`StoredFact::JournalPurged`]: super::StoredFact::JournalPurged
     async fn purge_journal(&self) -> Result<u64, StoreError>;
@@ -74,14 +75,14 @@ pub trait History: Send + Sync {
     /// Returns the number of items that a run deleted, according to its journal. Does not count refused writes.
     async fn delete_counts(&self, run: RunId) -> Result<DeleteCounts, StoreError>;
 
-    /// Returns the paths that a rollback or a step back reports for the reason `leftover`. The result contains the total
-    /// number of affected items, and up to `limit` of these paths.
+    /// Returns the paths that a rollback or a step back reports for the reason `leftover`. The result contains the
+    /// total number of affected items, and up to `limit` of these paths.
     async fn leftovers(&self, run: RunId, leftover: Leftover, limit: u32) -> Result<AffectedItems, StoreError>;
 
     /// Records the baseline of a page's items. When this method returns `Ok`, the baseline is durable. The caller must
     /// not send a write to any item of the page before this method has returned `Ok`. If this method returns an error,
-    /// it has stored no part of the page's baseline. Existing records of an item stay unchanged. The journal contains
-    /// the records of stable attributes.
+    /// it has stored no part of the page's baseline. Existing records of an item stay unchanged. Records of stable
+    /// attributes are added to the journal.
     async fn record_baseline(&self, page: BaselinePage) -> Result<(), StoreError>;
 
     /// Returns the key digests of the items that the run may have written in uncommitted pages of this segment. The

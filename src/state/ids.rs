@@ -14,7 +14,7 @@ macro_rules! id_type {
         pub struct $name(pub(super) i64);
 
         impl $name {
-            /// Creates the id from the number that users see. If no store has assigned this number, each store treats
+            /// Creates the id from the number that users see. If no store has assigned this number, every store treats
             /// the id as unknown.
             pub const fn from_number(number: i64) -> $name {
                 $name(number)

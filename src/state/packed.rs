@@ -65,7 +65,7 @@ fn reads_back(pre: &PreImage) -> bool {
 }
 
 fn value_reads_back(value: &Value) -> bool {
-    // Compare the texts too, because two different spellings of a number are equal values.
+    // Also compare the texts, because two numbers with different spellings count as equal values.
     unpack(&pack(value)).is_some_and(|back| back == *value && text(&back) == text(value))
 }
 

@@ -35,14 +35,14 @@ impl Counts {
         self.outcomes[outcome as usize] += 1;
     }
 
-    /// Counts keys of the plan's file for which there is no item. Each counts as a scanned item that is gone.
+    /// Counts keys in the plan's file that have no item. Each of them counts as a scanned item that is gone.
     pub fn count_missing(&mut self, keys: u64) {
         self.scanned += keys;
         self.outcomes[Outcome::Gone as usize] += keys;
     }
 
-    /// Counts items that DynamoDB has read but left out of a page, because the plan does not select them. Each counts
-    /// as a scanned item that needs nothing.
+    /// Counts items that DynamoDB has read but left out of a page, because the plan does not select them. Each of them
+    /// counts as a scanned item that needs no change.
     pub fn count_left_out(&mut self, items: u64) {
         self.scanned += items;
         self.outcomes[Outcome::NothingToDo as usize] += items;

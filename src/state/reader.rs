@@ -27,7 +27,7 @@ pub trait StateReader: HistoryReader {
     /// Returns the data that `status` shows.
     async fn summary(&self) -> Result<StateSummary, StoreError>;
 
-    /// Returns everything that a report needs, as it was at one moment.
+    /// Returns a consistent snapshot of everything that a report needs.
     async fn migration(&self, limits: RecordLimits) -> Result<MigrationRecord, StoreError>;
 
     /// Returns the plan and table to which the state belongs.
@@ -61,12 +61,12 @@ pub trait StateReader: HistoryReader {
     /// listed.
     async fn list_diverged(&self, query: ListQuery) -> Result<Vec<Result<DivergedRecord, UnreadableRow>>, StoreError>;
 
-    /// Returns pre-images, oldest first. Omits pre-images of refused writes. A write of a whole item has one record, which
-    /// says whether DynamoDB confirmed the write. If a record cannot be read, the other records are still listed.
+    /// Returns pre-images, oldest first. Omits pre-images of refused writes. A write of a whole item has one record,
+    /// which says whether DynamoDB confirmed the write. If a record cannot be read, the other records are still listed.
     async fn journal(&self, query: ListQuery) -> Result<Vec<Result<PreImageRecord, UnreadableRow>>, StoreError>;
 
-    /// Returns the number of derived items that the journal records, if the plan puts derived items. The journal has
-    /// several values for each of them. The time grows with the size of the journal.
+    /// Returns the number of derived items that the journal records. Call this only for a plan that puts derived items.
+    /// The call reads the whole journal, because the journal has several rows for each derived item.
     async fn derived_items(&self) -> Result<u64, StoreError>;
 
     /// Returns the number of targets for which the records do not show whether they existed before the migration.
@@ -78,12 +78,12 @@ pub trait StateReader: HistoryReader {
     /// pairs.
     async fn baseline_pairs(&self, kind: BaselinePair, limit: u32) -> Result<Option<AffectedItems>, StoreError>;
 
-    /// Returns the first `limit` items of each verdict that the newest full verification found mismatching and that it did
-    /// not repair. Omits open failures and diverged items.
+    /// For each verdict, returns the first `limit` items that did not match in the newest full verification and were
+    /// not repaired. Omits open failures and diverged items.
     async fn open_mismatches(&self, limit: u32) -> Result<Vec<Mismatch>, StoreError>;
 
-    /// Returns the paths that a rollback or a step back reports for this reason: the number of affected items, and up to
-    /// `limit` of the paths.
+    /// Returns the paths that a rollback or a step back reports for this reason: the number of affected items, and up
+    /// to `limit` of the paths.
     async fn leftovers(&self, run: RunId, leftover: Leftover, limit: u32) -> Result<AffectedItems, StoreError>;
 
     /// Returns whether the first pass ran with an earlier version of this program that did not record pairs.

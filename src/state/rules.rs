@@ -167,7 +167,7 @@ pub(super) fn check_session(run: &RunRecord, session: SessionId) -> Result<(), S
     Err(refused(format!("run {} has no open session; nothing was stored", run.id)))
 }
 
-/// Returns the run's new status once this session has ended with status `to`. `done` is the number of finished
+/// Returns the run's new status after this session has ended with status `to`. `done` is the number of finished
 /// segments. `done` is used only if `to` is `Complete`.
 ///
 /// # Errors
@@ -258,7 +258,7 @@ pub(super) fn check_verified(run: &RunRecord, pages: &VerifiedPages) -> Result<(
         )));
     }
     let repaired = mismatches.iter().filter(|mismatch| mismatch.repaired).count() as u64;
-    // A key in the plan's file for which there is no item counts as gone. It has nothing to compare.
+    // If the plan's file lists a key that has no item, the key counts as gone, and has no verdict.
     if verdicts.read() + counts.of(Outcome::Gone) == counts.scanned
         && verdicts.mismatching() == mismatches.len() as u64
         && verdicts.repaired == repaired

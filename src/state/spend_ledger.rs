@@ -12,7 +12,7 @@ use crate::cost::UnitPrices;
 ///
 /// If a later session of the run has begun, or a later run has superseded the run, every method that changes the record
 /// fails with [`StoreError::Fenced`] and changes nothing. The session need not be open, because a retry of failures
-/// spends after its run is complete. So a killed process and a later retry may use the same session id. To distinguish
+/// spends after its run is complete. So a killed process and a later retry can use the same session id. To distinguish
 /// the two, [`SpendLedger::reserve`] requires that the session has called [`SpendLedger::begin_spend`] since the state
 /// was opened.
 #[async_trait]

@@ -27,8 +27,8 @@ impl TableStage {
 /// The verdict on an item after a shadow read. The variants are ordered from best to worst.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Verdict {
-    /// No change of the plan applies to the item now, because a `where` is false, and no value that the migration wrote
-    /// is wrong. The item was not compared.
+    /// No change of the plan currently applies to the item, because a `where` is false. No value that the migration
+    /// wrote is wrong. The item was not compared.
     NotSelected,
     /// The item has the values that the plan and the true side imply, or no value is implied for this item.
     Matching,

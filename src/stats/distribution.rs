@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 /// Counts how often each value of a figure occurs. So its quantiles are exact.
 ///
-/// The memory is bounded, because the figures have few distinct values: an item has at most 400 KB, and item
-/// collections of many different sizes need many more items.
+/// The memory is bounded, because the figures have few distinct values. An item has at most 400 KB. And item
+/// collections can only have many different sizes if the sample has many more items.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Distribution {
     counts: BTreeMap<u64, u64>,
@@ -65,7 +65,7 @@ mod tests {
     use super::*;
 
     proptest! {
-        /// The quantiles equal those of the sorted list, also if the values are counted in two parts.
+        /// The quantiles equal those of the sorted list, even if the values are counted in two parts.
         #[test]
         fn quantiles_are_exact(values in proptest::collection::vec(0_u64..50, 1..200), at in 0_usize..200, percent in 0_u64..=100) {
             let mut whole = Distribution::default();

@@ -5,14 +5,14 @@ use std::collections::BTreeMap;
 use crate::item::Path;
 
 /// Maximum number of top-level attribute names for which figures are kept. A table whose names are data, such as user
-/// IDs, may have millions of names.
+/// IDs, can have millions of names.
 const MAX_NAMES: usize = 1_000;
 
 /// Maximum number of member names for which figures are kept, for each map. The keys of a map are often data.
 const MAX_MEMBERS: usize = 100;
 
-/// Gives each attribute name, and each name of a map's member, a number in the order in which they were found. Members
-/// are those of top-level maps only. If there are too many names, further names get no number.
+/// Assigns a number to each attribute name, and to each member name of a top-level map, in the order in which they were
+/// found. If there are too many names, further names get no number.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Names {
     numbers: BTreeMap<String, (usize, BTreeMap<String, usize>)>,
@@ -27,7 +27,7 @@ impl Default for Names {
 }
 
 impl Names {
-    /// Creates a list with room for this number of names, and this number of members for each name.
+    /// Creates a list that holds at most this number of names, and at most this number of members for each name.
     fn with_limits(names: usize, members: usize) -> Names {
         Names { numbers: BTreeMap::new(), paths: Vec::new(), limits: (names, members) }
     }

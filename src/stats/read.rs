@@ -34,7 +34,7 @@ pub struct StatsSample {
 
 impl StatsSample {
     /// Draws the clusters of a sample of the job's table. If DynamoDB has not counted the items yet, and `size` is a
-    /// number of items, the sample is the first items of the table.
+    /// number of items, the sample consists of the first items of the table.
     pub fn draw(job: &Job, size: SampleSize, seed: u64) -> StatsSample {
         let item_count = job.description.item_count;
         let design = SampleDesign::draw(size, item_count, seed);
@@ -45,7 +45,7 @@ impl StatsSample {
         let consistent = job.plan.scan.consistent;
         let mean = job.description.size_bytes.checked_div(item_count);
         let expected_units = expected_items.zip(mean).map(|(items, mean)| {
-            // Each cluster is at least one page, and each page is rounded up to a whole read.
+            // Each cluster has at least one page, and the size of each page is rounded up to a whole read.
             let bytes = items.saturating_mul(mean) as f64;
             let unit = read_units(0, consistent);
             bytes / 4096.0 * unit + design.chosen.len() as f64 * unit
@@ -53,7 +53,7 @@ impl StatsSample {
         StatsSample { design, most_items, item_count, expected_items, expected_units }
     }
 
-    /// Describes what the sample reads, before it is read.
+    /// Describes the planned sample for the operator.
     pub fn text(&self, budgets: &Budgets) -> String {
         let clusters = self.design.chosen.len() as u64;
         let items = match (self.expected_items, self.most_items) {
@@ -75,7 +75,7 @@ impl StatsSample {
     }
 
     /// Reads the sample within the job's budgets. Writes nothing. If the job is stopped, the result contains the
-    /// clusters that were read before.
+    /// clusters that were read before the stop.
     pub async fn read(self, job: &Job) -> TableStats {
         let StatsSample { design, most_items, item_count, .. } = self;
         let chosen = u32::try_from(design.chosen.len()).unwrap_or(u32::MAX);

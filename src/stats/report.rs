@@ -15,7 +15,7 @@ use crate::preflight::{FactLookup, Range, format_range, range_json};
 /// Maximum number of attributes in the text for people. The JSON document has all of them.
 const MAX_LINES: usize = 50;
 
-/// Maximum number of characters of a name in the text for people. A name may have up to 65,535 bytes.
+/// Maximum number of characters of a name in the text for people. A name can have up to 65,535 bytes.
 const MAX_NAME: usize = 40;
 
 /// How the intervals are calculated, and what they assume.

@@ -1,4 +1,4 @@
-//! The statistics of a table: what a sample counted, and what follows for the whole table. This module is pure.
+//! The statistics of a table: the counts of a sample, and the estimates for the whole table. This module is pure.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -10,8 +10,8 @@ use crate::dynamodb::TableDescription;
 use crate::item::{MAX_ITEM_BYTES, Path, Units};
 use crate::preflight::{Range, SampleTally};
 
-/// The figures of a cluster in the tally are the number of items, their size in bytes, and the number of partition
-/// keys. These are followed, for each attribute, by the number of items that have it.
+/// The tally has these figures for each cluster: the number of items, their size in bytes, and the number of partition
+/// keys. For each attribute, the number of items that have the attribute follows.
 const BYTES: usize = 1;
 const KEYS: usize = 2;
 const FIRST_ATTRIBUTE: usize = 3;
@@ -43,9 +43,9 @@ pub struct TableStats {
     pub sizes: Distribution,
     /// The number of items per partition key. `None` if there are too many partition keys to count.
     pub collections: Option<Distribution>,
-    /// Total size in bytes of the items of the partition key with the most bytes.
+    /// Size in bytes of the largest item collection in the sample.
     pub largest_collection_bytes: u64,
-    /// Number of values with other names, for which no figures are kept.
+    /// Number of values whose names have no figures, because there are too many names.
     pub without_number: u64,
     names: Names,
     attributes: Vec<AttributeCount>,
@@ -168,7 +168,7 @@ impl TableStats {
         self.is_representative().then(|| self.tally.items_by_sample())
     }
 
-    /// Returns the number of items that DynamoDB counts but the sample does not account for.
+    /// Returns the number of items that DynamoDB has counted but that the sample does not account for.
     pub fn unaccounted(&self) -> f64 {
         if self.is_representative() { self.tally.unaccounted() } else { 0.0 }
     }
@@ -189,7 +189,7 @@ impl TableStats {
     /// `time_to_live` is the attribute that expires items.
     pub fn attributes(&self, table: &TableDescription, time_to_live: Option<&str>) -> Vec<AttributeStats> {
         let counted = self.names.paths().iter().zip(&self.attributes).enumerate();
-        // A read that failed may have left a name without items.
+        // A failed read can leave a name without items.
         let counted = counted.filter(|(_, (_, count))| count.items > 0);
         let mut found: Vec<AttributeStats> = counted
             .map(|(number, (path, count))| {

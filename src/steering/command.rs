@@ -6,27 +6,27 @@ use serde_json::Value as Json;
 /// The version of the protocol. A process refuses a request of another version.
 const PROTOCOL: u32 = 1;
 
-/// A change that an operator wants, or a question.
+/// A command or a question of an operator.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "command", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Command {
     /// Send no more requests until [`Command::Resume`].
     Pause {
-        /// Why, for the record and for `status`.
+        /// The reason, for the record and for `status`.
         reason: Option<String>,
     },
     /// Continue after a pause.
     Resume,
-    /// Replace the plan's budgets for the table. A budget that is `None` stays as it is.
+    /// Replace the plan's budgets for the table. A budget that is `None` stays unchanged.
     Rate {
         /// Write capacity units per second.
         write: Option<f64>,
         /// Read capacity units per second.
         read: Option<f64>,
     },
-    /// Use the budgets of the plan again.
+    /// Return to the plan's budgets.
     PlanRate,
-    /// Stop as after SIGTERM: finish the requests in flight, commit, end.
+    /// Stop as after SIGTERM: finish the requests in flight, commit and end.
     Drain,
     /// Report the settings and what the pass is doing.
     Status,

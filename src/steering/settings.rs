@@ -7,21 +7,21 @@ use serde::{Deserialize, Serialize};
 use super::command::Command;
 use crate::plan::{Capacity, CapacityRate};
 
-/// The lowest and the highest rate that an operator can set. The way back obeys the rate too, so a lower rate would
-/// stop it.
+/// The lowest and the highest rate that an operator can set. Steps back and rollbacks obey the rate too, so a lower
+/// rate would stop them.
 const MIN_RATE: f64 = 1.0;
 const MAX_RATE: f64 = 1e9;
 
 /// The maximum length of a reason in bytes, so that a reply stays small.
 const MAX_REASON: usize = 500;
 
-/// Number of commands that the record keeps. The oldest ones are dropped.
+/// Maximum number of commands in the record. The oldest commands are dropped.
 const MAX_RECORD: usize = 100;
 
 /// The settings, and the commands that led to them.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Settings {
-    /// Who paused the migration; `None` if nobody did.
+    /// Who paused the migration; `None` if it is not paused.
     pub paused: Option<Paused>,
     /// The rate that replaces the plan's budgets; `None` if the plan's budgets apply.
     pub rate: Option<Rate>,
@@ -60,7 +60,7 @@ pub struct Rate {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CapacityMark(String);
 
-/// A command of the record.
+/// A command in the record.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Steered {
     /// When the command was carried out.
@@ -101,12 +101,13 @@ fn rate_of(rate: CapacityRate) -> String {
 }
 
 impl Settings {
-    /// Reads stored settings; `None` if another version of the tool stored them in a form that this one cannot read.
+    /// Reads stored settings; `None` if another version of the tool stored them in a form that this version cannot
+    /// read.
     pub fn from_text(text: &str) -> Option<Settings> {
         serde_json::from_str(text).ok()
     }
 
-    /// Returns the settings to use instead of stored ones that cannot be read: a pause.
+    /// Returns the settings to use if the stored settings cannot be read. They pause the migration.
     pub fn unreadable(at: Timestamp) -> Settings {
         let reason = "the stored settings of `ctl` cannot be read; `ctl resume` clears them".to_owned();
         Settings { paused: Some(Paused { by: "backfill".to_owned(), at, reason: Some(reason) }), ..Settings::default() }
@@ -118,7 +119,7 @@ impl Settings {
         serde_json::to_string(self).unwrap_or_default()
     }
 
-    /// Returns the settings after a command. `capacity` is the plan's `[capacity]`.
+    /// Returns the settings that result from a command. `capacity` is the plan's `[capacity]`.
     ///
     /// # Errors
     ///
@@ -127,7 +128,7 @@ impl Settings {
         let mut next = self.clone();
         match command {
             Command::Pause { reason: Some(reason) } if reason.len() > MAX_REASON => {
-                return Err(format!("a reason has at most {MAX_REASON} bytes"));
+                return Err(format!("a reason can have at most {MAX_REASON} bytes"));
             }
             Command::Pause { reason } => {
                 next.paused = Some(Paused { by: by.to_owned(), at, reason: reason.clone() });
@@ -168,7 +169,8 @@ impl Settings {
         self.rate.as_ref().filter(|rate| rate.capacity == CapacityMark::new(capacity))
     }
 
-    /// Returns the `[capacity]` to use: the plan's, with the rate that an operator set.
+    /// Returns the `[capacity]` to use: the plan's `[capacity]`, in which the rate that an operator set replaces the
+    /// budgets.
     pub fn capacity(&self, plan: &Capacity) -> Capacity {
         let mut capacity = plan.clone();
         if let Some(rate) = self.rate_for(plan) {

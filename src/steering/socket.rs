@@ -1,8 +1,8 @@
 //! The Unix socket through which `ctl` reaches the process that works on a migration.
 //!
 //! The socket lies beside the state file and has mode 0600. Each connection carries one request and one reply, each as
-//! one line. The server also asks the kernel who connects. It accepts the user who started the process, and root, and
-//! refuses all other users.
+//! one line. The server also gets the connecting user from the kernel. It accepts only root and the user who started
+//! the process.
 
 use std::fs;
 use std::io;
@@ -34,13 +34,13 @@ const MAX_LINE: u64 = 256 * 1024;
 /// The time within which a connection must carry its request, and within which a process must reply.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// The time between two attempts to accept a connection, if the first one failed.
+/// The wait after a failed attempt to accept a connection.
 const RETRY: Duration = Duration::from_millis(100);
 
 /// Carries out a request and returns the reply.
 pub type Handler = Arc<dyn Fn(Request) -> BoxFuture<'static, Reply> + Send + Sync>;
 
-/// A server that listens on a socket until it is dropped. It then removes the socket.
+/// A server that listens on a socket. When it is dropped, it stops listening and removes the socket.
 pub struct Server {
     path: PathBuf,
     _task: AbortOnDropHandle<()>,
@@ -72,7 +72,7 @@ pub enum SendError {
 }
 
 /// Returns the path at which a process of this user listens for a state file. If the path beside the state file is too
-/// long for a socket, the socket lies in a folder of this user that nobody else can open.
+/// long for a socket, the socket lies in a private folder of this user.
 pub fn socket_path(state: &Path) -> PathBuf {
     beside(state).unwrap_or_else(|| {
         let runtime = runtime_folder().unwrap_or_else(|| temporary_folder(geteuid()));
@@ -85,8 +85,8 @@ pub fn existing_socket(state: &Path) -> Option<PathBuf> {
     candidates(state).into_iter().find(|path| path.exists())
 }
 
-/// Returns every path at which a process may listen for a state file. That process may belong to the owner of the state
-/// file, and its `XDG_RUNTIME_DIR` may differ from the one of this process.
+/// Returns every path at which a process can listen for a state file. The process can belong to the owner of the state
+/// file, and its `XDG_RUNTIME_DIR` can differ from this process's.
 fn candidates(state: &Path) -> Vec<PathBuf> {
     if let Some(beside) = beside(state) {
         return vec![beside];
@@ -128,8 +128,8 @@ fn temporary_folder(user: Uid) -> PathBuf {
 }
 
 impl Server {
-    /// Listens on the socket of a state file. The caller must hold the lock of the state file: an existing socket
-    /// is from a process that has ended, and is replaced.
+    /// Listens on the socket of a state file. The caller must hold the lock of the state file. So the process that
+    /// created an existing socket has ended, and the socket is replaced.
     ///
     /// # Errors
     ///
@@ -145,7 +145,7 @@ impl Server {
             Ok(()) | Err(_) => {}
         }
         let listener = UnixListener::bind(&path)?;
-        // Before this call, other users may be able to connect. `serve` checks the user and refuses them.
+        // Until this call, other users might be able to connect. `serve` checks the user and refuses them.
         fs::set_permissions(&path, fs::Permissions::from_mode(0o600))?;
         let task = tokio::spawn(async move {
             loop {
@@ -220,7 +220,7 @@ fn owner(state: &Path) -> Option<u32> {
 ///
 /// # Errors
 ///
-/// Fails if no process listens, if this user may not connect, or if the process does not answer.
+/// Fails if no process listens, if this user is not allowed to connect, or if the process does not answer.
 pub async fn send(state: &Path, request: &Request) -> Result<Reply, SendError> {
     let mut users = vec![0, geteuid().as_raw()];
     users.extend(owner(state));
@@ -245,7 +245,7 @@ pub async fn send(state: &Path, request: &Request) -> Result<Reply, SendError> {
 
 /// Connects to the first of these sockets at which a process of one of these users listens. Everybody can create a
 /// socket in the folder for temporary files, so the socket of another user must not hide the right one. If no process
-/// of these users listens, fails with the last socket that belongs to another user, if any.
+/// of these users listens, the error names the last socket that belongs to another user, if there is one.
 async fn connect(paths: &[PathBuf], users: &[u32]) -> Result<(PathBuf, UnixStream), Option<PathBuf>> {
     let mut denied = None;
     for path in paths {
@@ -309,7 +309,7 @@ mod tests {
         assert_eq!(existing_socket(&folder.join("n.db")), None);
     }
 
-    /// A process that cron or a service started may have no `XDG_RUNTIME_DIR`.
+    /// `XDG_RUNTIME_DIR` can be unset for a process that cron or a service started.
     #[tokio::test]
     async fn a_process_with_another_runtime_folder_is_found() {
         let dir = tempfile::tempdir().unwrap();
@@ -321,7 +321,7 @@ mod tests {
         }
     }
 
-    /// Another user may listen at a path in the folder for temporary files. The socket has the owner of the process
+    /// Another user can listen at a path in the folder for temporary files. The socket has the owner of the process
     /// that listens, so the test changes the owner that it accepts.
     #[tokio::test]
     async fn a_socket_of_another_user_does_not_hide_the_right_one() {

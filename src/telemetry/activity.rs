@@ -1,5 +1,5 @@
-//! What a pass is doing at this moment, and how long it has done so. Everything that shows a state takes it from here:
-//! the progress line, `status`, the report and the log. This module is pure.
+//! The current activity of a pass, and the time since the activity began. The progress line, `status`, the report and
+//! the log all show this activity. This module is pure.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::figure::whole_duration;
 use crate::state::{RunId, StoreError};
 
-/// What a pass is doing. At each moment, exactly one activity applies.
+/// The activity of a pass. At each moment, a pass has exactly one activity.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Activity {
@@ -23,7 +23,7 @@ pub enum Activity {
     Waiting,
     /// DynamoDB throttles, or requests wait for a scope that the tool has slowed down after a throttle.
     Throttled,
-    /// Requests wait before they are sent again after an error other than a throttle.
+    /// Requests wait before a retry after an error other than a throttle.
     BackingOff,
     /// Somebody paused the run, or a budget is zero.
     Paused,
@@ -55,7 +55,7 @@ impl Activity {
         Activity::Done,
     ];
 
-    /// Returns the name in JSON and in the state file.
+    /// Returns the activity's name in JSON and in the state file.
     pub fn name(self) -> &'static str {
         match self {
             Activity::Starting => "starting",
@@ -77,7 +77,7 @@ impl Activity {
         Activity::ALL.into_iter().find(|activity| activity.name() == name)
     }
 
-    /// Returns the words for people.
+    /// Returns the activity in words, for people.
     pub fn words(self) -> &'static str {
         match self {
             Activity::BackingOff => "backing off",
@@ -95,7 +95,8 @@ impl Activity {
     }
 
     /// Returns whether this activity explains why no answer arrives. If it does not, and no answer arrives for a long
-    /// time, the pass is stalled. Errors other than throttles explain nothing: somebody has to fix their cause.
+    /// time, the pass is stalled. Errors other than throttles do not count as an explanation, because somebody has to
+    /// fix their cause.
     pub fn explains_silence(self) -> bool {
         match self {
             Activity::Waiting
@@ -111,8 +112,8 @@ impl Activity {
 }
 
 impl Activity {
-    /// Returns whether somebody deliberately keeps the pass from sending requests. Once this activity ends, the time
-    /// without an answer is measured from zero again.
+    /// Returns whether the pass sends no requests because somebody wants this, for example by a pause. When this
+    /// activity ends, the time without an answer restarts at zero.
     pub fn is_deliberate(self) -> bool {
         match self {
             Activity::Paused | Activity::OutsideWindow | Activity::Draining | Activity::Done => true,
@@ -185,7 +186,7 @@ impl ActivityChange {
     }
 }
 
-/// What is known about a run at one moment. Each field is `None` if it does not apply. The texts are for people.
+/// The signals of a run at one moment. Each field is `None` if it does not apply. The texts are for people.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Signals {
     /// Whether the pass has ended.
@@ -198,13 +199,13 @@ pub struct Signals {
     pub window: Option<String>,
     /// What DynamoDB throttles.
     pub throttled: Option<String>,
-    /// The error after which requests wait before they are sent again.
+    /// The error for which requests wait before a retry.
     pub backing_off: Option<String>,
     /// The budgets for which requests wait.
     pub waiting: Option<String>,
     /// Whether any request has been answered.
     pub answered: bool,
-    /// What slows the run while requests are sent.
+    /// The reason why the run is slow while requests are sent.
     pub note: String,
 }
 
@@ -278,8 +279,8 @@ impl ActivityClocks {
     }
 }
 
-/// Shows the activities, longest first: `scanning 2 h 3 min, waiting 40 min`. Leaves out activities of less than a
-/// second, unless there is no other.
+/// Shows the activities, longest first: `scanning 2 h 3 min, waiting 40 min`. Omits activities that took less than a
+/// second, unless all of them did.
 impl fmt::Display for ActivityClocks {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut by_time: Vec<_> = self.0.iter().filter(|(_, time)| time.as_secs() > 0).collect();
@@ -302,7 +303,8 @@ impl fmt::Display for ActivityClocks {
 pub struct ClocksByRun(BTreeMap<i64, ActivityClocks>);
 
 impl ClocksByRun {
-    /// Reads the clocks from a stored fact. They are for display only, so a fact that cannot be read counts as empty.
+    /// Reads the clocks from a stored fact. The clocks are for display only, so a fact that cannot be read is treated
+    /// as empty clocks.
     pub fn from_fact(fact: Result<Option<String>, StoreError>) -> ClocksByRun {
         fact.ok().flatten().map(|text| ClocksByRun::from_text(&text)).unwrap_or_default()
     }
@@ -317,7 +319,7 @@ impl ClocksByRun {
         self.0.insert(run.number(), clocks);
     }
 
-    /// Forgets the clocks of all runs that are not in `kept`.
+    /// Removes the clocks of all runs except those in `kept`.
     pub fn keep(&mut self, kept: &[RunId]) {
         self.0.retain(|run, _| kept.contains(&RunId::from_number(*run)));
     }
@@ -427,7 +429,7 @@ mod tests {
             prop_assert_eq!(ClocksByRun::from_fact(Ok(Some("{".to_owned()))), ClocksByRun::default());
         }
 
-        /// Only an activity that explains the silence hides a stall, and the name of an activity is unique.
+        /// A stall is hidden only by an activity that explains the silence. The name of each activity is unique.
         #[test]
         fn an_activity_is_found_by_its_name(place in 0_usize..11) {
             let activity = Activity::ALL[place];

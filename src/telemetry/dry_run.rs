@@ -24,7 +24,7 @@ const MAX_KEY: usize = 120;
 pub const PAIRS_UNRECORDED: &str = "not as before: unknown. An earlier version of backfill began this migration and did not \
                                     record which items had equal values or only the new attribute";
 
-/// The note for a rollback that begins with a pass that the forecast does not include.
+/// The note about the first pass of a rollback if the forecast does not include that pass.
 const LEFT_OUT: &str = "applications have written only the new attribute, so the rollback first makes old values equal \
                         the new ones. Items may change or fail in that pass";
 
@@ -32,21 +32,21 @@ const LEFT_OUT: &str = "applications have written only the new attribute, so the
 const FAILURES: [PredictedOutcome; 3] =
     [PredictedOutcome::WouldExceed, PredictedOutcome::Rejected, PredictedOutcome::NotComputable];
 
-/// A limit of failures that a run would exceed.
+/// The limit on failures, which a run would exceed.
 struct FailureLimit {
     /// `[limits] max_failures`.
     limit: u64,
-    /// Least number of items that would fail.
+    /// Minimum number of items that would fail.
     least: u64,
-    /// Largest number of items that would fail.
+    /// Maximum number of items that would fail.
     most: u64,
-    /// Whether the run would exceed the limit even with the least number.
+    /// Whether the run would exceed the limit even with the minimum number.
     is_certain: bool,
 }
 
 impl FailureLimit {
-    /// Says that the run would stop, at which failure, and what to do. `is_part` is whether the dry run read only a
-    /// part of the table.
+    /// Returns a text that says at which failure the run would stop, and gives advice. `is_part` is true if the dry run
+    /// read only a part of the table.
     fn text(&self, is_part: bool) -> String {
         let FailureLimit { limit, least, most, is_certain } = self;
         let would = if *is_certain { "would" } else { "may" };
@@ -88,21 +88,21 @@ pub struct DryRunReport<'a> {
     pub accepted: &'a [Acceptance],
     /// The reason why the dry run stopped early; `None` if it did not stop early.
     pub stopped: Option<&'a StopReason>,
-    /// For a rollback: whether the first pass did not record which items already had a new value. In that case, the
-    /// report cannot count the items that the rollback will not restore exactly.
+    /// Whether this is the dry run of a rollback, and the migration's first pass did not record which items already had
+    /// a new value. If true, the report cannot count the items that the rollback will not restore exactly.
     pub pairs_unrecorded: bool,
-    /// For a rollback: whether its first pass makes old values equal to the new ones. The figures do not include this
-    /// pass.
+    /// Whether this is the dry run of a rollback whose first pass makes old values equal to the new ones. The figures
+    /// do not include this pass.
     pub leaves_out_old_from_new: bool,
-    /// Whether the limits of the plan do not apply, because the dry run is one of a rollback.
+    /// Whether this is the dry run of a rollback, to which the plan's limits do not apply.
     pub ignores_limits: bool,
     /// The next command. This command makes the counted changes, or must run before the command that makes them.
     pub next: &'a str,
 }
 
 impl DryRunReport<'_> {
-    /// Returns the number of items that the run would leave as failures, and as diverged items. For a sample, these are
-    /// the items in the sample.
+    /// Returns the number of items that would be failures after the run, and the number that would be diverged. After a
+    /// sample, counts only the items in the sample.
     pub fn open_work(&self) -> OpenWork {
         let of = |class| self.found.of(class);
         OpenWork { failures: FAILURES.map(of).into_iter().sum(), diverged: of(PredictedOutcome::Diverged) }
@@ -167,7 +167,7 @@ impl DryRunReport<'_> {
         writeln!(out, "  {:<16} {:>14}{}", "items scanned", number(found.scanned), self.whole(Figure::Items))?;
         if self.subject.plan.keys.is_some() {
             let note =
-                if found.missing > 0 { "  keys of the file without an item; a run counts them as gone" } else { "" };
+                if found.missing > 0 { "  keys in the file that have no item; a run counts them as gone" } else { "" };
             writeln!(out, "  {:<16} {:>14}{note}", "no such item", number(found.missing))?;
         }
         for class in PredictedOutcome::ALL {
@@ -193,8 +193,8 @@ impl DryRunReport<'_> {
         Ok(())
     }
 
-    /// Returns what `[limits] max_failures` would do to the run. Returns `None` if the forecast does not exceed the limit,
-    /// or if no limit applies, because the dry run is one of a rollback.
+    /// Returns the effect of `[limits] max_failures` on the run. Returns `None` if the forecast does not exceed the
+    /// limit. Also returns `None` for the dry run of a rollback, because no limit applies to it.
     fn failure_limit(&self) -> Option<FailureLimit> {
         if self.ignores_limits {
             return None;
@@ -215,7 +215,7 @@ impl DryRunReport<'_> {
         })
     }
 
-    /// Returns a note if the dry run read items, but no item would change. If every item needs nothing, the plan may
+    /// Returns a note if the dry run read items, but no item would change. If no item needs a change, the plan might
     /// name a wrong attribute.
     fn no_change_note(&self) -> Option<&'static str> {
         let found = self.found;
@@ -290,7 +290,7 @@ impl DryRunReport<'_> {
     }
 }
 
-/// Writes a sentence that may be wider than a terminal.
+/// Writes a text, and wraps it into several lines if it is too wide for a terminal.
 fn write_wrapped(out: &mut impl Write, text: &str) -> Result<()> {
     wrapped(text, LINE_WIDTH).iter().try_for_each(|line| writeln!(out, "{line}"))
 }

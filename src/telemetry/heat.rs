@@ -4,7 +4,7 @@ use crate::engine::SegmentRange;
 use crate::state::SegmentCell;
 use crate::telemetry::RangeFigures;
 
-/// The level of segments that are all done. Level 0 means that nothing is committed.
+/// The highest level. It means that all segments of the column are done. Level 0 means that nothing is committed.
 pub const FULL: u8 = 8;
 
 /// The progress of neighbouring segments.
@@ -70,7 +70,7 @@ fn level(cell: HeatCell, items_per_segment: f64) -> u8 {
     let segments = cell.segments.max(1) as f64;
     let by_items = if items_per_segment > 0.0 { cell.items as f64 / (items_per_segment * segments) } else { 0.0 };
     let part = by_items.max(cell.done as f64 / segments).clamp(0.0, 1.0);
-    // Only segments that are done have the full level.
+    // Only a column whose segments are all done has the full level.
     1 + (part * 6.0).floor() as u8
 }
 

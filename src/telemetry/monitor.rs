@@ -1,6 +1,6 @@
-//! Watches a running pass. One task reads the live figures about once a second, decides what the pass is doing, and
-//! publishes a view. The progress line, the metrics, the state file and the observer all use this view, so they never
-//! disagree.
+//! Watches a running pass. One task reads the live figures about once a second, determines the activity of the pass,
+//! and publishes a view. The progress line, the metrics, the state file and the observer all use this view, so they
+//! never disagree.
 
 mod changes;
 mod throttles;
@@ -32,7 +32,8 @@ pub use view::{CapacityView, LastTimes};
 /// The time between two readings of the figures.
 pub const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-/// If this much more time than expected passes between two readings, the process did not run in that time.
+/// If the time between two readings is longer than expected by at least this time, the process did not run for a part
+/// of it.
 const SLEPT: Duration = Duration::from_secs(10);
 
 /// The sources of the figures about a pass.
@@ -44,7 +45,7 @@ pub struct ProgressSources {
     pub scopes: Arc<Scopes>,
     /// The daily hours in which the run may work, and whether the run waits for them.
     pub work_window: Arc<WorkWindow>,
-    /// The capacity units that the run may still spend, and the number of items that it may still read.
+    /// The remaining capacity units and the remaining number of items within the run's limits.
     pub allowance: Arc<Allowance>,
     /// Whether an operator has paused the run.
     pub pause: PauseSwitch,
@@ -90,7 +91,7 @@ impl Job {
     }
 }
 
-/// What is known about a pass at one moment.
+/// The state of a pass at one moment.
 #[derive(Debug, Clone)]
 pub struct PassView {
     /// The time of the view.
@@ -117,13 +118,13 @@ pub struct PassView {
     pub ranges: SegmentRanges,
     /// The budgets, rates and waits of this session.
     pub capacity: CapacityView,
-    /// The spend, and what is left of each limit. `None` before the run begins to count.
+    /// The spend, and the remaining part of each limit. `None` before the run begins to count.
     pub allowance: Option<AllowanceStatus>,
     /// The time of the last answer, and of the last commit.
     pub last: LastTimes,
     /// The last changes of the activity in this session, oldest first.
     pub recent: Vec<ActivityChange>,
-    /// What lowers all budgets for the moment; `None` if nothing does.
+    /// The current reason for lower budgets in all scopes; `None` if budgets are not lowered.
     pub slowdown: Option<String>,
 }
 
@@ -184,7 +185,7 @@ pub struct Monitor {
     current: CurrentActivity,
     since: Timestamp,
     last: LastTimes,
-    /// The numbers of answers and of committed items and pages at the last reading.
+    /// The number of answers, and the number of committed items and pages, at the last reading.
     seen: (u64, u64),
     changes: ActivityChanges,
 }
@@ -280,7 +281,7 @@ impl Monitor {
         PassView { since: self.since, recent: self.changes.recent(), current, ..view }
     }
 
-    /// Returns the part of the time since the last reading during which this process ran. Adds the other part to the
+    /// Returns the time for which this process ran since the last reading. Adds the rest of the time since then to the
     /// clock of [`Activity::Asleep`].
     fn time_awake(&mut self, now: Moment) -> Duration {
         let booted = self.sources.machine.boot_time();
@@ -365,9 +366,9 @@ fn stall_text(unexplained: Duration, hung: &[HungRequests], figures: &Snapshot) 
     text
 }
 
-/// Returns the tool's own budgets that requests are waiting for, from the narrowest scope to the widest. If some
-/// requests wait for the table and some for an index, the list contains only the index. A request that waits for an
-/// index uses no capacity of the table.
+/// Returns the tool's own budgets for which requests wait, from the narrowest scope to the widest. If some requests
+/// wait for the table and some for an index, the list contains only the index. A request that waits for an index uses
+/// no capacity of the table.
 fn awaited_budgets(sources: &ProgressSources, scopes: &[ScopeStatus]) -> Vec<String> {
     let narrow = sources.scopes.narrow_status().iter().map(narrow_rate).collect::<Vec<_>>();
     let named = scopes.iter().rev().find(|scope| scope.waiting > 0).map(scope_rate);

@@ -13,12 +13,12 @@ const WINDOW: Duration = Duration::from_secs(60);
 /// changed. Then only this part counts for the ETA.
 const RECENT: Duration = Duration::from_secs(10);
 
-/// If no item is completed for this long, the ETA is unknown. A pass that only reads completes its items page by page,
-/// and a page may take longer than [`RECENT`].
+/// If no item is completed for this time, the ETA is unknown. A pass that only reads completes its items page by page,
+/// and a page can take longer than [`RECENT`].
 const STILL: Duration = Duration::from_secs(30);
 
-/// At the beginning, requests use units that have not been used before. So the first seconds of a session do not count
-/// for the ETA, if there are enough later ones.
+/// At the beginning of a session, requests also consume capacity that was saved earlier, so the first rates are too
+/// high. Therefore, the first seconds do not count for the ETA if there are enough later seconds.
 const BURST: Duration = Duration::from_secs(5);
 
 /// See [`RECENT`].
@@ -27,15 +27,15 @@ const CHANGED: f64 = 0.15;
 /// Number of parts of the window whose rates are compared, to find out how much the rate varies.
 const PARTS: u32 = 6;
 
-/// The smallest and the largest margin of the ETA, as fractions of the likely time. A larger margin would say too
-/// little. `tests/world/eta.rs` checks that the true end is in the range.
+/// The smallest and the largest margin of the ETA, as fractions of the likely time. An ETA with a larger margin would
+/// not be useful. `tests/world/eta.rs` checks that the true end is in the range.
 const MARGIN: (f64, f64) = (0.07, 0.12);
 
 /// The end of a run is slower than its middle, because the last segments do not end at the same time. So the upper end
 /// of the range gets this additional margin.
 const TAIL: f64 = 0.05;
 
-/// The ETA is unknown until this fraction of the items is complete, because the first rate says little.
+/// The ETA is unknown until this fraction of the items is complete, because the first rate is not representative.
 const SETTLED: f64 = 0.02;
 
 /// The rate of work, measured over a window of time.
@@ -44,7 +44,7 @@ pub struct ProgressMeter {
     points: VecDeque<Point>,
     /// Number of items that were committed before this process began.
     before: u64,
-    /// Number of items in the table, according to DynamoDB. The number may be six hours old.
+    /// Number of items in the table, according to DynamoDB. The number can be six hours old.
     estimate: u64,
 }
 
@@ -95,8 +95,8 @@ impl ProgressMeter {
         ProgressMeter { points: VecDeque::from([start]), before, estimate }
     }
 
-    /// Records a measurement, `elapsed` after the start of this process: the number of committed items, the number of
-    /// items whose outcome is known, and the capacity units that the committed items consumed.
+    /// Records a measurement at the time `elapsed` since the start of this process. It contains the number of committed
+    /// items, the number of items whose outcome is known, and the capacity units that the committed items consumed.
     pub fn note(&mut self, elapsed: Duration, items: u64, processed: u64, spend: Spend) {
         self.points.push_back(Point { at: elapsed, items, processed: processed.max(items), spend });
         while self.points.len() > 2 && self.points.get(1).is_some_and(|p| elapsed - p.at >= WINDOW) {
@@ -135,9 +135,9 @@ impl ProgressMeter {
         (self.estimate > 0).then(|| (self.done() * 100 / self.estimate).min(99))
     }
 
-    /// Returns the time until the run ends, as a range; `None` if unknown. The range assumes that the rate stays as it
-    /// is. It is calculated from the number of items that are left according to DynamoDB's count, and from the rate of
-    /// the last minute. If the rate has just changed, the rate of the last seconds is used instead.
+    /// Returns the time until the run ends, as a range; `None` if unknown. The range assumes a constant rate. It is
+    /// calculated from the number of remaining items, according to DynamoDB's count, and from the rate of the last
+    /// minute. If the rate has just changed, the rate of the last seconds is used instead.
     pub fn eta(&self) -> Option<Eta> {
         let last = self.points.back()?;
         let done = self.before + last.processed;
@@ -219,7 +219,7 @@ mod tests {
         );
     }
 
-    /// A pass that reads one page every 20 seconds has an ETA. A pass that stands still has no ETA.
+    /// A pass that reads one page every 20 seconds has an ETA. A pass that makes no progress has no ETA.
     #[test]
     fn the_eta_is_unknown_when_nothing_is_completed() {
         let mut pace = ProgressMeter::new(0, 100_000);
@@ -248,8 +248,8 @@ mod tests {
     }
 
     proptest! {
-        /// Percent never exceeds 99 during a run and never goes back. A range contains the likely time, and its width
-        /// is at most 30 % of the likely time.
+        /// The percentage never exceeds 99 during a run and never decreases. The range of an ETA contains the likely
+        /// time, and its width is at most 30 % of the likely time.
         #[test]
         fn percent_and_range_stay_in_bounds(
             estimate in 0_u64..5_000, before in 0_u64..1_000, steps in prop::collection::vec(0_u64..50, 1..200),

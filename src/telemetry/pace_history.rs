@@ -1,9 +1,9 @@
 //! The pace of a run over time, in bounded space. The process that executes a pass adds a sample every few seconds, and
 //! the report draws the result. This module is pure.
 //!
-//! A history has at most [`MAX_SLOTS`] slots. When a sample would need one more, the interval doubles, and slots that
-//! fall into the same interval merge. Merging adds figures and loses none, so the sums of a run of nine days are as
-//! exact as those of a run of nine minutes.
+//! A history has at most [`MAX_SLOTS`] slots. When a sample would need an additional slot, the interval doubles, and
+//! slots in the same interval are merged. A merge adds the figures of the slots. So the sums of a run of nine days are
+//! as exact as the sums of a run of nine minutes.
 
 use std::time::Duration;
 
@@ -16,16 +16,16 @@ use crate::state::RunId;
 /// The maximum number of slots in a history. A chart is about 720 pixels wide, so each slot has at least three pixels.
 pub const MAX_SLOTS: usize = 240;
 
-/// Number of runs whose pace and whose clocks a state file keeps, so that years of nightly verifications do not fill
-/// it. See [`kept_runs`].
+/// The number of runs whose pace and clocks a state file keeps. Because of this limit, years of nightly verifications
+/// do not fill the file. See [`kept_runs`].
 pub const KEPT_RUNS: u32 = 100;
 
-/// An interval of 2^50 ms is longer than the whole range of timestamps, so at most two slots are left at this interval.
+/// An interval of 2^50 ms is longer than the whole range of timestamps, so at this interval, at most two slots remain.
 const MAX_INTERVAL_MS: i64 = 1 << 50;
 
 /// Returns the runs whose pace and clocks a state file keeps: the newest [`KEPT_RUNS`], and the newest run of each
-/// phase. The newest run of a phase may be older, but can still be resumed. `newest_of_phases` has the newest run of
-/// each phase that has one.
+/// phase. The newest run of a phase can be older than these runs, but an operator can still resume it.
+/// `newest_of_phases` contains the newest run of each phase that has any run.
 pub fn kept_runs(newest_of_phases: &[RunId]) -> Vec<RunId> {
     let newest = newest_of_phases.iter().map(|run| run.number()).max().unwrap_or_default();
     let recent = (newest - i64::from(KEPT_RUNS) + 1).max(1)..=newest;
@@ -34,7 +34,7 @@ pub fn kept_runs(newest_of_phases: &[RunId]) -> Vec<RunId> {
     recent.map(RunId::from_number).chain(older).collect()
 }
 
-/// What a run did in one stretch of time.
+/// The work of a run in one stretch of time.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PaceSlot {
     /// The start of the stretch.
@@ -43,13 +43,13 @@ pub struct PaceSlot {
     pub until: Timestamp,
     /// Number of items that were committed.
     pub items: u64,
-    /// Write capacity units of these items, including units that are assumed because a reply stated none.
+    /// Write capacity units of these items, including units that are assumed because a reply reported none.
     pub write_units: f64,
     /// Read capacity units of these items.
     pub read_units: f64,
     /// Number of requests that DynamoDB throttled.
     pub throttled: u64,
-    /// The time in each activity. The rest of the stretch is time without a process.
+    /// The time in each activity. During the rest of the stretch, no process worked on the run.
     pub clocks: ActivityClocks,
 }
 
@@ -106,7 +106,7 @@ impl PaceHistory {
         Some(total)
     }
 
-    /// Adds a sample. If the wall clock was set back, the sample's figures go into the last slot.
+    /// Adds a sample. If the wall clock was set back, adds the sample's figures to the last slot.
     pub fn add(&mut self, sample: PaceSlot) {
         let interval = self.interval_ms;
         match self.slots.last_mut() {
@@ -226,7 +226,7 @@ impl PaceSampler {
         for activity in Activity::ALL {
             clocks.add(activity, view.clocks.of(activity).saturating_sub(self.clocks.of(activity)));
         }
-        // The state file stores times in milliseconds, so a shorter time would not read back.
+        // The state file stores times in milliseconds, so it cannot store a shorter time.
         let to_ms = |at: Timestamp| Timestamp::from_millisecond(at.as_millisecond()).unwrap_or(at);
         let sample = PaceSlot {
             from: to_ms(self.at),

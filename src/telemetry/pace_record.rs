@@ -15,8 +15,8 @@ use crate::state::{LockHolder, RunId, StateReader, StoredFact};
 /// The time between two records of the pace.
 pub const PACE_RECORD_INTERVAL: Duration = Duration::from_secs(5);
 
-/// A process that has recorded nothing for this long is asleep or hangs. A working process needs less time than this
-/// for any commit.
+/// A process that has recorded nothing for this time is asleep or hangs. A working process completes every commit in
+/// less time.
 const SILENT: Duration = Duration::from_secs(60);
 
 /// The pace of a pass at one moment.
@@ -28,11 +28,11 @@ pub struct PaceRecord {
     /// rate is known.
     rates: Option<(f64, f64)>,
     left: Option<Eta>,
-    /// What the pass was doing; `None` if an earlier version of the tool made the record.
+    /// The activity of the pass; `None` if an earlier version of the tool made the record.
     doing: Option<Doing>,
 }
 
-/// What a pass was doing when its pace was recorded.
+/// The activity of a pass when its pace was recorded.
 #[derive(Debug, Clone, PartialEq)]
 struct Doing {
     run: RunId,
@@ -68,7 +68,7 @@ impl PaceRecord {
     pub async fn from_file(file: &dyn StateReader, holder: Option<&LockHolder>) -> Option<PaceRecord> {
         let kept = PaceRecord::from_text(&file.fact(StoredFact::Pace).await.ok()??)?;
         let since = holder?.since.as_ref()?.as_raw().parse::<Timestamp>().ok()?;
-        // Ignore a record from before the process locked the file: it may come from an earlier process with the same
+        // Ignore a record from before the process locked the file: it might come from an earlier process with the same
         // process id. The state file stores times with a precision of one second.
         (holder?.pid == Some(kept.pid) && kept.at.as_second() >= since.as_second()).then_some(kept)
     }
@@ -126,7 +126,7 @@ pub enum Liveness {
     Running,
     /// A signal has stopped the process.
     Stopped,
-    /// The process has recorded nothing for this long.
+    /// The process is silent: it has recorded nothing for this time.
     Silent(Duration),
 }
 
@@ -177,8 +177,8 @@ impl<'a> Worker<'a> {
         }
     }
 
-    /// Returns what the pass is doing. A process that a signal stopped, or that has recorded nothing for a long time,
-    /// counts as asleep, regardless of what it recorded before.
+    /// Returns the activity of the pass. If a signal has stopped the process, or if the process has recorded nothing
+    /// for a long time, the activity is asleep, regardless of the last record.
     fn doing(&self) -> Option<Doing> {
         let doing = self.pace.as_ref()?.doing.clone()?;
         let at = self.pace.as_ref()?.at;
@@ -192,7 +192,8 @@ impl<'a> Worker<'a> {
         }
     }
 
-    /// Returns what the pass is doing, and since when; `None` if the process has recorded nothing yet.
+    /// Returns the activity of the pass, and the time at which it began; `None` if the process has recorded nothing
+    /// yet.
     pub fn current(&self) -> Option<ActivityChange> {
         let Doing { current, since, .. } = self.doing()?;
         Some(ActivityChange { since, state: current.activity, detail: current.detail })

@@ -1,4 +1,4 @@
-//! The header that is printed before a run, and the report that is printed after it.
+//! The header that is printed before a run, and the report that is printed after the run.
 
 use std::collections::BTreeMap;
 use std::io::{Result, Write};
@@ -30,7 +30,7 @@ pub struct Subject<'a> {
     /// The table.
     pub table: &'a TableDescription,
     /// Whether the report recommends the next command. False for a pass that is part of a longer command, such as
-    /// `rollback`: that command names the next command itself.
+    /// `rollback`, because the longer command names the next command itself.
     pub advice: bool,
 }
 
@@ -54,8 +54,8 @@ pub struct RunReport<'a> {
     pub unusable_replies: &'a BTreeMap<String, u64>,
     /// The open work: the number of open failures and open diverged items, which an operator must resolve.
     pub open: OpenWork,
-    /// For a plan that deletes items and keeps a journal: the number of items that the run has deleted according to the
-    /// journal. `None` for other plans, if the counts of the pages are exact, or if the journal was purged.
+    /// The number of items that the run has deleted, according to the journal. `None` if the plan deletes no items or
+    /// keeps no journal, if the counts of the pages are exact, or if the journal was purged.
     pub deletes: Option<DeleteCounts>,
     /// The reason why the run stopped early; `None` if it did not stop early.
     pub stopped: Option<&'a StopReason>,

@@ -10,7 +10,7 @@ use crate::plan::PlanLimits;
 use crate::state::{Spend, SpendRecord, SpendState};
 
 /// Returns a run's limits as one line, with the amounts that the run reserves at a time. Returns `None` if the plan has
-/// no limit except on failures.
+/// no limit, or only a limit on failures.
 pub fn limits_text(limits: &PlanLimits, slice: Option<Spend>, prices: UnitPrices) -> Option<String> {
     let mut parts = Vec::new();
     parts.extend(limits.max_wcu.map(|max| format!("{} WCU", units(max))));

@@ -9,7 +9,7 @@ use crate::figure::{number, units};
 use crate::state::Counts;
 
 /// Writes a run's items by outcome, and the capacity that these items consumed. If `lower_bound` is true, some applied
-/// items may have been counted as already applied. This happens if the reply to an item's write was lost, or if the
+/// items might have been counted as already applied. This happens if the reply to an item's write was lost, or if the
 /// process ended between the write and its checkpoint.
 pub fn write_counts(out: &mut impl Write, counts: &Counts, lower_bound: bool) -> Result<()> {
     writeln!(out, "  {:<16} {:>14}", "items scanned", number(counts.scanned))?;

@@ -19,14 +19,14 @@ const SHOWN: usize = 5;
 pub struct UnrestoredItems {
     /// The reason why these items differ from their earlier state.
     pub reason: Leftover,
-    /// The items that are known to differ from their earlier state.
+    /// Items that definitely differ from their earlier state.
     pub items: AffectedItems,
     /// The items whose records cannot be read. It is unknown whether these items differ; see [`Leftover::Unknown`].
     pub unreadable: AffectedItems,
 }
 
 impl UnrestoredItems {
-    /// Returns whether every item is known to have its state from before the migration.
+    /// Returns whether every item definitely has its state from before the migration.
     pub fn is_empty(&self) -> bool {
         self.items.count == 0 && !self.items.pairs_unrecorded && self.unreadable.count == 0
     }
@@ -49,7 +49,7 @@ impl UnrestoredItems {
         write_listed(out, unreadable)
     }
 
-    /// Returns the items as JSON. In the JSON, `unknown` is true if more items than `count` may differ.
+    /// Returns the items as JSON. In the JSON, `unknown` is true if it is possible that more items than `count` differ.
     pub fn to_json(&self) -> Json {
         let UnrestoredItems { reason, items, unreadable } = self;
         json!({
@@ -77,7 +77,7 @@ pub fn affected_json(items: &AffectedItems) -> Json {
     json!({ "count": items.count, "items": listed_json(items) })
 }
 
-/// Writes the first of the affected items.
+/// Writes the first few of the affected items.
 pub fn write_listed(out: &mut impl Write, listed: &AffectedItems) -> Result<()> {
     listed.first.iter().take(SHOWN).try_for_each(|(key, path)| writeln!(out, "  such as {key}: {path}"))
 }

@@ -1,5 +1,5 @@
-//! Notices that a pass is stalled: no request is answered for a long time, and nothing explains it. This module is
-//! pure.
+//! Detects that a pass is stalled. A pass is stalled if no request is answered for a long time and nothing explains
+//! this. This module is pure.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -9,12 +9,12 @@ use super::activity::Activity;
 use crate::engine::SegmentSnapshot;
 use crate::figure::{count, whole_duration};
 
-/// Requests that a segment has sent and that have not been answered for a long time.
+/// Requests of a segment that have not been answered for a long time.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HungRequests {
     /// The segment and its requests in flight.
     pub requests: SegmentSnapshot,
-    /// How long the segment has been without an answer, while it had requests in flight.
+    /// The time for which the segment has had requests in flight but no answer.
     pub silent: Duration,
 }
 
@@ -37,7 +37,7 @@ impl fmt::Display for HungRequests {
 /// The state of a stall.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Silence {
-    /// How long no request was answered, without any explanation. Zero if a request was just answered.
+    /// The time without an answer and without any explanation. Zero if a request was just answered.
     pub unexplained: Duration,
     /// The segments that hang.
     pub hung: Vec<HungRequests>,
@@ -54,7 +54,7 @@ pub struct Watchdog {
     segments: HashMap<Option<u32>, SegmentSilence>,
 }
 
-/// How long a segment has been without an answer.
+/// The time for which a segment has had no answer.
 #[derive(Debug, Clone, Copy)]
 struct SegmentSilence {
     answers: u64,
@@ -69,8 +69,8 @@ impl Watchdog {
         Watchdog { limit, answers: 0, unexplained: Duration::ZERO, segments: HashMap::new() }
     }
 
-    /// Processes the current counters. `passed` is the time since the previous call. `activity` is what the pass was
-    /// doing in that time, as far as the signals show. `passed` must not include time in which the process slept.
+    /// Processes the current counters. `passed` is the time since the previous call. `activity` is the activity of the
+    /// pass in that time, according to the signals. `passed` must not include time in which the process slept.
     pub fn observe(
         &mut self,
         passed: Duration,
@@ -89,7 +89,7 @@ impl Watchdog {
             let in_flight = requests.reads + requests.writes > 0;
             let known = before.get(&requests.segment).filter(|known| known.answers == requests.answers);
             let known = known.filter(|_| !activity.is_deliberate());
-            // Between two attempts, a request that hangs is not in flight. It still counts as hanging while nothing
+            // Between two attempts, a hanging request is not in flight. It nevertheless counts as hanging while nothing
             // explains the silence.
             let has_sent = known.is_some_and(|known| known.has_sent);
             let counts = known.is_some() && (in_flight || (has_sent && !activity.explains_silence()));
@@ -196,7 +196,7 @@ mod tests {
             assert!(!watchdog.observe(4 * MINUTE, Activity::BackingOff, 0, &[]).stalled, "the time counts anew");
             assert!(watchdog.observe(MINUTE, Activity::BackingOff, 0, &[]).stalled);
         }
-        // A throttle hides a stall only while it lasts.
+        // A throttle hides a stall only while the throttle lasts.
         let mut watchdog = Watchdog::new(5 * MINUTE);
         watchdog.observe(6 * MINUTE, Activity::BackingOff, 0, &[]);
         assert!(!watchdog.observe(MINUTE, Activity::Throttled, 0, &[]).stalled);

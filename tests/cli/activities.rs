@@ -15,13 +15,13 @@ use super::metrics::LOOPBACK;
 use super::metrics::exposition::{Samples, scrape};
 use super::*;
 
-/// How long the displays must agree. This time is less than five seconds, because a request without an answer ends
-/// after five seconds.
+/// The time for which all displays must show the same activity. It is less than five seconds, because a request without
+/// an answer times out after five seconds.
 const HOLD: Duration = Duration::from_millis(2_500);
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// What the progress line says for each activity. No line contains the texts of two activities.
+/// The text of the progress line for each activity. No progress line contains the texts of two activities.
 const LINES: [(&str, &str); 9] = [
     ("starting", "starting"),
     ("scanning", "scanning"),
@@ -34,13 +34,13 @@ const LINES: [(&str, &str); 9] = [
     ("stalled", "stalled: "),
 ];
 
-/// What the log says after the process was asleep.
+/// The text of the log line that reports that the process was asleep.
 const ASLEEP: (&str, &str) = ("asleep", "this process did not run for ");
 
-/// The part of a log line before its message.
+/// The log levels, which precede the message in a log line.
 const LEVELS: [&str; 4] = ["Z DEBUG ", "Z  INFO ", "Z  WARN ", "Z ERROR "];
 
-/// The parts of a terminal's input, each with the time at which it arrived.
+/// The parts of a run's output to a terminal, each with the time at which it arrived.
 type Arrived = Arc<Mutex<Vec<(Instant, Vec<u8>)>>>;
 
 /// A run whose stderr is a terminal.
@@ -86,7 +86,8 @@ impl<'a> Shown<'a> {
         String::from_utf8_lossy(&bytes).into_owned()
     }
 
-    /// Returns the activities in the log so far. The message of such a log line is the text of the progress line.
+    /// Returns the activities that the log contains so far. The log announces an activity with the text of the progress
+    /// line.
     fn logged(&self, since: Instant) -> Vec<&'static str> {
         let text = self.terminal_since(since);
         let activity = |line: &str| {
@@ -105,7 +106,7 @@ impl<'a> Shown<'a> {
         tool(self.harness, &["status", text(self.plan), "--output", "json"]).exits(0).json()
     }
 
-    /// Waits until the metrics show an activity. Until then, they may show only the activities of `before`.
+    /// Waits until the metrics show an activity. Panics if they show an activity that is not in `before` first.
     async fn wait_for(&self, activity: &str, before: &[&str]) {
         let began = Instant::now();
         loop {
@@ -122,7 +123,7 @@ impl<'a> Shown<'a> {
         }
     }
 
-    /// Checks for the time [`HOLD`] that every display shows this activity and no other.
+    /// Checks that every display shows this activity and no other during the time [`HOLD`].
     async fn all_show(&self, activity: &str) {
         let began = Instant::now();
         while began.elapsed() < HOLD {
@@ -134,14 +135,14 @@ impl<'a> Shown<'a> {
         }
         let shown = &self.status()["process"];
         assert_eq!((&shown["state"], &shown["activity"]["state"]), (&json!("running"), &json!(activity)), "{shown:#}");
-        // The progress line may show a new activity about a second later than the metrics. So the check ignores the
+        // The progress line can show a new activity about a second later than the metrics. So the check ignores the
         // output of the first 1.2 seconds.
         let screen = self.terminal_since(began + Duration::from_millis(1_200));
         let screen: String = screen.split('\n').map(without_log_line).collect();
         for (name, line) in LINES {
             assert_eq!(screen.contains(line), name == activity, "{line:?} on the terminal, {activity}: {screen}");
         }
-        // The log names each change. A pass begins with `starting`.
+        // The log contains each change of activity. A pass begins with `starting`.
         let logged = self.logged(self.began);
         assert_eq!(logged.last().copied().unwrap_or("starting"), activity, "{logged:?}");
         for logged in logged {
@@ -171,7 +172,7 @@ impl<'a> Shown<'a> {
         serde_json::from_str(&stdout).unwrap()
     }
 
-    /// Interrupts the run, and checks the clocks in its document.
+    /// Interrupts the run, and checks the times of the activities in its document.
     async fn interrupt(self, activity: &str) {
         self.harness.proxy().set_faults(None);
         self.signal(Signal::SIGINT);
@@ -179,23 +180,24 @@ impl<'a> Shown<'a> {
     }
 }
 
-/// A failed test leaves no run behind.
+/// Kills the run even if the test fails.
 impl Drop for Shown<'_> {
     fn drop(&mut self) {
-        // An error means that the run has ended.
+        // Ignore the error: it means that the run has already ended.
         let _ = self.child.kill();
     }
 }
 
-/// Removes the log line at the end of a line of the terminal. The progress line is often before it.
+/// Removes the log line at the end of a terminal line. Before the log line, the terminal line often contains the
+/// progress line.
 fn without_log_line(line: &str) -> &str {
-    /// The length of the time at the beginning of a log line, without its `Z`.
+    /// The length of a log line's timestamp without its `Z`.
     const TIME: usize = "2026-01-01T00:00:00.000000".len();
     let level = LEVELS.iter().filter_map(|level| line.find(level)).min();
     level.map_or(line, |at| &line[..at.saturating_sub(TIME)])
 }
 
-/// Returns the activity that the metrics show; `None` before the pass begins.
+/// Returns the activity that the metrics show. Returns `None` if the pass has not begun.
 fn shown_by(samples: &Samples) -> Option<String> {
     let shown: Vec<&str> =
         samples.named("backfill_activity").filter(|(_, value)| *value > 0.0).map(|(sample, _)| sample).collect();
@@ -330,8 +332,7 @@ async fn a_run_that_ends_its_requests_is_draining() {
     check_clocks(&run.end(Some(130)).await, "draining");
 }
 
-/// A process that a signal has stopped shows nothing. After the process continues, the time counts as sleep and not as
-/// a stall.
+/// A signal stops the process. After the process continues, it counts the stopped time as sleep and not as a stall.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stopped_process_is_asleep() {
     let (harness, _, plan) = setup(2_000, "[capacity]\nwrite = 10\n[alerts]\nstall_after = \"10s\"\n").await;
@@ -370,7 +371,7 @@ async fn a_run_without_answers_is_stalled() {
     run.end(Some(130)).await;
 }
 
-/// After the end, no display shows a process.
+/// After the run has ended, no display shows a process.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_that_has_ended_is_done() {
     let (harness, _, plan) = setup(20, "").await;

@@ -7,7 +7,7 @@ const SAFE: &str = "[safety]\nbackup = true\n";
 
 const ARN: &str = "arn:aws:dynamodb:us-east-1:000000000000:table/t/backup/01700000000000-0a1b2c3d";
 
-/// Answers both requests for backups. The backup has this status.
+/// Answers both backup requests with a backup that has this status.
 fn answer_backups(harness: &Harness, status: &str) {
     let details = json!({
         "BackupArn": ARN, "BackupName": "b", "BackupStatus": status, "BackupType": "USER",
@@ -45,13 +45,13 @@ async fn a_backup_is_made_before_an_in_place_run_and_recorded() {
     let report = tool(&harness, &["report", text(&plan), "--format", "md", "--out", "-"]).exits(0).stdout;
     assert!(report.contains("Backup made before: expand") && report.contains("0a1b2c3d"), "{report}");
 
-    // A finished run makes no backup, and neither does the way back.
+    // If the run is already complete, `run` makes no backup. A rollback never makes one.
     tool(&harness, &["run", text(&plan), "--yes"]).exits(0);
     tool(&harness, &["rollback", text(&plan), "--yes"]).exits(0);
     assert_eq!(requests(&harness, "CreateBackup"), 1);
 }
 
-/// If the backup cannot be made, the run is refused, and nothing is written. The plan works without the option.
+/// If the backup fails, the tool refuses the run and writes nothing. Without the option, the run succeeds.
 #[tokio::test(flavor = "multi_thread")]
 async fn without_its_backup_a_run_is_refused() {
     let (harness, plan) = in_place(SAFE).await;
@@ -60,7 +60,7 @@ async fn without_its_backup_a_run_is_refused() {
     refusal.says(&["not authorized", "Grant dynamodb:CreateBackup", "Nothing was written", "backfill run"]);
     nothing_was_written(&harness);
 
-    // The embedded engine does not know the request.
+    // The embedded engine does not support the request.
     harness.proxy().set_faults(None);
     let refusal = refused(&harness, 3, &["run", text(&plan), "--yes"]);
     refusal.says(&["UnknownOperationException", "--set safety.backup=false"]);
@@ -68,7 +68,7 @@ async fn without_its_backup_a_run_is_refused() {
     tool(&harness, &["run", text(&plan), "--yes", "--set", "safety.backup=false"]).exits(0);
 }
 
-/// A signal ends the wait for a backup. The next start makes another one.
+/// A signal ends the wait for a backup. The next start requests a new backup.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_wait_for_a_backup_can_be_stopped() {
     let (harness, plan) = in_place(SAFE).await;

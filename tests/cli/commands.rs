@@ -29,7 +29,7 @@ async fn init_writes_a_plan_that_loads_and_never_overwrites() {
         .unwrap();
     let missing =
         tool(&harness, &["init", "missing.toml", "--table", "orders", "--endpoint-url", &harness.endpoint()]).exits(0);
-    assert!(missing.messages().contains("without the table's description"), "{}", missing.messages());
+    assert!(missing.messages().contains("the table's description could not be read"), "{}", missing.messages());
     let missing = std::fs::read_to_string(harness.dir().join("missing.toml")).unwrap();
     assert_eq!(backfill::internals::plan::load("missing.toml", &missing).unwrap().plan.table.name, "orders");
     let piped = tool(&harness, &["init", "-"]).exits(0);
@@ -107,7 +107,8 @@ async fn status_and_failures_work_during_a_run_after_a_kill_and_at_the_end() {
     assert_eq!((one["diverged"].as_array().unwrap().len(), &one["open_diverged"]), (1, &json!(4)));
 }
 
-/// No log level shows values, neither in our log lines nor in those of our dependencies.
+/// Log lines contain no attribute values, whatever the log level. This applies to the tool's own log lines and to those
+/// of its dependencies.
 #[tokio::test(flavor = "multi_thread")]
 async fn no_log_level_shows_values() {
     for (more, log) in [

@@ -1,4 +1,4 @@
-//! Custom changes: the example program on a real engine, and what the binary says about such a plan.
+//! Tests custom changes: the example program on a real engine, and the binary's refusal of such a plan.
 
 use std::process::ExitCode;
 
@@ -34,7 +34,8 @@ fn options(harness: &Harness) -> Options {
     options
 }
 
-/// The example program runs and verifies. An item whose function has no result is a failure with the reason.
+/// The example program runs the plan and verifies the table. If the function has no result for an item, the item is a
+/// failure, and the failure states the reason.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_example_computes_writes_and_verifies() {
     let people = vec![
@@ -86,7 +87,7 @@ impl backfill::ports::change::CustomChange for Counter {
     }
 }
 
-/// A function whose result does not depend on its inputs alone stops the run before anything is written.
+/// If a function returns two different results for the same inputs, the run stops before it writes.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_function_with_two_results_stops_the_run() {
     let people: Vec<Item> = (0..50).map(|n| person(n, json!({"phone": {"S": "0151"}}))).collect();

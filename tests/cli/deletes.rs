@@ -1,5 +1,5 @@
-//! Plans that delete items, by the real binary on a real engine: what is deleted, what stays, the way back, and the
-//! journal.
+//! Tests plans that delete items, with the real binary and a real engine: the deleted and the remaining items, the
+//! rollback, and the journal.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -10,7 +10,7 @@ use backfill::internals::item::{Item, Num, Value, item_from_json};
 use super::harness::key_of;
 use super::*;
 
-/// Deletes the stale documents that are older than the date.
+/// Deletes documents that are marked as deleted and older than the date.
 const SELECT: &str = "[select]\nwhere = 'item.documentStatus == \"DELETED\" && item.lastUpdated < \"2025-01-01\"'\n";
 const FAIL: &str = "on_not_computable = \"fail\"";
 const ACCEPT: [&str; 4] = ["--accept", "no-pitr", "--accept", "deletes-items"];
@@ -27,7 +27,7 @@ impl Migration {
         let harness = Harness::start();
         let table = harness.create_table().await;
         harness.load(&table, items.into_iter()).await;
-        // One segment, so that the tool has read every item before it deletes the first one.
+        // The plan has only one segment, so that the tool reads every item before it deletes the first one.
         let rest = format!("{SELECT}[scan]\nsegments = 1\n[[change]]\ndelete = true\n{rule}\n");
         let plan = harness.plan("deletes", &table, FAIL, &rest);
         let plan = plan.to_str().unwrap().to_owned();
@@ -83,10 +83,10 @@ fn bytes(items: &BTreeMap<String, Item>) -> BTreeMap<String, String> {
     items.iter().map(|(key, item)| (key.clone(), bytes_of(item))).collect()
 }
 
-/// Old documents that are marked as deleted are deleted, and nothing else. The dry run predicts the same. A second run
-/// writes nothing. A rollback puts back every byte.
+/// The run deletes exactly the old documents that are marked as deleted, as the dry run predicts. A second run writes
+/// nothing. A rollback restores every byte.
 #[tokio::test(flavor = "multi_thread")]
-async fn exactly_the_selected_items_go_and_come_back() {
+async fn exactly_the_selected_items_are_deleted_and_restored() {
     let rules = [
         "version = \"version\"",
         "attributes = [\"documentStatus\", \"lastUpdated\", \"version\", \"body\", \"size\", \"tags\", \"note\"]",
@@ -97,7 +97,7 @@ async fn exactly_the_selected_items_go_and_come_back() {
         let gone = migration.before.values().filter(|item| goes(item)).count();
         assert!(gone > 10);
         let predicted = migration.command(&["run", "--dry-run"], 0);
-        // The next command has what the run needs, and the run below accepts the same.
+        // The suggested command contains the option that the run needs. The run below passes it.
         assert!(predicted["next"].as_str().unwrap().contains("--accept deletes-items"), "{predicted:#}");
         let ran = migration.run(&[], 0);
         let counts = &ran["totals"]["counts"];
@@ -121,7 +121,7 @@ async fn exactly_the_selected_items_go_and_come_back() {
     }
 }
 
-/// `--yes` does not confirm deletes. Only `--accept` with the name of the finding does.
+/// `--yes` does not confirm deletes. Only `--accept deletes-items` confirms them.
 #[tokio::test(flavor = "multi_thread")]
 async fn yes_alone_deletes_nothing() {
     let migration = Migration::new(documents(), "writers = \"stopped\"\njournal = \"none\"").await;
@@ -155,7 +155,7 @@ async fn without_a_journal_there_is_no_way_back() {
     assert_eq!(migration.now().await, after);
 }
 
-/// An item that a writer creates again under the key of a deleted item stays. The rollback reports it.
+/// After the run, a writer creates an item under the key of a deleted item. The rollback keeps and reports this item.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rollback_replaces_no_item() {
     let migration = Migration::new(documents(), "version = \"version\"").await;
@@ -172,8 +172,8 @@ async fn a_rollback_replaces_no_item() {
     assert_eq!(bytes(&migration.now().await), bytes(&expected));
 }
 
-/// A writer changes items between the read and the delete. An item that it undeletes stays. If an item changes but
-/// stays selected, the tool reads it again before it deletes it.
+/// A writer changes two items between the read and the delete. It removes the deletion mark of one item, so this item
+/// stays. The other item remains selected, so the tool deletes it and records the changed item.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_writer_that_undeletes_wins() {
     let migration = Migration::new(documents(), "version = \"version\"").await;
@@ -200,8 +200,8 @@ async fn a_writer_that_undeletes_wins() {
     assert_eq!(bytes(&migration.now().await), bytes(&expected), "the note comes back too");
 }
 
-/// A writer adds an attribute and does not keep the promise of the plan. The delete removes the attribute, but the item
-/// is a failure, and a rollback puts the attribute back too.
+/// The plan says that writers have stopped, but a writer still adds an attribute. The delete removes the attribute, but
+/// the item is reported as a failure, and a rollback restores the attribute too.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_broken_promise_is_noticed_and_loses_nothing() {
     let migration = Migration::new(documents(), "writers = \"stopped\"").await;
@@ -213,14 +213,14 @@ async fn a_broken_promise_is_noticed_and_loses_nothing() {
     assert_eq!(ran["totals"]["counts"]["conflict"], 1, "{ran:#}");
     let listed = migration.command(&["failures", "list"], 0);
     let reason = listed["failures"][0]["reason"].as_str().unwrap();
-    assert!(reason.contains("`note`") && reason.contains("a rollback puts it back"), "{reason}");
+    assert!(reason.contains("`note`") && reason.contains("a rollback restores it"), "{reason}");
     migration.command(&["rollback", "--yes"], 0);
     let mut expected = migration.before.clone();
     expected.insert(key_of(&noted).to_text(), noted);
     assert_eq!(bytes(&migration.now().await), bytes(&expected));
 }
 
-/// Writes these items when the tool has read its pages, and has not yet deleted any item.
+/// Writes these items after the tool has read its pages, and before it deletes the first item.
 fn before_the_first_delete(migration: &Migration, items: Vec<Item>) {
     let endpoint = migration.harness.server_endpoint();
     let table = migration.table.clone();
@@ -304,7 +304,7 @@ async fn a_pass_after_a_purge_needs_an_acceptance() {
     migration.command(&["rollback", "--yes"], 3);
 }
 
-/// Returns how often the bytes occur in the state files of this folder.
+/// Returns the number of occurrences of the bytes in the state files of this folder.
 fn found(folder: &Path, needle: &[u8]) -> usize {
     let paths = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
     let in_path = |path: std::path::PathBuf| match path.is_dir() {
@@ -317,15 +317,15 @@ fn found(folder: &Path, needle: &[u8]) -> usize {
     paths.map(in_path).sum()
 }
 
-/// `verify --all` finds a selected item that a writer created behind the scan, and a repair deletes it.
+/// A writer inserts a selected item behind the scan position. `verify --all` finds it, and a repair deletes it.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_repair_deletes_what_is_left() {
+async fn a_repair_deletes_the_remaining_items() {
     let migration = Migration::new(documents(), "version = \"version\"").await;
     migration.run(&[], 0);
     let late = document(1_000 * 9 + 1);
     assert!(goes(&late));
     migration.harness.load(&migration.table, [late.clone()].into_iter()).await;
-    // The engine may spell a number differently.
+    // The engine can return a number in a different notation.
     let late = migration.now().await[&key_of(&late).to_text()].clone();
     let found = migration.command(&["verify", "--all"], 5);
     assert_eq!((&found["unexpected"], &found["deletes"]), (&json!(1), &json!(true)), "{found:#}");
@@ -346,7 +346,7 @@ async fn a_repair_deletes_what_is_left() {
     assert_eq!(bytes(&migration.now().await), bytes(&expected));
 }
 
-/// Without a journal, a further pass needs the same two acceptances as the first one. The report has the rows of deletes.
+/// Without a journal, a second pass needs the same two acceptances as the first one. The report has rows for deletes.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_next_pass_without_a_journal_names_both_acceptances() {
     let migration = Migration::new(documents(), "version = \"version\"\njournal = \"none\"").await;
@@ -373,7 +373,7 @@ async fn explain_shows_the_delete() {
     assert_eq!((&write["request"], &write["update_expression"]), (&json!("DeleteItem"), &json!("")), "{explained:#}");
     let condition = write["condition_expression"].as_str().unwrap();
     assert!(condition.starts_with("attribute_exists(#") && condition.matches(" = ").count() == 3, "{condition}");
-    // It also shows the types of what `where` reads.
+    // It also shows the types of the values that `where` reads.
     let shown = explained["items"][0]["values"].to_string();
     assert!(["documentStatus", "lastUpdated", "version"].iter().all(|name| shown.contains(name)), "{shown}");
     let (other, _) = migration.before.iter().find(|(_, item)| !goes(item)).unwrap();
@@ -389,7 +389,7 @@ async fn explain_shows_the_delete() {
     migration.run(&[], 0);
     let put_back = undo(key);
     assert_eq!((&put_back["decision"], &put_back["write"]["request"]), (&json!("would_change"), &json!("PutItem")));
-    assert!(put_back["summary"].as_str().unwrap().contains("puts the deleted item back"), "{put_back:#}");
+    assert!(put_back["summary"].as_str().unwrap().contains("restores the deleted item"), "{put_back:#}");
     assert_eq!(undo(&gone)["decision"], "gone");
     migration.command(&["rollback", "--yes"], 0);
     assert_eq!(undo(key)["decision"], "already_applied");

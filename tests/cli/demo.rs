@@ -53,7 +53,8 @@ fn assert_run_counts(result: &Json, items: u64, killed: bool) {
     assert_eq!((count(result, "gone"), count(result, "conflict"), count(result, "rejected")), (0, 0, 0));
 }
 
-/// Checks the verifications and the contract: in the end, every item that had the old attribute has only the new one.
+/// Checks the verifications and the contract. After the contract, every item that had the old attribute has only the
+/// new one.
 fn assert_final_counts(demo: &Json, items: u64) {
     let expected = sample::expected_counts(1, items);
     assert_ne!(expected.diverged, 0, "the sample must show a closed gate");

@@ -1,5 +1,5 @@
-//! Plans that put derived items, by the real binary on a real engine: which items are put, what live writers can do in
-//! between, what a verification finds, and the way back.
+//! Tests plans that put derived items, with the real binary and a real engine: the items that a run puts, races with
+//! live writers, the findings of a verification, and the rollback.
 
 mod counts;
 
@@ -67,7 +67,7 @@ impl Migration {
         self.harness.client().delete_item().table_name(&self.table).set_key(Some(key)).send().await.unwrap();
     }
 
-    /// The items of the table after a complete run.
+    /// The table's items after a complete run.
     fn expected(&self) -> BTreeMap<String, String> {
         let derived = self.before.values().filter(|item| item.contains_key("email")).map(lookup);
         let all = self.before.values().cloned().chain(derived);
@@ -92,7 +92,7 @@ fn user(n: usize, email: &str) -> Item {
     .unwrap()
 }
 
-/// The derived item of a user.
+/// Returns the derived item of a user.
 fn lookup(user: &Item) -> Item {
     let Value::S(email) = &user["email"] else { panic!("{user:?}") };
     let mut item = item_from_json(&json!({"pk": {"S": format!("EMAIL#{email}")}, "sk": {"S": "LOOKUP"}})).unwrap();
@@ -101,7 +101,7 @@ fn lookup(user: &Item) -> Item {
     item
 }
 
-/// Users with an email address each, and other items.
+/// Returns users that each have an email address, and other items.
 fn items() -> Vec<Item> {
     let users = (0..40).map(|n| user(n, &format!("u{n}@example.com")));
     let orders = (0..20).map(|n| item(&format!("ORDER-{n}"), "ORDER"));
@@ -144,8 +144,9 @@ async fn each_selected_item_gets_its_derived_item() {
     assert_eq!(migration.now().await, bytes(&migration.before));
 }
 
-/// Two users have the same address, and an application has already put the lookup items of two others: one is right,
-/// and one is not. Nothing is overwritten, and a rollback touches only what the migration put.
+/// Two users have the same address. An application has already put the lookup items of two other users: one of these
+/// items is correct, and one is wrong. The run overwrites nothing, and a rollback deletes only items that the migration
+/// put.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_existing_item_is_never_replaced() {
     let (right, wrong) =
@@ -164,8 +165,8 @@ async fn an_existing_item_is_never_replaced() {
     assert_eq!(migration.now().await, bytes(&migration.before));
 }
 
-/// Writers act between the read and the transaction: they change the address, delete a user, put a lookup item
-/// themselves, and change an attribute that nothing reads.
+/// Writers act between the read and the transaction. They change an address, delete a user, put a lookup item, and
+/// change an attribute that the plan does not read.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn writers_win_every_race() {
     let migration = Migration::new(items()).await;
@@ -193,7 +194,7 @@ async fn writers_win_every_race() {
     for kept in [&own, &equal, &noted, &moved, &without] {
         assert_eq!(after[&text(kept)], bytes_of(kept));
     }
-    // The equal item is the application's, so a rollback keeps it.
+    // The application put the equal item, so a rollback keeps it.
     migration.command(&ROLLBACK, 0);
     let mut expected = bytes(&migration.before);
     expected.remove(&text(&gone));
@@ -201,7 +202,7 @@ async fn writers_win_every_race() {
     assert_eq!(migration.now().await, expected);
 }
 
-/// A transaction conflict and a throttle are no failures of an item: the tool sends the transaction again.
+/// A transaction conflict or a throttle does not make an item a failure. The tool resends the transaction.
 #[tokio::test(flavor = "multi_thread")]
 async fn conflicts_and_throttles_are_retried() {
     let migration = Migration::new(items()).await;
@@ -230,9 +231,10 @@ async fn conflicts_and_throttles_are_retried() {
     assert_eq!(migration.now().await, migration.expected());
 }
 
-/// A lost reply is settled by reading the derived item. It is unknown who put it, so a rollback keeps it and says so.
+/// After a lost reply, the tool reads the derived item. It cannot know who put the item, so a rollback keeps and
+/// reports the item.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_lost_reply_is_settled_by_a_read() {
+async fn a_read_resolves_a_lost_reply() {
     let migration = Migration::new(items()).await;
     let seen = AtomicU64::new(0);
     let rule: FaultRule = Arc::new(move |request: &RequestInfo| match request.operation.as_str() {
@@ -263,7 +265,7 @@ async fn a_rollback_keeps_what_an_application_changed() {
     migration.delete(&deleted).await;
     let rolled_back = migration.command(&ROLLBACK, 5);
     assert!(rolled_back.to_string().contains("\"diverged\":1"), "{rolled_back:#}");
-    // The report names the attribute that differs, not the key.
+    // The list names the attribute that differs, and shows no values.
     let listed = migration.command(&["failures", "list"], 0).to_string();
     assert!(listed.contains("note") && !listed.contains("by the application"), "{listed}");
     let mut expected = bytes(&migration.before);
@@ -271,8 +273,8 @@ async fn a_rollback_keeps_what_an_application_changed() {
     assert_eq!(migration.now().await, expected);
 }
 
-/// A writer adds an attribute just before the delete of a rollback, although all writers should have stopped. The item
-/// is a failure, and the journal has it.
+/// A writer adds an attribute just before a rollback deletes the item, although all writers should have stopped. The
+/// item is a failure, and the journal contains it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_rollback_notices_a_writer_that_did_not_stop() {
     let migration = Migration::new(items()).await;
@@ -288,8 +290,9 @@ async fn a_rollback_notices_a_writer_that_did_not_stop() {
     assert!(listed.contains("added late"), "{listed}");
 }
 
-/// A writer adds an attribute just before the delete of a rollback, and the reply to the delete is lost. Nothing shows the
-/// change any more, so the report and the list name the item, and the rollback ends.
+/// A writer adds an attribute just before a rollback deletes the item, and the reply to the delete is lost. The tool
+/// can no longer see whether the item had changed. So the report and the list name the item, and the rollback
+/// completes.
 /// RUNBOOK: "If the reply to the delete is lost, nothing shows such a change."
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_delete_without_a_reply_is_reported() {
@@ -318,7 +321,7 @@ async fn a_delete_without_a_reply_is_reported() {
     assert_eq!(listed["reply_lost"], *lost, "{listed:#}");
     let text = tool(&migration.harness, &["failures", "list", &migration.plan]).exits(0).stdout;
     assert!(text.contains("deleted without a reply") && text.contains("EMAIL#"), "{key}: {text}");
-    // Nothing is left to do.
+    // The rollback is complete.
     migration.command(&ROLLBACK, 0);
 }
 
@@ -329,18 +332,18 @@ async fn a_verification_finds_planted_defects() {
     migration.run(&[], 0);
     migration.delete(&lookup(&migration.user(1))).await;
     migration.load(with(lookup(&migration.user(2)), "user", "USER#77")).await;
-    // Three orphans: the user is gone, is not selected any more, or has another address.
+    // Three orphans: one user was deleted, one is no longer selected, and one has a new address.
     migration.delete(&migration.user(3)).await;
     let mut without = migration.user(4);
     without.remove("email");
     migration.load(without).await;
     migration.load(with(migration.user(5), "email", "u5-new@example.com")).await;
-    // An item of the application with another user's key is no orphan.
+    // An application's item under another user's key is not an orphan.
     migration.load(with(item("EMAIL#none", "LOOKUP"), "user", "USER#3")).await;
     let verified = migration.command(&["verify", "--all"], 5);
     let found = (&verified["missing"], &verified["stale"], &verified["unexpected"]);
     assert_eq!(found, (&json!(2), &json!(1), &json!(3)), "{verified:#}");
-    assert!(verified.to_string().contains("another source may derive it"), "{verified:#}");
+    assert!(verified.to_string().contains("another source could imply it"), "{verified:#}");
     // Each mismatch names the derived item, and what differs in it.
     let examples = verified["examples"].to_string();
     for part in ["its derived item", "EMAIL#u1@example.com", "does not exist", "differs in `user`"] {
@@ -350,15 +353,16 @@ async fn a_verification_finds_planted_defects() {
     assert!(!shown.lines().any(|line| line.trim_end().ends_with(": ()") || line.contains(":  (")), "{shown}");
     let refused = migration.command(&["verify", "--all", "--repair", "--yes"], 3).to_string();
     assert!(refused.contains("a further pass") && refused.contains("--again"), "{refused}");
-    // A further pass puts the missing ones. The orphans stay until somebody deletes them.
+    // Another pass puts the missing items. The orphans stay until an operator deletes them.
     migration.run(&["--again"], 5);
     let verified = migration.command(&["verify", "--all"], 5);
     let found = (&verified["missing"], &verified["stale"], &verified["unexpected"]);
     assert_eq!(found, (&json!(0), &json!(1), &json!(3)), "{verified:#}");
 }
 
-/// The run is killed between transactions. It resumes, and in the end each user has one lookup item. A rollback that is
-/// killed resumes too. Only items whose transaction was in flight at the kill may stay.
+/// The run is killed between transactions and resumes. Afterwards, each user has one lookup item. The rollback is also
+/// killed and resumes. Afterwards, the only remaining lookup items are those whose transactions were in flight when the
+/// run was killed.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_killed_run_and_a_killed_rollback_resume() {
     let migration = Migration::new((0..300).map(|n| user(n, &format!("u{n}@example.com"))).collect()).await;
@@ -378,7 +382,7 @@ async fn a_killed_run_and_a_killed_rollback_resume() {
     assert!(after.iter().all(|(key, item)| expected[key] == *item), "{ended:#}");
 }
 
-/// `check` says who keeps the derived items right, `iam` lists the actions, and `explain` shows both requests.
+/// `check` says who must keep the derived items correct, `iam` lists the actions, and `explain` shows both requests.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_operator_sees_what_will_happen() {
     let migration = Migration::new(items()).await;
@@ -417,7 +421,7 @@ async fn the_journal_lists_each_put_once() {
         assert_eq!(value["write"], "put", "{value:#}");
         assert!(value["confirmed_at"].is_string() && value["source"]["sk"] == json!({"S": "PROFILE"}), "{value:#}");
     }
-    // Pages of the list have each record once, too.
+    // With `--limit`, the list is divided into pages, which together contain each record once.
     let mut after = "0".to_owned();
     let mut ids = Vec::new();
     loop {
@@ -435,8 +439,8 @@ async fn the_journal_lists_each_put_once() {
     assert!(text.lines().all(|line| line.contains("put for the item pk=") && line.contains(", confirmed 2")), "{text}");
 }
 
-/// A derived item that the selection would include is a failure of its source, and so is a source whose derived key
-/// would be its own key. Nothing is written for them.
+/// Two kinds of sources are failures and get no derived item: sources whose derived item would itself be selected, and
+/// sources whose derived key equals their own key.
 #[tokio::test(flavor = "multi_thread")]
 async fn derived_items_stay_outside_the_selection() {
     let harness = Harness::start();
@@ -472,7 +476,7 @@ fn kill_after(migration: &Migration, words: &[&str], operation: &'static str, re
     command.args(migration.args(words));
     command.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null());
     let mut process = command.spawn().unwrap();
-    // A rollback may first wait a minute for transactions of the killed run.
+    // A rollback can first wait up to a minute for transactions of the killed run.
     let deadline = Instant::now() + Duration::from_secs(180);
     while migration.harness.proxy().tally().operation(operation).ok < done + requests {
         assert!(
@@ -504,7 +508,7 @@ fn before_the_first(migration: &Migration, operation: &'static str, puts: Vec<It
     migration.harness.proxy().set_faults(Some(rule));
 }
 
-/// Writes and deletes items, and returns when this is done.
+/// Writes and deletes items. Returns after the last write.
 fn change(endpoint: &str, table: &str, puts: Vec<Item>, deletes: Vec<Item>) {
     let (endpoint, table) = (endpoint.to_owned(), table.to_owned());
     let written = std::thread::spawn(move || {

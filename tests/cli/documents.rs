@@ -1,4 +1,4 @@
-//! Tests the output for programs: JSON documents, JSON log lines, and errors while writing to stdout.
+//! Tests machine-readable output: JSON documents, JSON log lines, and errors while writing to stdout.
 
 use std::time::Instant;
 
@@ -85,12 +85,13 @@ async fn stderr_contains_only_json_lines() {
         assert_eq!((&version["type"], &version["fields"]["command"]), (&json!("version"), &command), "{version}");
         assert_eq!(version["fields"]["tool_version"], env!("CARGO_PKG_VERSION"));
     }
-    // Without any message, there is no version line either.
+    // If the command has no other message to print, it omits the version line.
     let quiet = run_with(&harness, &["check", plan, "-q", "--log-format", "json"], |_| {}).exits(0);
     assert_eq!(quiet.stderr, "");
 }
 
-/// With `--log-format json`, a script can follow the activities and the progress of a run by the type of the lines.
+/// With `--log-format json`, each line has a type. A script can use it to follow the activities and the progress of a
+/// run.
 #[tokio::test(flavor = "multi_thread")]
 async fn json_lines_have_types() {
     let (harness, _, plan) = setup(1_000, "[capacity]\nwrite = 60\n").await;
@@ -101,7 +102,7 @@ async fn json_lines_have_types() {
     let activities: Vec<&str> = of("activity").iter().map(|fields| fields["activity"].as_str().unwrap()).collect();
     assert!(activities.contains(&"waiting"), "{activities:?}");
     assert_eq!(activities.last(), Some(&"done"), "{activities:?}");
-    // A progress line appears after ten seconds. The run takes at least 14 seconds at this budget.
+    // A progress line appears after ten seconds. At this budget, the run takes at least 14 seconds.
     let progress = of("progress");
     let last = progress.last().unwrap_or_else(|| panic!("no progress in {}", ran.stderr));
     assert!(last["items"].as_u64().is_some_and(|items| items > 0), "{last}");
@@ -149,7 +150,7 @@ async fn quiet_and_color_options_work() {
     assert!(stderr_of("always").contains('\u{1b}') && !stderr_of("auto").contains('\u{1b}'));
 }
 
-/// The script in the README carries out a whole migration. The script needs `sh` and `jq`.
+/// The script in the README carries out a complete migration. It needs `sh` and `jq`.
 #[expect(clippy::print_stderr, reason = "says why a test is skipped")]
 #[tokio::test(flavor = "multi_thread")]
 async fn the_script_in_the_readme_carries_out_a_whole_migration() {

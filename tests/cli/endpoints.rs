@@ -1,4 +1,4 @@
-//! Tests endpoints that are configured only in the environment or in a profile.
+//! Tests endpoints that only the environment or a profile configures.
 
 use std::collections::BTreeSet;
 use std::io::{Read as _, Write as _};
@@ -43,8 +43,8 @@ fn plan(harness: &Harness, table: &str, name: &str) -> String {
     text(&path).to_owned()
 }
 
-/// An engine on loopback needs no account and no region, however its endpoint is configured. For such an engine, the
-/// tool only warns if point-in-time recovery is unknown, disabled or not implemented.
+/// An engine on loopback needs no account and no region, however its endpoint is configured. If point-in-time recovery
+/// is unknown, disabled or not implemented on such an engine, the tool only warns.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_engine_on_loopback_is_recognised() {
     let (harness, table, _) = setup(10, "").await;

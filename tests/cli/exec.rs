@@ -1,4 +1,4 @@
-//! `exec` with the real binary, a real engine and real programs in Python.
+//! Tests `exec` with the real binary, a real engine and real Python programs.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -40,7 +40,7 @@ fn item(n: usize, text: &str) -> Item {
     )
 }
 
-/// Returns the item as it must be after the run.
+/// Returns the item that the table must contain after the run.
 fn done(before: &Item) -> Item {
     let mut item = before.clone();
     if let Some(text @ Value::S(value)) = before.get("text") {
@@ -52,7 +52,7 @@ fn done(before: &Item) -> Item {
 }
 
 impl Scene {
-    /// A table with this number of items, and a plan whose program runs `work` for each item.
+    /// Creates a table with this number of items, and a plan whose program runs `work` for each item.
     async fn new(items: usize, work: &str, more: &str) -> Scene {
         Scene::of_change(items, work, &format!("{CHANGE}{more}")).await
     }
@@ -109,9 +109,10 @@ impl Scene {
 
 const RUN: [&str; 4] = ["run", "--yes", "--accept", "no-pitr"];
 
-/// The whole life: dry run, run, a second run without writes, verification without the program, and rollback.
+/// Covers a complete migration: dry run, run, a second run without writes, verification without the program, and
+/// rollback.
 #[tokio::test(flavor = "multi_thread")]
-async fn values_of_a_program_are_written_verified_and_taken_back() {
+async fn values_of_a_program_are_written_verified_and_rolled_back() {
     let scene = Scene::new(250, "pass", "").await;
     let mut other = item(1_000, "");
     other.remove("text");
@@ -129,7 +130,7 @@ async fn values_of_a_program_are_written_verified_and_taken_back() {
     for (key, before) in &before {
         assert_eq!(bytes_of(&after[key]), bytes_of(&done(before)), "{key}");
     }
-    // Verification and rollback do not need the program. Without it, a run is refused.
+    // Verification and rollback do not need the program. A run without it is refused.
     let again = scene.command(&["run", "--again", "--yes"], 0);
     assert_eq!(again["totals"]["counts"]["write_units"], 0.0, "{again:#}");
     scene.command(&["verify", "--all"], 0);
@@ -157,8 +158,8 @@ async fn values_of_a_program_are_written_verified_and_taken_back() {
     }
 }
 
-/// A writer changes an input while the program computes. The condition of the write fails, and the program is asked
-/// about the new input.
+/// A writer changes an input while the program computes. The write's condition fails, and the tool sends the new input
+/// to the program.
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_is_computed_from_stale_inputs() {
     let wait = "open(\"asked\", \"w\").close()\n    \
@@ -226,7 +227,7 @@ async fn an_item_that_crashes_the_program_is_a_failure_and_a_retry_isolates_it()
     assert_eq!(missing, 1);
 }
 
-/// A signal ends the run although its program hangs, and no process remains.
+/// A signal ends the run even though its program hangs. No process remains.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_signal_ends_a_run_whose_program_hangs() {
     let hang = "open(\"new\", \"w\").write(str(os.getpid())); os.rename(\"new\", \"pid\"); time.sleep(1000)";
@@ -249,7 +250,7 @@ async fn a_signal_ends_a_run_whose_program_hangs() {
     }
 }
 
-/// The plan's fingerprint covers the program, but the way back needs no program.
+/// The plan's fingerprint covers the program, but a rollback works without the program.
 #[tokio::test(flavor = "multi_thread")]
 async fn another_program_is_another_plan() {
     let scene = Scene::new(3, "pass", "").await;
@@ -263,14 +264,14 @@ async fn another_program_is_another_plan() {
         refused.messages()
     );
     tool(&scene.harness, &scene.words(&["verify", "--all"])).exits(7);
-    // Something else in the plan has changed, too.
+    // If another part of the plan has also changed, the rollback is refused.
     let plan = std::fs::read_to_string(&scene.plan).unwrap();
     std::fs::write(&scene.plan, plan.replace("marker = \"length_of\"", "marker = \"other\"")).unwrap();
     tool(&scene.harness, &scene.words(&["rollback", "--yes"])).exits(7);
     std::fs::write(&scene.plan, plan).unwrap();
     std::fs::remove_file(scene.file("program.py")).unwrap();
     let rolled_back = tool(&scene.harness, &scene.words(&["rollback", "--yes"])).exits(0);
-    assert!(rolled_back.messages().contains("way back starts no program"), "{}", rolled_back.messages());
+    assert!(rolled_back.messages().contains("command starts no program"), "{}", rolled_back.messages());
     assert!(scene.dump().await.values().all(|item| item.keys().eq(["pk", "sk", "text"])));
 }
 
@@ -282,7 +283,8 @@ async fn explain_does_not_start_the_program() {
     assert!(!scene.file("asked").exists());
 }
 
-/// An item has a mismatch that needs the program, and another one.
+/// An item has two mismatches. To repair one of them, the tool would need the program. So a repair changes neither, and
+/// the report says why.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_repair_says_why_it_leaves_the_whole_item() {
     let scene = Scene::new(3, "pass", "[[change]]\nset = \"reviewed\"\nvalue = true\n").await;
@@ -295,17 +297,18 @@ async fn a_repair_says_why_it_leaves_the_whole_item() {
     let why = left["examples"][0]["why"].as_str().unwrap();
     assert!(why.contains("together with its other mismatches") && why.contains("run --again"), "{why}");
     assert!(!scene.dump().await.values().any(|item| item == &done(&stale)));
-    // The way back starts no program, so it says nothing about keys.
+    // The plan has no file of keys, so the notice does not mention one.
     std::fs::write(scene.file("program.py"), "changed").unwrap();
     let notice = tool(&scene.harness, &["rollback", &scene.plan, "--dry-run"]).exits(0).messages();
-    assert!(notice.contains("way back starts no program") && !notice.contains("keys from the copy"), "{notice}");
+    assert!(notice.contains("command starts no program") && !notice.contains("keys from the copy"), "{notice}");
     scene.command(&["explain", "--pass", "undo", "--key", &key_of(&stale).to_text()], 0);
 }
 
 const DETERMINISTIC: &str = "[[change]]\nexec = [\"python3\", \"program.py\"]\ninputs = [\"text\"]\noutputs = [\"length\"]\n\
                              deterministic = true\n";
 
-/// Without a marker, a run and a verification ask the program again. A rollback needs no program.
+/// Without a marker, each run and each verification uses the program to compute the values. A rollback needs no
+/// program.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_deterministic_program_needs_no_marker() {
     let scene = Scene::of_change(150, "pass", DETERMINISTIC).await;
@@ -327,7 +330,7 @@ async fn a_deterministic_program_needs_no_marker() {
     let checked = scene.command(&["check", "--sample", "100%"], 0);
     assert!(!checked["estimate"].is_null(), "{checked:#}");
     scene.command(&["verify", "--all"], 0);
-    // An input changes, so the output is stale. Nothing is overwritten.
+    // An input changes, so the stored output is stale. The tool does not overwrite this output.
     let mut stale = after.values().next().unwrap().clone();
     stale.insert("text".to_owned(), Value::S("changed by the application".to_owned()));
     scene.put(&stale).await;
@@ -344,8 +347,8 @@ async fn a_deterministic_program_needs_no_marker() {
     assert!(scene.dump().await.values().all(|item| item.keys().eq(["pk", "sk", "text"])));
 }
 
-/// The program gives another answer each time, although the plan promises that it does not. Nothing is overwritten with
-/// such an answer.
+/// The plan says that the program is deterministic, but its answer is different each time. The tool overwrites nothing
+/// with such an answer.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_program_that_is_not_deterministic_overwrites_nothing() {
     let random = "text = \"x\" * (time.time_ns() % 99991)";

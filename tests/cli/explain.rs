@@ -9,7 +9,7 @@ use backfill::internals::item::{Projection, Value, item_to_json};
 use super::harness::index;
 use super::*;
 
-/// Returns the one explained item of a document.
+/// Returns the only explained item in a document.
 fn only_item(document: &Json) -> &Json {
     let items = document["items"].as_array().unwrap();
     assert_eq!((items.len(), &document["more"]), (1, &json!(false)), "{document:#}");
@@ -21,7 +21,7 @@ fn explain(harness: &Harness, plan: &std::path::Path, args: &[&str]) -> Json {
     tool(harness, &[&common[..], args].concat()).exits(0).json()
 }
 
-/// The expressions, the types and the cost are those of the request that `run` then sends.
+/// The expressions, the types and the cost equal those of the request that `run` then sends.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_explained_write_is_the_one_that_run_sends() {
     let harness = Harness::embedded();
@@ -107,12 +107,12 @@ async fn a_key_from_the_list_of_failures_is_explained() {
     assert_eq!((&only_item(&gone)["decision"], &only_item(&gone)["bytes"]), (&json!("gone"), &json!(null)));
 }
 
-/// The other passes decide with the records of the state file.
+/// The decisions of the other passes depend on the records in the state file.
 #[tokio::test(flavor = "multi_thread")]
 async fn other_passes_use_the_recorded_history() {
     let harness = Harness::embedded();
     let table = harness.create_table().await;
-    // The first item gets its new value from the run. The second had the same value before.
+    // The run writes the new value of the first item. The second item already has an equal new value before the run.
     let items =
         [item("P", "moved", [("old", secret("x"))]), item("P", "before", [("old", secret("x")), ("new", secret("x"))])];
     harness.load(&table, items.into_iter()).await;
@@ -193,7 +193,7 @@ async fn bad_input_is_refused() {
     nothing_was_written(&harness);
 }
 
-/// A state file of another plan does not matter to a pass without records. A pass with records refuses it.
+/// A pass that needs no records ignores the state file of another plan. A pass that needs records refuses it.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_foreign_state_file_matters_only_if_records_are_needed() {
     let (harness, table, plan) = setup(3, "").await;

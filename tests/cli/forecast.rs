@@ -42,7 +42,7 @@ fn number(text: &str) -> Value {
     Value::N(Num::parse(text).unwrap())
 }
 
-/// RUNBOOK: "a time to live in milliseconds, or as a string, expires nothing"
+/// RUNBOOK: "if a time to live is in milliseconds or a string, the item never expires"
 #[tokio::test(flavor = "multi_thread")]
 async fn the_time_to_live_attribute_is_named_and_wrong_units_are_noticed() {
     let harness = Harness::embedded();
@@ -92,12 +92,12 @@ async fn the_time_to_live_attribute_is_named_and_wrong_units_are_noticed() {
     said(&set("1000000000"), &["more than five years", "never expire"]);
     let past = backfill::internals::clock::now();
     let yesterday = past.parse::<jiff::Timestamp>().unwrap().as_second() - 86_400;
-    said(&set(&yesterday.to_string()), &["has passed", "deletes every item"]);
+    said(&set(&yesterday.to_string()), &["in the past", "deletes every item"]);
     said(&set("4000000000"), &["touches `ttl`"]);
 }
 
-/// If a plan removes or moves an attribute that is an index key, the index entries vanish. The tool warns about such a
-/// change, and counts the writes to the index.
+/// If a plan removes or moves an index key attribute, the index entries disappear. The tool warns about such a change,
+/// and counts the index writes.
 #[tokio::test(flavor = "multi_thread")]
 async fn check_warns_about_removed_index_keys_and_counts_their_cost() {
     let harness = Harness::embedded();
@@ -134,7 +134,7 @@ async fn check_warns_about_removed_index_keys_and_counts_their_cost() {
     assert_eq!(harness.proxy().tally().write_units(), dry["estimated_write_units"].as_f64().unwrap());
 }
 
-/// Returns items in the formats of two client-side encryption libraries, and some plain items.
+/// Returns items in the formats of two client-side encryption libraries, and some unencrypted items.
 fn signed(count: usize) -> impl Iterator<Item = Item> {
     (0..count).map(|n| {
         let bytes = |text: &str| Value::B(text.as_bytes().to_vec());
@@ -155,7 +155,7 @@ fn is_signed(item: &Item) -> bool {
 
 /// RUNBOOK: "Items that are signed or encrypted on the client break when they are edited"
 #[tokio::test(flavor = "multi_thread")]
-async fn items_that_are_signed_on_the_client_are_edited_only_if_that_is_accepted() {
+async fn items_signed_on_the_client_are_edited_only_after_acceptance() {
     let harness = Harness::embedded();
     let table = harness.create_table().await;
     harness.load(&table, signed(50)).await;
@@ -202,14 +202,14 @@ async fn items_that_are_signed_on_the_client_are_edited_only_if_that_is_accepted
     tool(&harness, &["run", plan, "--again", "--yes"]).exits(6);
     tool(&harness, &["run", plan, "--again", "--yes", "--accept", "client-encryption"]).exits(4);
     tool(&harness, &["failures", plan, "retry"]).exits(0);
-    // A rollback needs no acceptance.
+    // A rollback does not need `--accept`.
     tool(&harness, &["rollback", plan, "--yes", "--readers-back", "--new-writes-stopped"]).exits(0);
     assert!(harness.dump(&table).await.values().all(|item| !item.contains_key("new")));
 }
 
 /// If the signed item is on the last page, the run records the item as a failure. The run has then read every item, so
-/// a later `run` does not read it again. With `--accept client-encryption`, `failures retry` and `verify --repair`
-/// can still change the item. `failures list` shows this option with the item.
+/// a later `run` does not read this item a second time. With `--accept client-encryption`, `failures retry` and
+/// `verify --repair` can still change the item. `failures list` shows this option with the item.
 ///
 /// RUNBOOK: "`failures retry` and `verify --repair` take `--accept client-encryption` too"
 #[tokio::test(flavor = "multi_thread")]
@@ -273,7 +273,7 @@ async fn a_new_run_needs_its_own_acceptance_of_signed_items() {
     assert!((1..40).contains(&before), "{before} of 40");
     let plan = plan("");
     // Stop the command while it completes the baseline. After that, no command can resume the first run, so the next
-    // `run` begins a new one.
+    // `run` begins a new run.
     let pages = Arc::new(AtomicUsize::new(0));
     let counter = Arc::clone(&pages);
     inject_fault(&harness, move |request| {
@@ -328,8 +328,8 @@ async fn an_index_that_was_added_later_does_not_block_the_way_back() {
     assert_eq!(harness.dump(&table).await, before);
 }
 
-/// A dry run says that the run would stop at `max_failures`, at which failure, and what to do. A sample says "may" if
-/// the limit is inside the estimate.
+/// A dry run predicts that the run stops at `max_failures`. It names the failure that reaches the limit, and a remedy.
+/// A dry run over a sample says "may" if the limit is within the estimated range.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_dry_run_says_that_the_run_would_stop_at_max_failures() {
     let harness = Harness::embedded();
@@ -355,7 +355,7 @@ async fn a_dry_run_says_that_the_run_would_stop_at_max_failures() {
     assert_eq!(json, json!({"max_failures": 5, "failures": {"low": 6, "high": 6}, "certain": true}));
     let (said, json) = dry_run(&plan(6));
     assert!(!said.contains("max_failures") && json.is_null(), "{said} {json:#}");
-    // What the dry run said is what happens.
+    // The run stops as the dry run predicted.
     let stopped = tool(&harness, &["run", text(&plan(5)), "--yes"]).exits(6);
     assert!(
         stopped.messages().contains("max_failures") || stopped.stdout.contains("max_failures"),

@@ -1,5 +1,5 @@
-//! Tests the cutover gates from the operator's point of view: the conditions that keep a gate closed, and the gates
-//! that `--force` does not open.
+//! Tests the cutover gates from the operator's point of view: the conditions that keep a gate closed, and the
+//! conditions that `--force` does not override.
 
 use super::*;
 use backfill::internals::item::Value;
@@ -24,8 +24,8 @@ async fn overwrite(harness: &Harness, table: &str) {
     harness.load(table, items.into_iter().map(with)).await;
 }
 
-/// If a sample contains defects, the table probably contains more defects, even after the defects in the sample have
-/// been repaired.
+/// If a sample contains defects, the rest of the table probably contains defects too. These remain after the defects in
+/// the sample have been repaired.
 /// RUNBOOK: "A mismatch that a sample found still counts after a repair"
 #[tokio::test(flavor = "multi_thread")]
 async fn a_repaired_sample_does_not_open_a_gate() {
@@ -42,7 +42,8 @@ async fn a_repaired_sample_does_not_open_a_gate() {
     let differing = harness.dump(&table).await.values().filter(|item| item["old"] != item["new"]).count();
     assert!((1..400).contains(&differing), "{differing}");
     let read_new = cutover_args(&plan, &["read-new", "--readers-moved"]);
-    // The comparison before the repair is a sample too. Of the two samples, the gate uses the one with more mismatches.
+    // Both the comparison before the repair and the one after it are samples. The gate uses the sample with more
+    // mismatches.
     let refused = refused(&harness, 3, &read_new).says(&["a sampled verification found ", "--all --repair"]);
     let (_, found) = refused.text.split_once("verification found ").unwrap();
     let found: u64 = found.split_once(' ').unwrap().0.parse().unwrap();
@@ -51,7 +52,8 @@ async fn a_repaired_sample_does_not_open_a_gate() {
     tool(&harness, &read_new).exits(0);
 }
 
-/// If expand has not begun, switching to new-only writes and back would remove every old value.
+/// If expand has not begun, the tool refuses to move readers and writers to the new attribute, even with `--force`.
+/// Otherwise, a rollback after such a move would remove every old value.
 #[tokio::test(flavor = "multi_thread")]
 async fn values_that_were_never_expanded_survive_force_and_rollback() {
     let (harness, table, _) = setup(20, "").await;
@@ -113,11 +115,11 @@ async fn a_blank_reason_is_refused() {
     assert!(!harness.dir().join(".backfill").exists(), "no file was created");
 }
 
-/// If the table is empty, a verification compares nothing. It opens the gate only if the operator accepts the empty
+/// If the table is empty, a verification compares nothing. The gate then opens only if the operator accepts the empty
 /// table.
 /// RUNBOOK: "A verification that compared no item proves nothing"
 #[tokio::test(flavor = "multi_thread")]
-async fn an_empty_table_opens_the_gate_only_if_that_is_accepted() {
+async fn an_empty_table_opens_the_gate_only_after_acceptance() {
     let (harness, _, plan) = setup(0, CUTOVER).await;
     tool(&harness, &cutover_args(&plan, &DUAL_WRITES)).exits(0);
     tool(&harness, &["run", text(&plan), "--yes"]).exits(0);

@@ -1,5 +1,5 @@
-//! The plan's health checks pause or slow down a run of the real binary. What the application sends is never shown:
-//! every URL, body, header and output in these tests contains a secret.
+//! Tests that the plan's health checks pause or slow down a run of the real binary. Also tests that the output never
+//! shows data from the application: every URL, body, header and output in these tests contains a secret.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -23,9 +23,9 @@ const BUSY: &str = "[capacity]\nwrite = 250\n";
 
 const OK: usize = 200;
 const SICK: usize = 503;
-/// No answer.
+/// The application does not answer.
 const HANGS: usize = 0;
-/// The answers alternate between healthy and unhealthy.
+/// The answers alternate between the healthy and the unhealthy status.
 const FLAPS: usize = 1;
 
 /// An application with a health check.
@@ -65,7 +65,7 @@ async fn serve(router: Router) -> String {
     url
 }
 
-/// Returns a check of this URL that is asked once a second.
+/// Returns a health check that requests this URL once a second.
 fn check(url: &str, more: &str) -> String {
     format!(
         "[[health_check]]\nname = \"api\"\nurl = \"{url}\"\ninterval = \"1s\"\nunhealthy_after = 2\nhealthy_after = 2\n{more}\n"
@@ -120,7 +120,7 @@ async fn activity_until(harness: &Harness, plan: &Path, what: &str, is_met: impl
     }
 }
 
-/// RUNBOOK: "While a check is unhealthy, the pass sends nothing, and it goes on by itself"
+/// RUNBOOK: "While a check is unhealthy, the pass sends nothing, and it continues by itself"
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_pauses_while_the_application_is_unhealthy() {
     let (harness, _, plan) = setup(2_000, BUSY).await;
@@ -135,7 +135,7 @@ async fn a_run_pauses_while_the_application_is_unhealthy() {
     assert_eq!(healthy().await, Some(0.0));
     application.set(OK);
     wait_for_writes(&harness, 50).await;
-    // `ctl status` shows a view that may be a second old.
+    // The figures in the output of `ctl status` can be a second old.
     activity_until(&harness, &plan, "not paused", |shown| shown != paused).await;
     assert_eq!(healthy().await, Some(1.0));
     application.set(SICK);
@@ -157,7 +157,7 @@ async fn a_run_pauses_while_the_application_is_unhealthy() {
         assert!(ended.stderr.matches(line).count() >= 2, "{line}: {}", ended.stderr);
     }
     assert!(ended.json()["activity_seconds"].get("stalled").is_none(), "a pause is no stall");
-    // The URL is nowhere in the files of the migration.
+    // Check that no file of the migration contains the URL.
     let mut files = 0;
     for file in std::fs::read_dir(harness.dir().join(".backfill")).unwrap().map(|file| file.unwrap().path()) {
         let Ok(content) = std::fs::read(&file) else { continue };
@@ -214,14 +214,14 @@ async fn an_unhealthy_application_can_slow_the_run_down() {
     let slowed = "slowed to 4% of the budgets: the health check \"api\" failed: HTTP 503";
     let shown = activity_until(&harness, &plan, "slow", |shown| shown.contains(slowed)).await;
     assert!(shown.starts_with("waiting for the budget of "), "{shown}");
-    // Some requests had their permits before the slowdown.
+    // Wait for the requests that acquired their permits before the slowdown.
     tokio::time::sleep(Duration::from_secs(1)).await;
     let slow = writes_within(&harness, Duration::from_secs(3)).await;
     assert!((1..=60).contains(&slow), "{slow} writes in three seconds at 10 WCU/s");
     let rate = tokio::task::block_in_place(|| ctl(&harness, &["rate", text(&plan), "--write", "500"]));
     let told = rate["text"].as_str().unwrap();
     assert!(told.contains("table: 20 WCU/s") && told.contains(slowed), "a part of the operator's rate: {told}");
-    // The process stores its budgets a moment later.
+    // The process stores its new budgets a moment later.
     let basis = "4% of 500 WCU/s, because the health check \"api\" failed: HTTP 503";
     let began = Instant::now();
     loop {
@@ -270,12 +270,16 @@ async fn nothing_blocks_the_way_back_or_an_operator_who_ignores_the_checks() {
     let plan = text(&plan);
     let run = |args: &[&str]| tokio::task::block_in_place(|| tool(&harness, args));
     let ran = run(&["run", plan, "--yes", "--ignore-health-checks"]).exits(0);
-    assert!(ran.stderr.contains("not asked, because of --ignore-health-checks"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("do not run, because of --ignore-health-checks"), "{}", ran.stderr);
     run(&["verify", plan, "--all", "--ignore-health-checks"]).exits(0);
     run(&["failures", "retry", plan, "--ignore-health-checks"]).exits(0);
     assert_eq!(writes(&harness), 200);
     let back = run(&["rollback", plan, "--readers-back", "--new-writes-stopped", "--yes"]).exits(0);
-    assert!(back.stderr.contains("not asked, because nothing may block the way back"), "{}", back.stderr);
+    assert!(
+        back.stderr.contains("do not run, because they must not block a rollback or a step back"),
+        "{}",
+        back.stderr
+    );
     assert_eq!((writes(&harness), application.asked.load(Ordering::Relaxed)), (400, 0));
 }
 

@@ -1,5 +1,5 @@
-//! Changes that operators asked for in public: values are selected, computed and converted by the real binary on a real
-//! engine. Each test computes the correct items on its own, runs the plan, runs it again, and takes it back.
+//! Tests changes that operators have asked for in public forums. The real binary selects, computes and converts values
+//! on a real engine. Each test computes the expected items independently, runs the plan twice, and rolls it back.
 
 mod elements;
 mod entities;
@@ -14,18 +14,18 @@ use serde_json::{Value as Json, json};
 use crate::harness::tool::tool;
 use crate::harness::{Harness, bytes_of, key_of};
 
-/// A migration of one table by one plan.
+/// A migration of one table with one plan.
 struct Migration {
     harness: Harness,
     table: String,
     plan: String,
     before: BTreeMap<String, Item>,
-    /// What the operator states for a rollback.
+    /// The options that confirm a rollback.
     way_back: &'static [&'static str],
 }
 
 impl Migration {
-    /// Loads the items, and writes a plan. `settings` is a part of `[migration]`.
+    /// Loads the items, and writes a plan. `settings` belongs to the section `[migration]`.
     async fn new(items: Vec<Item>, settings: &str, rest: &str) -> Migration {
         let harness = Harness::start();
         let table = harness.create_table().await;
@@ -44,9 +44,9 @@ impl Migration {
         tool(&self.harness, &args).exits(code).json()
     }
 
-    /// Runs the plan, and checks that every item is what `expected` says: a pure function of the item before. `failed`
-    /// is the number of items that cannot be changed. Then checks that the dry run said the same before, that a second
-    /// run writes nothing, and that a rollback restores every byte.
+    /// Makes a dry run, runs the plan, and checks every item. `expected` computes the item after the run from the item
+    /// before it. `failed` is the number of items that cannot be changed. Also checks the dry run's prediction, that a
+    /// second run writes nothing, and that a rollback restores every byte.
     async fn check(self, accept: &[&str], failed: u64, expected: impl Fn(&Item) -> Item) {
         let code = if failed > 0 { 4 } else { 0 };
         let predicted = self.command(&["run", "--dry-run"], code);
@@ -75,7 +75,7 @@ impl Migration {
         let restored = self.harness.dump(&self.table).await;
         for (key, before) in &self.before {
             let mut restored = restored[key].clone();
-            // A version never goes back.
+            // A rollback never lowers a version.
             if let (Some(version), true) = (before.get("version"), self.bumps()) {
                 restored.insert("version".to_owned(), version.clone());
             }
@@ -112,8 +112,8 @@ fn with(item: &Item, name: &str, value: Value) -> Item {
 
 const ACCEPT: [&str; 4] = ["--accept", "readers-accept-both", "--accept", "writers-write-new"];
 
-/// An export turned every number into text. Each text that is a number becomes a number again, exactly. Every other
-/// text stays, and is listed.
+/// An export has turned every number into text. The run converts each numeric text to exactly the same number. Every
+/// other text stays, and is listed.
 #[tokio::test(flavor = "multi_thread")]
 async fn text_becomes_a_number_under_the_same_name() {
     let valid = ["0", "10000", "-5", "12.50", "0.1", "110111111111111110000000000000000000000"];
@@ -139,7 +139,7 @@ async fn text_becomes_a_number_under_the_same_name() {
         .await;
 }
 
-/// Zip codes lost their leading zeros as numbers, and are to be text from now on.
+/// Zip codes lost their leading zeros because they were stored as numbers. The run converts them to text.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_number_becomes_text_under_the_same_name() {
     let numbers = ["0", "80331", "-1", "12345678901234567890123456789012345678"];
@@ -188,7 +188,7 @@ async fn json_text_becomes_a_document() {
         .await;
 }
 
-/// Applications lock optimistically on `version`, so the same write must raise it.
+/// Applications use `version` for optimistic locking, so each write must raise it.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_write_raises_the_version() {
     let items =
@@ -240,8 +240,9 @@ async fn keys_and_times_are_computed_under_new_names() {
         .await;
 }
 
-/// Zip codes lost their leading zeros as numbers, and get a new attribute with text. Readers and writers move to it, so
-/// only items of one kind, which never changes, are selected. A rollback without a flag needs two statements.
+/// Zip codes lost their leading zeros because they were stored as numbers. The run writes them as text to a new
+/// attribute, and readers and writers move to it. The plan therefore selects items by their sort key, which never
+/// changes. Without a flag, a rollback needs two confirmations.
 #[tokio::test(flavor = "multi_thread")]
 async fn text_under_a_new_name_replaces_a_number() {
     let address = |pk: &str, zip: Json| {
@@ -289,7 +290,7 @@ async fn the_time_of_the_migration_is_recorded_once() {
     assert_eq!(key_of(after.values().next().unwrap()).attributes().len(), 2);
 }
 
-/// A conversion under the same name begins only when the operator has said that readers and writers are ready.
+/// A conversion under the same name begins only after the operator has confirmed that readers and writers are ready.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_conversion_waits_for_readers_and_writers() {
     let items = vec![item("p", json!({ "price": { "S": "1" } }))];

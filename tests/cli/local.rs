@@ -74,7 +74,7 @@ fn key(item: &Item) -> String {
     format!("{:?} {:?}", item["pk"], item["sk"])
 }
 
-/// Reads every page of every segment. Returns the items, and the number of items on all pages.
+/// Reads every page of every segment. Returns the items by key, and the total number of items on all pages.
 async fn scan(client: &Client, total: i32, limit: Option<i32>) -> (BTreeMap<String, Item>, u64) {
     let mut items = BTreeMap::new();
     let mut seen = 0;

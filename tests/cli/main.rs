@@ -81,7 +81,7 @@ fn refused(harness: &Harness, code: i32, args: &[&str]) -> RefusalOutput {
     assert_eq!(document["type"], "error", "{document:#}");
     let said = ran.messages();
     let text = match said.find("error") {
-        // A header, or the completed part of a check, may precede the error in the output.
+        // The output can contain a header or the completed part of a check before the error.
         Some(at) => said[at..].to_owned(),
         None => panic!("no error in: {said}"),
     };
@@ -99,7 +99,7 @@ impl RefusalOutput {
         self
     }
 
-    /// Asserts that the refusal is one paragraph and tells the operator what was not done.
+    /// Asserts that the refusal is one paragraph and says what the tool did not do.
     #[track_caller]
     fn in_one_paragraph(self) -> RefusalOutput {
         assert!(self.text.starts_with("error: "), "{}", self.text);

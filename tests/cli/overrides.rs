@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// One plan file serves two tables. The commands that the tool suggests repeat `--set`, so they stay with their table.
+/// One plan file serves two tables. The suggested commands repeat `--set`, so they use the same table.
 #[tokio::test(flavor = "multi_thread")]
 async fn one_plan_serves_two_tables() {
     let (harness, production, plan) = setup(10, "").await;
@@ -22,7 +22,8 @@ async fn one_plan_serves_two_tables() {
     assert!(status.stdout.contains(&option), "{}", status.stdout);
     tool(&harness, &[&["verify", text(&plan), "--all"], &set[..]].concat()).exits(0);
 
-    // Without the argument for the table, this is another plan: the state file of the staging table is refused.
+    // Without the `--set` argument for the table, the plan names a different table. So the tool refuses the state file
+    // of the staging table.
     refused(&harness, 7, &["run", text(&plan), "--yes", "--set", "migration.name=plan-staging"]).says(&[
         "belongs to another plan",
         &staging,

@@ -8,7 +8,7 @@ use aws_sdk_dynamodb::types::{
 use super::*;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_invalid_plan_gets_all_its_errors_together() {
+async fn an_invalid_plan_reports_all_errors_at_once() {
     let harness = Harness::embedded();
     let path = harness.dir().join("bad.toml");
     let bad = "[migration]\nname = \"a b\"\n[table]\nname = \"orders\"\nregoin = \"eu-west-1\"\n[[change]]\nmove = \"email\"\n\

@@ -3,7 +3,7 @@
 
 use super::*;
 
-/// Waiting times that are short enough for a test.
+/// A cutover section with waits that are short enough for a test.
 const CUTOVER: &str = "max_cache_seconds = 1\nsoak = \"0s\"\n";
 
 /// Creates a test harness with a table and a plan. The plan's flag is an item in another table.
@@ -89,7 +89,7 @@ async fn back_works_while_a_run_is_active() {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     refused(&harness, 7, &["run", text(&plan), "--yes"]);
-    // The tool can refuse this command without locking the state file.
+    // To refuse this command, the tool does not need to lock the state file.
     refused(&harness, 3, &["verify", text(&plan), "--all"]).says(&["expand is not complete", "Next: backfill run"]);
     let back = tool(&harness, &["cutover", text(&plan), "--back", "--output", "json"]).exits(0).json();
     assert_eq!(back["flag"]["write"], "old", "{back}");
@@ -107,8 +107,8 @@ async fn each_change_of_the_flag_has_its_own_wait() {
     let dual = ["cutover", text(&plan), "--to", "dual-write", "--yes"];
     let waits = || tool(&harness, &dual).exits(0).messages().contains("waiting  ");
     assert!(waits() && !waits(), "the tool waits once");
-    // Another host deleted the flag item and created it again. The new item has the same version, and the same fields
-    // for applications, as the deleted item. The tool must still notice that the flag has changed.
+    // Another host deleted and recreated the flag item. Its version, and the fields that applications read, are
+    // unchanged. The tool must still notice the change.
     let said = std::fs::read_to_string(&plan).unwrap();
     let flags = said.lines().find_map(|line| line.strip_prefix("table = ")).unwrap().trim_matches('"').to_owned();
     assert_ne!(flags, table);
@@ -154,9 +154,9 @@ async fn a_whole_migration_without_a_flag() {
     assert!(harness.dump(&table).await.values().all(|item| !item.contains_key("old") && item.contains_key("new")));
 }
 
-/// If the flag moves during a verification, the verification is not recorded and counts as not done.
+/// If the flag changes during a verification, the tool does not record the verification, and exits with 6.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_verification_that_is_not_recorded_is_not_done() {
+async fn a_verification_during_a_flag_change_is_not_recorded() {
     let (harness, table, _) = setup(40, "").await;
     let flags = harness.create_table().await;
     let flag = format!(
@@ -181,10 +181,10 @@ async fn a_verification_that_is_not_recorded_is_not_done() {
     assert_eq!(ran.code, 6, "the verification is not recorded: {}{}", ran.stdout, ran.messages());
 }
 
-/// Before any work has begun, the operator may still add a flag to the plan, remove it or move it, even if findings
-/// have been accepted.
+/// Before any work has begun, the operator can add a flag to the plan, remove it, or change its location. This is
+/// possible even after findings have been accepted.
 #[tokio::test(flavor = "multi_thread")]
-async fn before_any_work_a_flag_may_be_added_moved_and_removed() {
+async fn before_any_work_a_flag_can_be_added_moved_and_removed() {
     let (harness, table, _) = setup(10, "").await;
     let flags = harness.create_table().await;
     let without = format!("{MOVE}[cutover]\n{CUTOVER}");
@@ -202,7 +202,8 @@ async fn before_any_work_a_flag_may_be_added_moved_and_removed() {
     refused(&harness, 3, &["run", text(&plan)]);
     name(&at("late"));
     tool(&harness, &[&dual_write[..], &["--yes"]].concat()).exits(0);
-    // From here on, applications obey the flag, so the operator must not remove the flag from the plan or move it.
+    // From here on, applications obey the flag. So the tool refuses a plan without the flag, or with a different
+    // location for it.
     name(&at("another"));
     refused(&harness, 3, &["run", text(&plan), "--yes"]).says(&["has begun with the flag in", "late", "another"]);
     name(&without);
@@ -210,7 +211,7 @@ async fn before_any_work_a_flag_may_be_added_moved_and_removed() {
     name(&at("late"));
     tool(&harness, &["run", text(&plan), "--yes"]).exits(0);
 
-    // A second migration began without a flag, and the operator confirmed facts with options. The operator cannot add a
+    // In a second migration without a flag, the operator has confirmed facts with options. The operator cannot add a
     // flag to this migration later.
     let plan = harness.plan("stated", &table, "", &without);
     let since = ["--yes", "--dual-writes-since", "2026-01-01T00:00:00Z"];

@@ -34,7 +34,7 @@ fn with(mut description: Json, members: Json) -> Json {
 
 const ARN: &str = "arn:aws:dynamodb:us-east-1:000000000000:table/t";
 
-/// Returns the findings of `check`, by ID. Asserts that `refuses` matches the exit code.
+/// Returns the findings of `check` by ID. Asserts that the field `refuses` matches the exit code.
 pub(super) fn findings(
     harness: &Harness,
     plan: &str,
@@ -100,7 +100,8 @@ async fn without_point_in_time_recovery_a_run_needs_acceptance() {
     assert_eq!(status["state"]["current"]["accepted"], json!([]));
 }
 
-/// RUNBOOK: "For a local engine on loopback this is only a warning; anywhere else, unknown counts as off."
+/// RUNBOOK: "For a local engine on loopback this is only a warning. Elsewhere, an unknown state of recovery counts as
+/// off."
 #[tokio::test(flavor = "multi_thread")]
 async fn unknown_recovery_counts_as_off_except_on_a_local_engine() {
     let (harness, table, plan) = setup(10, "").await;
@@ -236,8 +237,8 @@ async fn a_sampled_check_reads_and_writes_nothing() {
     }
     assert!((20..=400).contains(&read), "{read} requests");
     nothing_was_written(&harness);
-    // A sample size may be given as a number of items. If the table's number of items is unknown, the tool cannot
-    // convert this size to a percentage.
+    // The sample size can be a number of items. If the table's item count is unknown, the tool cannot convert this size
+    // to a percentage.
     let empty = harness.create_table().await;
     let unknown = harness.plan("unknown", &empty, "", MOVE);
     refused(&harness, 3, &["check", text(&unknown), "--sample", "500"]).says(&["Give the sample in percent"]);
@@ -334,6 +335,6 @@ async fn finish_in_names_budgets_obstacles_and_commands() {
     // command refuses.
     assert_eq!(tool(&harness, &["check", plan, "--output", "json"]).exits(0).json()["finish_in"], Json::Null);
     let bad = tool(&harness, &["check", plan, "--finish-in", "soon"]).exits(2);
-    assert!(bad.stderr.contains("2h, 90m, 1d"), "{}", bad.stderr);
+    assert!(bad.stderr.contains("2h, 90m or 1d"), "{}", bad.stderr);
     nothing_was_written(&harness);
 }

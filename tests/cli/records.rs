@@ -7,7 +7,7 @@ use backfill::internals::state::{self, RunId, StoredFact};
 
 use super::*;
 
-/// Returns a fact in the state file.
+/// Returns the value of a fact in the state file.
 async fn fact(state: &Path, fact: StoredFact) -> Option<String> {
     state::read(state).unwrap().fact(fact).await.unwrap()
 }
@@ -16,7 +16,7 @@ fn history(run: i64) -> StoredFact {
     StoredFact::PaceHistory(RunId::from_number(run))
 }
 
-/// A retry of failures may happen long after the run, so its pace and its time are not the run's.
+/// Failures can be retried long after the run, so the retry does not change the run's recorded pace and times.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_retry_of_failures_is_not_part_of_the_pace_of_the_run() {
     let (harness, _, plan) = setup(20, "").await;
@@ -33,7 +33,7 @@ async fn a_retry_of_failures_is_not_part_of_the_pace_of_the_run() {
     assert_ne!(fact(&state, StoredFact::Pace).await, pace, "`status` shows the pace of the retry");
 }
 
-/// A pass deletes the records of runs that are too old. The newest run of each phase stays, even if it is old.
+/// A pass deletes the pace records of old runs. It keeps the newest run of each phase, even if that run is old.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pass_deletes_the_pace_of_old_runs() {
     let (harness, _, plan) = setup(10, "").await;

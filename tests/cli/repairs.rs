@@ -10,7 +10,7 @@ const CUTOVER: &str = "[cutover]\nmax_cache_seconds = 1\nsoak = \"0s\"\n";
 
 const SET: &str = "[[change]]\nset = \"expires\"\nvalue = \"never\"\n";
 
-/// Creates a table of 80 items. Every fourth item already has a value of its own.
+/// Creates a table of 80 items. Every fourth item already has its own value.
 async fn sessions() -> (Harness, String) {
     let harness = Harness::embedded();
     let table = harness.create_table().await;
@@ -83,8 +83,8 @@ async fn a_repair_says_what_it_overwrites_and_asks() {
     let before = harness.dump(&table).await;
     let due = next(&harness, &plan);
     let scans = harness.proxy().tally().operation("Scan").requests;
-    // No verification exists, so the command would first have to read the table. Because nobody can confirm the repair,
-    // the command refuses before it reads the table.
+    // No verification has run yet, so the command would first have to read the table. Without a terminal, no operator
+    // can confirm the repair. So the command refuses before it reads the table.
     for scope in ["--all", "--sample=4"] {
         refused(&harness, 3, &["verify", text(&plan), scope, "--repair"]).says(&["--yes", "no terminal to ask"]);
         assert_eq!(harness.proxy().tally().operation("Scan").requests, scans, "{scope}: nothing was read");
@@ -103,9 +103,9 @@ async fn a_repair_says_what_it_overwrites_and_asks() {
     assert_eq!(next(&harness, &plan), None);
 }
 
-/// An application replaced a value that the run had written. A repair announces that it overwrites the application's
-/// value, and does so. Then the rollback restores the item. The report and the list name the item, and the journal has
-/// the value.
+/// An application has replaced a value that the run had written. A repair announces that it will overwrite the
+/// application's value, and then overwrites it. Then a rollback restores the item. The report and the failure list name
+/// the item, and the journal contains the application's value.
 /// RUNBOOK: "the report of the rollback and `failures list` name each of them"
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rollback_names_the_values_that_a_repair_replaced() {
@@ -126,7 +126,7 @@ async fn a_rollback_names_the_values_that_a_repair_replaced() {
     let over = &ran["runs"][0]["repaired_over"];
     assert_eq!((&over["count"], &over["items"][0]["path"]), (&json!(1), &json!("expires")), "{ran:#}");
     let mut restored = before;
-    // The rollback restores the values that only the repair replaced, and removes the run's.
+    // The rollback restores the values that only the repair replaced, and removes the values that the run wrote.
     restored.values_mut().for_each(|one| {
         if one.get("expires") == Some(&Value::S("never".into())) {
             one.remove("expires");
@@ -141,8 +141,8 @@ async fn a_rollback_names_the_values_that_a_repair_replaced() {
 }
 
 /// The verification treated old values as correct, and compared new values with them. The later repair treats new
-/// values as correct, so the result of the verification does not describe this repair.
-/// RUNBOOK: "that was made while the same side was the truth"
+/// values as correct, so it compares the table again before it announces its changes.
+/// RUNBOOK: "If the last `verify --all` used the same truth, the repair uses its result."
 #[tokio::test(flavor = "multi_thread")]
 async fn findings_for_the_other_side_do_not_describe_a_repair() {
     let (harness, table, plan) = setup(10, CUTOVER).await;
@@ -165,8 +165,8 @@ async fn findings_for_the_other_side_do_not_describe_a_repair() {
     assert!(harness.dump(&table).await.values().all(|one| one.get("old") == one.get("new")));
 }
 
-/// If an item has a new value and no old value, the new value may come from an application. So a repair removes such a
-/// value only with `--repair-remove`.
+/// If an item has a new value and no old value, an application could have written the new value. So a repair removes
+/// such a value only with `--repair-remove`.
 /// RUNBOOK: "`--repair-remove` removes those values too, even if an application wrote them."
 #[tokio::test(flavor = "multi_thread")]
 async fn a_repair_removes_nothing_without_repair_remove() {
@@ -181,7 +181,7 @@ async fn a_repair_removes_nothing_without_repair_remove() {
     let repair = ["verify", text(&plan), "--all", "--repair", "--yes"];
     let ran = tool(&harness, &repair).exits(5);
     assert!(
-        ran.messages().contains("1  nothing in the plan explains the value in the new attribute: it stays"),
+        ran.messages().contains("1  the plan does not imply the value in the new attribute: it stays"),
         "{}",
         ran.messages()
     );
@@ -189,7 +189,7 @@ async fn a_repair_removes_nothing_without_repair_remove() {
         assert!(ran.stdout.contains(part), "{part}: {}", ran.stdout);
     }
     assert_eq!(harness.dump(&table).await, before);
-    // A second repair without `--repair-remove` would leave the value in place as well, so `status` does not suggest a
+    // A second repair without `--repair-remove` would also leave the value in place, so `status` does not suggest a
     // repair.
     assert_eq!(next(&harness, &plan).as_deref(), Some("backfill failures list"));
     let listed = tool(&harness, &["failures", "list", text(&plan)]).exits(0);
@@ -208,8 +208,8 @@ async fn a_repair_removes_nothing_without_repair_remove() {
     assert!(journal.to_string().contains("alone"), "{journal}");
 }
 
-/// `verify --all` rereads open diverged items, many of them at the same time. If the tool read them one after the
-/// other, it would send the second read only after the reply to the first.
+/// `verify --all` rereads open diverged items concurrently. If it read them one after the other, it would send the
+/// second read only after the reply to the first.
 #[tokio::test(flavor = "multi_thread")]
 async fn diverged_items_are_read_again_concurrently() {
     const REPLY_DELAY: Duration = Duration::from_millis(500);

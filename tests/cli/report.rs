@@ -1,4 +1,5 @@
-//! Tests `report`: its figures equal those of the state, its text adds no markup, and its page loads nothing.
+//! Tests `report`: its figures equal those in the state file, hostile text adds no markup, and the page loads no other
+//! resource.
 
 mod browser;
 mod eventful;
@@ -58,7 +59,7 @@ fn check_page(html: &str) {
     };
     assert!(!html.contains(hidden), "a control character");
     assert!(!html.contains(SECRET), "an attribute value");
-    // Each link leads to a part of the page, and each id is unique.
+    // Each link points to an element of the page, and each id is unique.
     let ids: Vec<&str> = html.split(" id=\"").skip(1).map(|rest| rest.split_once('"').unwrap().0).collect();
     let unique: std::collections::BTreeSet<&str> = ids.iter().copied().collect();
     assert_eq!(ids.len(), unique.len(), "{ids:?}");
@@ -78,7 +79,7 @@ fn check_page(html: &str) {
     assert_eq!(drawings, described, "each drawing has a text, or is decoration");
 }
 
-/// Returns whether a text is inside a tag, and not in the page's text.
+/// Returns whether a text occurs inside an HTML tag.
 fn in_a_tag(html: &str, text: &str) -> bool {
     html.match_indices(text).any(|(at, _)| html[..at].rfind('<') > html[..at].rfind('>'))
 }
@@ -87,8 +88,8 @@ fn read(path: &Path) -> String {
     std::fs::read_to_string(path).unwrap()
 }
 
-/// A run is killed, throttled and resumed, and an item fails. A verification finds the item, and the operator overrides
-/// the gate. The report shows all of this, with the figures of the state.
+/// A run is killed, resumed and throttled, and an item fails. A verification finds the item, and the operator overrides
+/// the gate. The report shows all of this, with the figures in the state file.
 /// RUNBOOK: "The figures come from the state file, all from one moment"
 #[tokio::test(flavor = "multi_thread")]
 async fn the_report_shows_what_the_state_records() {
@@ -117,7 +118,7 @@ async fn the_report_shows_what_the_state_records() {
 
     eventful.finish();
 
-    // The report replaces an old file, whatever its mode is.
+    // The report replaces an old file regardless of the file's mode.
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
     tool(harness, &["report", plan]).exits(0);
     assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
@@ -144,7 +145,7 @@ async fn the_report_shows_what_the_state_records() {
     assert!(markdown.contains("| applied (at least") && markdown.contains(&format!(" | {applied} |")));
 }
 
-/// Returns the counts of a run, straight from the state file's rows.
+/// Returns the counts of a run, directly from the state file's rows.
 fn run_counts(harness: &Harness, run: i64) -> Json {
     let state = StateFile::open(&harness.dir().join(".backfill/plan.db")).unwrap();
     let mut counts = backfill::internals::state::Counts::default();
@@ -260,7 +261,7 @@ async fn a_report_without_a_state_or_a_target_is_refused() {
     assert!(other.contains("**The plan file has changed.**") && other.contains("move old to new\n"), "{other}");
 }
 
-/// If `--out` is the path of a state file, of a plan or of a device by mistake, `report` refuses and changes nothing.
+/// If `--out` is the path of a state file, a plan or a device, `report` refuses and changes nothing.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_report_replaces_only_a_report() {
     let (harness, _, plan) = setup(5, "").await;
@@ -281,7 +282,7 @@ async fn a_report_replaces_only_a_report() {
     }
 }
 
-/// The whole Markdown of a migration without a cutover.
+/// Compares the complete Markdown report of a migration without a cutover.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_markdown_is_complete() {
     let (harness, table, plan) = setup(40, "[scan]\nsegments = 2\n").await;
@@ -346,11 +347,11 @@ async fn flagged_life(commands: &[&[&str]]) -> (Harness, String) {
     (harness, html)
 }
 
-/// A sort key for the flag's item. Without escaping, it would be markup.
+/// A sort key for the flag item. Without escaping, it would be markup.
 const HOSTILE_SORT: &str = "<script>alert(3)</script>";
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_finished_migration_lists_what_can_go() {
+async fn a_finished_migration_lists_what_can_be_removed() {
     let (harness, html) = flagged_life(&[
         &["cutover", "--to", "dual-write", "--yes"],
         &["run", "--yes"],
@@ -383,7 +384,7 @@ async fn a_finished_migration_lists_what_can_go() {
     {
         assert!(cleanup.contains(part), "{part}: {cleanup}");
     }
-    // The journal's values are in the state file, and never in the report.
+    // The report shows the number of values in the journal, and never a value.
     let state = StateFile::open(&harness.dir().join(".backfill/life.db")).unwrap();
     assert_eq!(fact(&html, "Values kept in the journal"), state.summary().unwrap().pre_images.to_string());
 }
@@ -402,7 +403,7 @@ async fn a_rollback_is_reported() {
     assert!(steps.contains("Rollback begun") && steps.contains("Complete: undo"), "{steps}");
     let undo = part(&html, "article", "run-2");
     assert_eq!((figure(undo, "applied"), figure(undo, "items scanned")), ("20", "20"));
-    // No limit applies to the way back.
+    // No limit applies to a rollback.
     assert!(!undo.contains("Limits in the current plan"), "{undo}");
     assert!(part(&html, "section", "verification").contains("nothing is proven"), "no verification was made");
 }

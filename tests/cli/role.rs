@@ -56,7 +56,7 @@ impl Recorder {
         })
     }
 
-    /// Starts a server that passes everything on to the engine.
+    /// Starts a server that forwards all data to the engine.
     fn before(engine: &str) -> Recorder {
         let engine = engine.trim_start_matches("http://").to_owned();
         Recorder::start(move |mut client, received| {
@@ -81,7 +81,7 @@ impl Recorder {
         String::from_utf8_lossy(&self.received.lock().unwrap()).into_owned()
     }
 
-    /// Returns the access keys that signed the requests, without duplicates. Forgets the requests.
+    /// Returns the access keys that signed the requests, without duplicates. Clears the recorded requests.
     fn keys(&self) -> Vec<String> {
         let text = self.text();
         self.received.lock().unwrap().clear();
@@ -175,7 +175,7 @@ async fn every_request_uses_the_role() {
     assert!(!ran.stderr.contains("hidden") && !ran.stdout.contains("hidden"), "{}", ran.stderr);
 }
 
-/// A plan with a role works against a local engine without AWS. If STS is local too, the role is assumed.
+/// With a local engine, a plan with a role works without AWS. The role is assumed only if STS is local too.
 #[tokio::test(flavor = "multi_thread")]
 async fn on_loopback_the_role_is_assumed_only_from_a_local_sts() {
     let scene = Scene::new("127.0.0.1", Recorder::sts("200 OK", CREDENTIALS)).await;

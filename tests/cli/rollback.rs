@@ -65,8 +65,8 @@ async fn a_rollback_completes_although_a_parent_is_no_longer_a_map() {
     assert!(kept.lines().any(|line| line.contains("P#0") && line.contains("doc.x")), "{kept}");
 }
 
-/// An item has grown, so there is no room left for the removed value. The operator either fixes the item by hand, or
-/// leaves it as it is and passes a reason.
+/// An item has grown, so it has no room for the removed value. The operator either fixes the item manually, or leaves
+/// it as it is with a reason.
 /// RUNBOOK: "Or leave them as they are: `--force REASON`"
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rollback_completes_without_items_that_are_left_for_a_reason() {
@@ -99,8 +99,8 @@ async fn a_rollback_completes_without_items_that_are_left_for_a_reason() {
     }
 }
 
-/// Returns plan sections with limits that would stop any run immediately: the window is closed, the deadline has
-/// passed, and the spending limits are almost zero.
+/// Returns plan sections whose limits stop any run immediately: the window is closed, the deadline has passed, and the
+/// spending limits are almost zero.
 fn exhausted_limits() -> String {
     let hour = |ahead| (jiff::Timestamp::now() + jiff::SignedDuration::from_hours(ahead)).strftime("%H:%M").to_string();
     let window = format!("{}-{} UTC", hour(2), hour(3));
@@ -122,7 +122,7 @@ async fn no_limit_stops_a_rollback() {
     let changes = "[[change]]\nremove = \"old\"\n";
     let plan = harness.plan("limited", &table, "strategy = \"in-place\"", changes);
     tool(&harness, &["run", text(&plan), "--yes"]).exits(0);
-    // One item has grown, so there is no room left for the removed value.
+    // One item has grown, so it has no room for the removed value.
     let grown = item("P#20", "x", [("grown", large())]);
     harness.load(&table, [grown.clone()].into_iter()).await;
     harness.plan("limited", &table, "strategy = \"in-place\"", &format!("{changes}{}", exhausted_limits()));
@@ -133,7 +133,7 @@ async fn no_limit_stops_a_rollback() {
     {
         assert!(ran.stderr.contains(name), "{name}: {}", ran.stderr);
     }
-    // A second rollback tries the item again, regardless of the limits.
+    // A second rollback retries the item, regardless of the limits.
     tool(&harness, &["rollback", text(&plan), "--yes"]).exits(4);
     let after = harness.dump(&table).await;
     let wrong = after.iter().filter(|(key, found)| before[*key] != **found).count();
@@ -145,8 +145,8 @@ fn assert_limits_stop_a_run(harness: &Harness, plan: &std::path::Path) {
     tool(harness, &["run", text(plan), "--again", "--yes"]).exits(6);
 }
 
-/// A step back after new-only writes contains two passes: the first one makes old values equal to new values, and the
-/// second one verifies this. The limits stop neither pass.
+/// After new-only writes, `cutover --back` makes two passes. The first one copies new values to the old attribute, and
+/// the second one verifies this. The limits do not stop these passes.
 #[tokio::test(flavor = "multi_thread")]
 async fn no_limit_stops_the_change_back_after_new_only_writes() {
     let harness = Harness::embedded();
@@ -232,7 +232,7 @@ async fn a_rollback_names_items_that_it_does_not_restore() {
         |words: &[&str]| tool(&harness, &[&[words[0], text(&plan)], &words[1..], &["--output", "json"]].concat());
     run_command(&["cutover", "--to", "dual-write", "--yes"]).exits(0);
     run_command(&["run", "--yes"]).exits(0);
-    // Two items had only a new value. Readers see these two values for the first time when they move to the new
+    // Two items had only a new value before the run. Readers see these values only after they have moved to the new
     // attribute.
     assert_eq!(run_command(&["verify", "--all"]).exits(0).json()["new_alone"], 2);
     let step = run_command(&["cutover", "--to", "read-new", "--dry-run"]).exits(0).json();
@@ -257,7 +257,7 @@ async fn a_rollback_names_items_that_it_does_not_restore() {
 /// though the current version has no cutover for such plans.
 /// RUNBOOK: "It needs no gate, no lock and no state file, and it works while other commands run"
 #[tokio::test(flavor = "multi_thread")]
-async fn a_flag_over_constants_goes_back_without_the_state_file() {
+async fn a_flag_for_constants_moves_back_without_the_state_file() {
     use backfill::internals::cutover::{Flag, FlagMeta, ReadFrom, WriteTo, schema};
     use backfill::internals::state::Identity;
     let harness = Harness::embedded();

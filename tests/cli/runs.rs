@@ -9,7 +9,7 @@ async fn a_new_run_without_confirmation_is_refused() {
     let refusal = refused(&harness, 3, &["run", text(&plan)]);
     refusal.in_one_paragraph().says(&["no terminal to ask", "not written", "--yes", "--dry-run"]);
     nothing_was_written(&harness);
-    // No run has begun, so the plan may still change.
+    // No run has begun, so the operator can still change the plan.
     let changed = harness.plan("plan", &table, "", "[[change]]\nmove = \"old\"\nto = \"newer\"\n");
     tool(&harness, &["run", text(&changed), "--yes"]).exits(0);
     // The tool does not ask for confirmation when it resumes a run, or when the run is already complete.
@@ -75,8 +75,8 @@ async fn an_incomplete_run_allows_a_restart_but_not_another_pass() {
     assert_eq!(status["state"]["runs"][0]["status"], "superseded", "the old run stays in the list");
 }
 
-/// A new run first completes the baseline, which means that it reads the items that the stopped run has not read. If
-/// the command is stopped or killed during these reads, the next `run` still writes all of these items.
+/// A new run first completes the baseline: it reads the items that the stopped run has not read. If the command is
+/// stopped or killed during these reads, the next `run` still writes all of these items.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_interrupted_baseline_leaves_no_item_unwritten() {
     for signal in [Signal::SIGTERM, Signal::SIGKILL] {
@@ -106,7 +106,7 @@ async fn an_interrupted_baseline_leaves_no_item_unwritten() {
         );
         harness.proxy().set_faults(None);
         let status = tool(&harness, &["status", text(&plan)]).exits(0).stdout;
-        assert!(status.contains("now only read and counted, not written"), "{status}");
+        assert!(status.contains("a read-only pass counts the items on its remaining pages"), "{status}");
         let ran = tool(&harness, &["run", text(&plan), "--yes"]).exits(0);
         let without = harness.dump(&table).await.values().filter(|item| !item.contains_key("new")).count();
         assert_eq!(without, 0, "of 60 items were not written, but the output is: {}", ran.stdout);
@@ -118,8 +118,8 @@ async fn an_interrupted_baseline_leaves_no_item_unwritten() {
     }
 }
 
-/// The first run waits until the applications' caches of the flag have expired. If it is stopped during this wait, it
-/// has done nothing, and the output must not say that the run is complete.
+/// The first run waits until the applications' flag caches have expired. If it is stopped during this wait, it has
+/// written nothing, and the output must not say that the run is complete.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_first_run_that_is_stopped_while_it_waits_is_not_done() {
     let harness = Harness::embedded();
@@ -132,7 +132,7 @@ async fn a_first_run_that_is_stopped_while_it_waits_is_not_done() {
     let mut command = harness.command();
     command.args(["run", text(&plan), "--yes"]);
     let running = RunningTool::start(command);
-    // The flag exists, but some applications may not have read it yet.
+    // The flag exists, but applications might not have read it yet.
     while harness.dump(&flags).await.is_empty() {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
@@ -143,8 +143,8 @@ async fn a_first_run_that_is_stopped_while_it_waits_is_not_done() {
     assert_eq!(ran.code, 130, "stdout {:?}, stderr {:?}", ran.stdout, ran.stderr);
 }
 
-/// All sessions that complete the baseline share one spending limit. A command that resumes the completion does not get
-/// a new limit.
+/// All sessions that complete the baseline share one spending limit. A command that resumes the completion of the
+/// baseline does not get a new limit.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_baseline_keeps_its_limit_over_all_sessions() {
     let (harness, _, plan) = setup(
@@ -217,7 +217,7 @@ async fn only_items_with_the_attribute_are_written() {
     assert_eq!(harness.proxy().tally().operation("UpdateItem").requests, 10);
 }
 
-/// A run does exactly what the dry run predicts. The dry run sends no write.
+/// A run does exactly what the dry run predicts. The dry run sends no write request.
 /// RUNBOOK: "how many items would change, how many are done, how many diverge, and how many would grow past 400 KB".
 #[tokio::test(flavor = "multi_thread")]
 async fn a_dry_run_writes_nothing_and_predicts_the_run() {

@@ -1,4 +1,4 @@
-//! Plans that select through an index (`[select] index`).
+//! Tests plans that read an index (`[select] index`).
 
 use aws_sdk_dynamodb::types::{DeleteGlobalSecondaryIndexAction, GlobalSecondaryIndexUpdate};
 use backfill::internals::item::{Projection, Value, item_from_json};
@@ -74,7 +74,7 @@ async fn only_items_in_the_index_change() {
     assert_eq!(indexed.changed().await, expected);
     assert_eq!(indexed.command(&["verify", "--all"], 0)["mismatches"], 0);
 
-    // An item that enters the index after the scan is found by the passes over the table.
+    // The passes over the table find an item that enters the index after the scan.
     indexed.harness.load(&indexed.table, [Indexed::item(1, true)].into_iter()).await;
     assert_eq!(indexed.command(&["verify", "--all"], 5)["missing"], 1);
     let again = indexed.command(&["run", "--again", "--yes"], 0);
@@ -111,7 +111,7 @@ async fn a_killed_run_through_an_index_continues() {
     assert_eq!(indexed.changed().await, (0..210).filter(|n| n % 3 == 0).collect::<Vec<_>>());
 }
 
-/// An item that leaves the index between the read and the write is not written.
+/// If an item leaves the index between the read and the write, the run does not write it.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_item_that_leaves_the_index_is_not_written() {
     let indexed = Indexed::new(3, &format!("[select]\nindex = \"by-status\"\n{SET}")).await;
@@ -160,7 +160,7 @@ async fn an_index_that_cannot_be_used_is_refused() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rollback_after_the_index_was_deleted() {
     let indexed = Indexed::new(30, &format!("[select]\nindex = \"by-status\"\n{SET}")).await;
-    // An item outside the index has the plan's value already.
+    // An item outside the index already has the plan's value.
     let mut foreign = Indexed::item(1, false);
     foreign.insert("reviewed".to_owned(), Value::Bool(true));
     indexed.harness.load(&indexed.table, [foreign].into_iter()).await;
@@ -183,7 +183,8 @@ async fn a_rollback_after_the_index_was_deleted() {
     assert_eq!(indexed.harness.dump(&indexed.table).await, before);
 }
 
-/// Without the table, the key of the index is unknown. `explain` then says what it assumes, and does not blame `where`.
+/// Without the table, the index key is unknown. `explain` then states its assumption, and does not give `where` as the
+/// reason.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_offline_explanation_assumes_that_the_index_contains_the_item() {
     let harness = Harness::embedded();

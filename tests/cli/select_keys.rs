@@ -1,4 +1,4 @@
-//! Plans that select the items in a file of keys (`[select] keys`).
+//! Tests plans that select the items in a file of keys (`[select] keys`).
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -39,8 +39,8 @@ impl Listed {
         tool(&self.harness, &args).exits(code).json()
     }
 
-    /// Asserts that exactly the items for which `is_changed` is true have the attribute, and that no other item has
-    /// changed.
+    /// Asserts that `is_changed` is true for exactly the items with the attribute, and that all other items are
+    /// unchanged.
     async fn assert_changed(&self, attribute: &str, is_changed: impl Fn(u64) -> bool) {
         let after = self.harness.dump(&self.table).await;
         assert_eq!(after.len(), self.before.len());
@@ -65,7 +65,7 @@ fn csv(numbers: impl IntoIterator<Item = u64>) -> String {
     lines
 }
 
-/// The list has keys without an item, and keys that appear twice. `where` applies as well.
+/// The file also contains keys of missing items and repeated keys. `where` applies to its items as well.
 #[tokio::test(flavor = "multi_thread")]
 async fn only_listed_items_change_and_a_rollback_restores_them() {
     let mut keys: String = (0..300).filter(|n| n % 3 == 0).chain(900..905).map(json_key).collect();
@@ -94,7 +94,7 @@ async fn only_listed_items_change_and_a_rollback_restores_them() {
     assert_eq!(again["totals"]["counts"]["write_units"], 0.0, "{again:#}");
     let verified = listed.command(&["verify", "--all"], 0);
     assert_eq!(verified["mismatches"], 0, "{verified:#}");
-    // Keys without an item are neither compared nor left out by `where`.
+    // Keys of missing items count neither as compared nor as excluded by `where`.
     assert_eq!((&verified["compared"], &verified["not_selected"]), (&json!(99), &json!(1)), "{verified:#}");
     assert_eq!(scans(), before, "a plan with keys never scans the table");
 
@@ -126,7 +126,7 @@ async fn a_run_resumes_in_the_middle_of_the_file_and_refuses_another_file() {
     std::fs::remove_file(&file).unwrap();
     for command in [&["run", "--yes"][..], &["verify", "--all"], &["check"]] {
         let missing = listed.command(command, 2).to_string();
-        assert!(missing.contains("keys.csv") && missing.contains("keep it next to the plan"), "{missing}");
+        assert!(missing.contains("keys.csv") && missing.contains("keep the file next to the plan"), "{missing}");
     }
     std::fs::write(&file, csv(0..150)).unwrap();
 
@@ -159,12 +159,12 @@ async fn a_rollback_does_not_need_the_file_of_keys() {
             std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&copy).unwrap().permissions()) & 0o777,
             0o600
         );
-        // Another plan is refused, with or without its file.
+        // A changed plan does not match the state file, so the tool refuses it, with or without the file of keys.
         let plan = std::fs::read_to_string(&listed.plan).unwrap();
         std::fs::write(&listed.plan, plan.replace("reviewed", "checked")).unwrap();
         listed.command(&["rollback", "--yes"], 7);
         std::fs::write(&listed.plan, plan).unwrap();
-        // So is a damaged copy.
+        // A damaged copy is refused, too.
         std::fs::write(&copy, csv(0..5)).unwrap();
         listed.command(&["rollback", "--yes"], 7);
         std::fs::write(&copy, csv(0..80)).unwrap();
@@ -196,9 +196,9 @@ async fn a_killed_run_continues_and_counts_each_key_once() {
     listed.assert_changed("reviewed", |n| n < 70).await;
 }
 
-/// All passes of a migration with a cutover read the same keys, so it is complete for the listed items.
+/// All passes of a migration with a cutover read the same keys, so the migration is complete for these items.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_listed_selection_may_have_a_cutover() {
+async fn a_listed_selection_can_have_a_cutover() {
     let is_listed = |n: u64| n < 60 && n.is_multiple_of(2);
     let keys = csv((0..60).filter(|n| is_listed(*n)));
     for back in [true, false] {
@@ -228,7 +228,7 @@ async fn a_listed_selection_may_have_a_cutover() {
     }
 }
 
-/// The error names lines, not values, and nothing has begun.
+/// The error names line numbers and no values. No run has begun.
 #[tokio::test(flavor = "multi_thread")]
 async fn wrong_lines_are_refused_before_anything_is_read() {
     let keys = "{\"pk\": \"a\", \"sk\": \"b\"}\n{\"pk\": \"secret\"}\n{\"pk\": \"secret\", \"sk\": 5}\nsecret\n";
@@ -249,7 +249,7 @@ async fn wrong_lines_are_refused_before_anything_is_read() {
     assert!(!listed.harness.dir().join(".backfill").exists());
 }
 
-/// Duplicates are found however the key is written, and each item is read once.
+/// The tool recognises repeated keys in different notations, and reads each item once.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_repeated_key_is_read_once() {
     let keys: BTreeSet<u64> = (0..20).collect();

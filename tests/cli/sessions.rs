@@ -20,9 +20,9 @@ fn block<'a>(page: &'a str, language: &str) -> &'a str {
 }
 
 /// Runs the page's commands one after another, in a folder that contains only the page's plan. The plan names the
-/// endpoint, so no command can reach a server other than the test's, whatever AWS settings the environment has. The
-/// test's server has the same sample table as the server on the page. `TRYCMD=overwrite cargo test --test cli sessions`
-/// accepts the new output. Afterwards, replace text that differs from run to run by `[..]`.
+/// endpoint, so the commands reach only the test's server, whatever AWS settings the environment has. The test's server
+/// has the same sample table as the server on the page. `TRYCMD=overwrite cargo test --test cli sessions` accepts the
+/// new output. Afterwards, replace text that differs from run to run with `[..]`.
 #[test]
 fn the_first_migration_prints_what_the_page_shows() {
     let page = Path::new(env!("CARGO_MANIFEST_DIR")).join(PAGE);

@@ -6,7 +6,7 @@ use super::*;
 
 const FLAG: &str = "[cutover]\ntable = \"flags\"\n";
 
-/// A plan with a key and a flag.
+/// Returns a plan with a key and a flag.
 fn plan(harness: &Harness) -> PathBuf {
     harness.plan("rename", "shop", "", &format!("key = [\"pk\", \"sk\"]\n{MOVE}{FLAG}"))
 }
@@ -29,7 +29,7 @@ async fn the_code_goes_to_stdout_or_to_a_new_file() {
     assert_eq!(std::fs::read_to_string(&file).unwrap(), "edited");
     tool(&harness, &[&out[..], &["--force"]].concat()).exits(0);
     assert_eq!(std::fs::read_to_string(&file).unwrap(), printed);
-    // No temporary file and no state file remains, and the table was not contacted.
+    // No temporary file and no state file remains. The table received no request.
     let mut left: Vec<_> = std::fs::read_dir(harness.dir()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     left.sort();
     assert_eq!(left, ["rename.toml", "rename_shim.py"]);
@@ -53,7 +53,7 @@ async fn json_contains_the_code() {
         ("rust", "rename_shim.rs"),
     ] {
         let document = tool(&harness, &["shim", text(&plan), "--lang", lang, "--output", "json"]).exits(0).json();
-        // `tool` refuses tabs in the output, and Go's code is indented with tabs.
+        // Go code is indented with tabs, but `tool` refuses tabs in the output.
         let printed = harness.command().args(["shim", text(&plan), "--lang", lang]).output().unwrap();
         assert_eq!(
             (printed.status.code(), String::from_utf8(printed.stdout).unwrap().as_str()),

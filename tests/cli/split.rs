@@ -1,4 +1,4 @@
-//! `split = true` with the real binary and a real engine: items with more changes than one write has room for.
+//! Tests `split = true` with the real binary and a real engine: items with too many changes for one write.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -27,14 +27,14 @@ fn constants() -> String {
     (0..ATTRIBUTES).map(|n| format!("[[change]]\nset = \"new{n}\"\nvalue = {n}\n")).collect()
 }
 
-/// An item with all old attributes.
+/// Returns an item with all old attributes.
 fn wide(n: usize) -> Item {
     let mut wide = item(&format!("{n:03}"), "x", []);
     wide.extend((0..ATTRIBUTES).map(|at| (format!("old{at}"), secret(format!("{n}-{at}")))));
     wide
 }
 
-/// The item after the moves.
+/// Returns the item after the moves.
 fn moved(before: &Item) -> Item {
     let renamed = |name: &String| name.strip_prefix("old").map_or_else(|| name.clone(), |at| format!("new{at}"));
     before.iter().map(|(name, value)| (renamed(name), value.clone())).collect()
@@ -75,8 +75,8 @@ impl Scene {
         self.harness.dump(&self.table).await
     }
 
-    /// Holds the second write of the first item that gets one, until the gate opens.
-    /// Also returns whether a second write waits at the gate.
+    /// Delays every write to an item except the item's first one, until the gate opens. The returned flag is true as
+    /// soon as such a write has arrived.
     fn hold_a_second_write(&self) -> (backfill::internals::local::RequestGate, Arc<AtomicBool>) {
         let gate = backfill::internals::local::RequestGate::closed();
         let held = gate.clone();
@@ -95,8 +95,8 @@ impl Scene {
 }
 
 impl Scene {
-    /// Waits until the only item is between its two writes, and returns it. The second write has been sent, so it is in
-    /// the journal.
+    /// Waits until the only item has received the first of its two writes, and returns the item. The tool has also sent
+    /// the second write, so the journal contains it.
     async fn half_written(&self, waits: &AtomicBool) -> Item {
         for _ in 0..600 {
             let now = self.now().await.into_values().next().unwrap();
@@ -123,8 +123,8 @@ fn bytes(items: &BTreeMap<String, Item>) -> BTreeMap<String, String> {
     items.iter().map(|(key, item)| (key.clone(), bytes_of(item))).collect()
 }
 
-/// 144 moves and 144 constants: two writes for each item, as the forecast says. A second run writes nothing, the
-/// verification is clean, and a rollback restores every byte.
+/// Makes 144 moves, and then 144 constants. Each item gets two writes, as the forecast says. A second run writes
+/// nothing, the verification finds no mismatch, and a rollback restores every byte.
 #[tokio::test(flavor = "multi_thread")]
 async fn items_with_many_changes_get_several_writes() {
     for (settings, changes) in [("strategy = \"in-place\"", moves()), ("", constants())] {
@@ -155,8 +155,8 @@ async fn items_with_many_changes_get_several_writes() {
     }
 }
 
-/// A kill between the two writes of an item. The next start makes the rest of the changes and repeats nothing, and a
-/// rollback instead restores the item.
+/// The process is killed between the two writes of an item. Afterwards, either the next start makes the remaining
+/// changes and repeats no write, or a rollback restores the item.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_kill_between_two_writes_does_no_harm() {
     for goes_back in [false, true] {
@@ -179,7 +179,7 @@ async fn a_kill_between_two_writes_does_no_harm() {
         run.end();
         scene.harness.proxy().set_faults(None);
         gate.open();
-        // A request that was held may still arrive.
+        // The delayed request can still arrive.
         tokio::time::sleep(Duration::from_millis(300)).await;
         if goes_back {
             scene.command(&["rollback", "--yes"], 0);
@@ -198,8 +198,8 @@ async fn a_kill_between_two_writes_does_no_harm() {
 
 /// RUNBOOK: "the earlier writes stay, and the reason names the attributes that were written"
 ///
-/// Between the two writes of an item, a writer sets a target of the second one. The writer's value stays, and so does
-/// what was written. The item is a failure that says which part was written.
+/// Between the two writes of an item, a writer sets a target of the second write. The writer's value stays, and so do
+/// the values of the first write. The item is a failure, and its reason names the written attributes.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_writer_between_two_writes_keeps_its_value() {
     let scene = Scene::new(1, "", &constants()).await;
@@ -227,12 +227,12 @@ async fn a_writer_between_two_writes_keeps_its_value() {
     assert_eq!(bytes_of(&restored), bytes_of(&expected), "a value of somebody else stays");
 }
 
-/// The process is killed between the two writes of an item, and a writer then makes the second one impossible. The next
-/// process finds in the journal what the killed one wrote: the item is a failure that says so. The killed process may
-/// have sent its second write too, so a rollback leaves an item with another value at one of its targets. Otherwise the
-/// rollback undoes exactly the written part.
+/// The process is killed between the two writes of an item. Then a writer makes the second write impossible. The next
+/// process finds the first write in the journal: the item is a failure, and its reason names the first write. It is
+/// possible that the second write was applied before the writer changed the item. So if a target contains the writer's
+/// value, a rollback leaves the item as it is. Otherwise, the rollback undoes exactly the first write.
 #[tokio::test(flavor = "multi_thread")]
-async fn the_next_process_knows_the_part_that_a_killed_one_wrote() {
+async fn the_next_process_finds_the_write_of_a_killed_process() {
     for (select, is_corrected) in [(false, false), (false, true), (true, false)] {
         let selected = if select { "[select]\nwhere = \"!has(item.done)\"\n" } else { "" };
         let scene = Scene::new(1, "", &(constants() + selected)).await;
@@ -275,8 +275,8 @@ async fn the_next_process_knows_the_part_that_a_killed_one_wrote() {
     }
 }
 
-/// Between the two writes of an item, a writer changes an attribute that the selection reads. The item is half-written,
-/// so it is a failure.
+/// Between the two writes of an item, a writer changes an attribute that the selection reads. Only the first write was
+/// made, so the item is a failure.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_item_that_leaves_the_selection_between_two_writes_is_a_failure() {
     let selected = constants() + "[select]\nwhere = \"!has(item.done)\"\n";

@@ -1,4 +1,5 @@
-//! Plans that select by attributes that never change (`[select] stable`), and writers that change one nevertheless.
+//! Tests plans that select by attributes that never change (`[select] stable`), with writers that change such an
+//! attribute anyway.
 
 use super::*;
 
@@ -17,7 +18,7 @@ fn order(n: usize, kind: &str) -> Item {
     item(&format!("P#{n}"), "x", [("kind", s(kind)), ("old", s("v"))])
 }
 
-/// An item that had the new attribute before the migration.
+/// Returns an item that had the new attribute before the migration.
 fn with_both(n: usize, kind: &str) -> Item {
     item(&format!("P#{n}"), "x", [("kind", s(kind)), ("old", s("v")), ("new", s("v"))])
 }
@@ -59,7 +60,7 @@ impl Orders {
         self.harness.load(&self.table, left.into_iter()).await;
     }
 
-    /// Returns the failures of the last command, as text.
+    /// Returns the list of failures as text.
     fn failures(&self) -> String {
         tool(&self.harness, &["failures", text(&self.plan), "list"]).exits(0).stdout
     }
@@ -88,12 +89,12 @@ async fn verification_and_contract_report_a_changed_attribute() {
     let failures = orders.failures();
     assert!(failures.contains("stable-changed: `kind`") && !failures.contains("order\""), "{failures}");
     assert_eq!(failures.matches("stable-changed").count(), 2, "{failures}");
-    // The 19 other orders have only the new attribute. No item that changed its kind was written.
+    // The 19 other orders have only the new attribute. The contract did not write the two items whose kind had changed.
     assert_eq!(orders.count(|item| !item.contains_key("old")).await, 19);
 }
 
-/// A rollback restores the order that became an invoice, because a record shows that the run wrote it. It reports the
-/// invoice that became an order, because no record shows that the run wrote it, and its selection has changed.
+/// One order became an invoice. A rollback restores it, because a record shows that the run wrote it. One invoice
+/// became an order. A rollback reports it, because its selection has changed and no record shows that the run wrote it.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rollback_acts_only_on_records() {
     let orders = Orders::new().await;

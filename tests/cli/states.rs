@@ -1,5 +1,5 @@
-//! Tests unusable state files. A command exits with 7 if it cannot use the existing file, and with 3 if it cannot
-//! create a file at the given path.
+//! Tests unusable state files. The exit code is 7 if a command cannot use the existing file, and 3 if it cannot create
+//! a file at the given path.
 
 use super::*;
 
@@ -36,7 +36,7 @@ async fn a_state_file_of_another_plan_is_refused() {
     assert!(status.stdout.contains("another plan"), "{}", status.stdout);
     assert_eq!(tool(&harness, &["status", text(&changed), "--output", "json"]).exits(0).json()["same_plan"], false);
     nothing_was_written(&harness);
-    // Parts of the plan that do not change its meaning may be edited.
+    // Edits that do not change the plan's meaning are allowed.
     let same =
         harness.plan("plan", &table, "", &format!("# a note\n{MOVE}[capacity]\nwrite = 5\n[scan]\nactive = 2\n"));
     tool(&harness, &["run", text(&same), "--yes"]).exits(0);
@@ -53,7 +53,7 @@ async fn a_state_file_with_confirmed_facts_of_another_plan_is_refused() {
         let rest = format!("[[change]]\nremove = \"{path}\"\n[cutover]\nsoak = \"1h\"\n");
         harness.plan("removes", &table, "", &rest)
     };
-    // As long as the operator has confirmed no fact, they may correct the plan.
+    // Until the operator has confirmed a fact, the plan can still be corrected.
     let plan = remove("lgeacy");
     let contract = ["contract", text(&plan), "--yes"];
     refused(&harness, 3, &contract).says(&["--readers-moved"]);
@@ -193,7 +193,7 @@ async fn a_state_file_that_another_process_holds_is_refused() {
     tokio::task::block_in_place(|| first.end()).exits(130);
 }
 
-/// Root may create files almost anywhere, so this test uses paths where even root cannot create a file.
+/// Root can create files almost anywhere, so this test uses paths where even root cannot create a file.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_state_path_that_cannot_hold_a_file_is_refused() {
     let (harness, _, plan) = setup(5, "").await;
@@ -288,7 +288,7 @@ async fn an_unreadable_row_does_not_hide_other_rows() {
     assert_eq!((journal.lines().count(), readable, journal.matches("(unreadable: ").count()), (3, 2, 1), "{journal}");
     let page = tool(&harness, &["journal", text(&removes), "--limit", "1"]).exits(0).stdout;
     assert!(
-        page.contains("cannot be read") && page.contains("There are more values: list them with --after 1"),
+        page.contains("cannot be read") && page.contains("There are more values. To list them, use --after 1"),
         "{page}"
     );
 

@@ -9,7 +9,7 @@ use super::*;
 use crate::harness::index;
 
 /// Creates a table of 10,000 items. Every item has `always`, every second item has `half`, every tenth item has the map
-/// `doc`, and one item has `rare`. Each partition key has five items, but the first one has 500.
+/// `doc`, and one item has `rare`. The first partition key has 500 items. Each of the other keys has five.
 async fn known_table(harness: &Harness) -> String {
     let by_half = index("by-half", &[("half", "S")], Projection::All, false);
     let table = harness.create_indexed_table(&[by_half]).await;
@@ -110,7 +110,7 @@ async fn stats_of_a_plan_uses_its_table_even_if_run_has_nothing_to_do() {
     let document = tool(&harness, &["stats", text(&plan), "--output", "json"]).exits(0).json();
     assert_eq!((&document["table"], &document["plan"]), (&json!(table), &json!(text(&plan))));
     assert_eq!(attribute(&document, "old")["items"], 60);
-    // The operator must give either a plan or a table.
+    // The command needs either a plan or a table.
     for args in [vec!["stats"], vec!["stats", text(&plan), "--table", "t"]] {
         let mut command = harness.command();
         command.args(&args);
@@ -137,8 +137,8 @@ async fn stats_of_an_empty_table_and_of_one_item() {
     assert_eq!(attribute(&one, "old")["share"]["likely"], 1.0);
 }
 
-/// Before DynamoDB has counted the items, a sample is the first items of the table, and nothing follows for the other
-/// items.
+/// If DynamoDB has not yet counted the items, `stats` reads the first items of the table. It estimates nothing about
+/// the other items.
 #[tokio::test(flavor = "multi_thread")]
 async fn without_a_count_only_the_first_items_are_read() {
     let (harness, table, _) = setup(300, "").await;
@@ -195,7 +195,7 @@ async fn init_lists_real_attributes_and_hostile_names_do_no_harm() {
     assert!(!written.contains(tool::SECRET), "{written}");
     tool(&harness, &[&["check", "sampled.toml"], &endpoint[..]].concat()).exits(0);
 
-    // `stats` prints these names too.
+    // `stats` also escapes these names.
     let document = stats(&harness, &table, &[]);
     for name in HOSTILE {
         assert_eq!(attribute(&document, &Path::attribute(name).to_string())["items"], 50);
@@ -216,7 +216,7 @@ async fn init_lists_real_attributes_and_hostile_names_do_no_harm() {
     assert_eq!((&piped["sample"]["items"], &piped["sample"]["coverage"]), (&json!(50), &json!("whole_table")));
     load("-", piped["text"].as_str().unwrap()).unwrap();
 
-    // If the items cannot be read, the plan has only the table's description.
+    // If `init` cannot read the items, the plan contains only the table's description.
     answer(&harness, "Scan", 400, "AccessDeniedException", "User is not authorized to perform: dynamodb:Scan");
     let denied = init("denied.toml", &[]).messages();
     assert!(denied.contains("the sample was stopped") && denied.contains("dynamodb:Scan"), "{denied}");
@@ -226,7 +226,7 @@ async fn init_lists_real_attributes_and_hostile_names_do_no_harm() {
     nothing_was_written(&harness);
 }
 
-/// If the operator interrupts the sample, `init` writes no plan.
+/// If the operator interrupts the sampling, `init` writes no plan.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_interrupted_init_writes_nothing() {
     let (harness, table, _) = setup(50, "").await;

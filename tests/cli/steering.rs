@@ -37,7 +37,7 @@ async fn wait_for_writes(harness: &Harness, more_than: u64) {
     }
 }
 
-/// Waits one second. Then counts the writes that the table receives in the next two seconds, and returns their number.
+/// Waits one second. Then returns the number of writes that the table receives in the next two seconds.
 async fn writes_after_a_second(harness: &Harness) -> u64 {
     tokio::time::sleep(Duration::from_secs(1)).await;
     let before = writes(harness);
@@ -131,7 +131,7 @@ async fn a_drain_ends_the_run_so_that_it_can_be_resumed() {
     assert!(ended["stopped"].as_str().unwrap().contains("stopped it with `backfill ctl drain`"), "{ended}");
     let refused = tool(&harness, &["ctl", "drain", plan_text]).exits(3);
     assert!(refused.messages().contains("there is nothing to drain"), "{}", refused.messages());
-    // If no process works on the migration, `ctl` stores the pause for the next process. The way back ends the pause.
+    // If no process works on the migration, `ctl` stores the pause for the next process. A rollback ends the pause.
     assert_eq!(ctl(&harness, &["pause", plan_text])["live"], false);
     let shown = tool(&harness, &["ctl", "status", plan_text]).exits(0).stdout;
     assert!(shown.contains("no process works on this migration") && shown.contains("paused by "), "{shown}");
@@ -181,7 +181,7 @@ async fn another_user_cannot_steer() {
     wait_for_writes(&harness, 100).await;
     let socket = socket_path(&harness.dir().join(".backfill/plan.db"));
     assert_eq!(mode(&socket), 0o600);
-    // Open everything else to the other user, so that only the socket protects the migration.
+    // Give the other user access to all other files, so that only the socket protects the migration.
     let binary = harness.dir().join("backfill");
     std::fs::copy(harness.command().get_program(), &binary).unwrap();
     for path in [harness.dir().to_owned(), harness.dir().join(".backfill"), plan.clone(), binary.clone()] {
@@ -199,7 +199,7 @@ async fn another_user_cannot_steer() {
     };
     let refused = tokio::task::block_in_place(as_nobody).exits(3);
     assert!(refused.messages().contains("belongs to another user"), "{}", refused.messages());
-    // Even if somebody opens the socket's file to all users, the process refuses them.
+    // Even if all users have access to the socket file, the process refuses other users.
     set_mode(&socket, 0o666);
     let refused = tokio::task::block_in_place(as_nobody).exits(3);
     assert!(refused.messages().contains("another user started this process"), "{}", refused.messages());

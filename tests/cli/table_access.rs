@@ -1,8 +1,9 @@
-//! Tests with a table that cannot be used. The tool exits with code 3 before it does any work.
+//! Tests unusable tables. The tool exits with code 3 before it does any work.
 
 use super::*;
 
-/// Runs each command that needs the table. No command may scan the table, write to it, or create a state file.
+/// Runs each command that needs the table. Asserts that no command scans the table, writes to it, or creates a state
+/// file.
 fn assert_each_refused(harness: &Harness, plan: &str, check: impl Fn(RefusalOutput)) {
     for args in [vec!["check", plan], vec!["run", plan, "--yes"], vec!["run", plan, "--dry-run"]] {
         check(refused(harness, 3, &args).in_one_paragraph());

@@ -1,4 +1,4 @@
-//! `status --watch` in a real terminal: `script` gives it a pseudo-terminal.
+//! Tests `status --watch` in a pseudo-terminal, which `script` creates.
 #![cfg(all(feature = "watch", target_os = "linux"))]
 
 use std::io::{Read as _, Write as _};
@@ -15,10 +15,10 @@ use super::{setup, text};
 use crate::harness::Harness;
 use crate::harness::tool::{RunningTool, SECRET, tool};
 
-/// The longest wait for anything. This machine may be busy.
+/// The maximum time of every wait. It is long enough for a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Enters and leaves the alternate screen.
+/// The sequences that enter and leave the alternate screen.
 const ENTER: &str = "\u{1b}[?1049h";
 const LEAVE: &str = "\u{1b}[?1049l";
 
@@ -30,8 +30,8 @@ struct Watching {
 }
 
 impl Watching {
-    /// Starts the view in a terminal of this size. When the view has ended, the terminal shows the exit code, and
-    /// whether its settings are as before.
+    /// Starts the view in a terminal of this size. After the view has ended, the terminal shows the exit code, and
+    /// whether its settings are unchanged.
     fn start(harness: &Harness, plan: &Path, (columns, rows): (u16, u16), more: &str) -> Watching {
         let tool = harness.command();
         let program = tool.get_program().to_str().unwrap();
@@ -74,7 +74,7 @@ impl Watching {
         self.wait(text, || Grid::of(&self.raw()).text());
     }
 
-    /// Waits until the terminal has received this text outside the view.
+    /// Waits until the terminal has received this text outside the alternate screen.
     fn wait_for_line(&self, text: &str) {
         self.wait(text, || self.raw());
     }
@@ -99,7 +99,7 @@ impl Watching {
         Pid::from_raw(digits.parse().unwrap())
     }
 
-    /// Waits until the view has ended with this exit code, and checks that the terminal is as before.
+    /// Waits until the view has ended with this exit code. Checks that the terminal's settings are unchanged.
     fn ends(mut self, code: i32) -> String {
         self.wait_for_line("exit=");
         self.wait_for_line("restored");
@@ -113,7 +113,7 @@ impl Watching {
     }
 }
 
-/// A screen that understands what the view writes: text, line feeds, cursor positions, and the sequences that clear the
+/// A screen that interprets the view's output: text, line feeds, cursor positions, and the sequences that clear the
 /// screen.
 #[derive(Default)]
 struct Grid {
@@ -153,7 +153,7 @@ impl Grid {
                 self.at = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
             }
             ('J', "2") | ('h' | 'l', "?1049") => self.rows.clear(),
-            // Colours, and the cursor's visibility.
+            // Ignore the sequences that set colours or the cursor's visibility.
             ('m' | 'h' | 'l', _) => {}
             unknown => panic!("the view writes a sequence that this test does not know: {unknown:?}"),
         }
@@ -257,9 +257,9 @@ async fn the_view_shows_a_dead_process_and_restores_the_terminal_after_a_signal(
         assert!(settings(&harness, &plan)["paused"].is_object());
         kill(watching.pid(), Signal::SIGTERM).unwrap();
         let raw = watching.ends(130);
-        // Colours 30 to 37 and 90 to 97, in the form that crossterm writes.
+        // Colours 30 to 37 and 90 to 97, in crossterm's notation.
         assert!(!raw.contains("\u{1b}[38;5;"), "{raw:?}");
-        // In a terminal that is too small for anything, nothing breaks.
+        // The view also survives a terminal that is too small for its content.
         let mut watching = Watching::start(&harness, &plan, (9, 3), "");
         watching.wait_for("p r");
         watching.press("\u{3}");

@@ -1,13 +1,13 @@
-//! Lists the tests that are known to fail on an engine. For each failure, the list names the engine's property that
-//! causes it.
+//! Lists the tests that are known to fail on an engine. Each entry states the difference from DynamoDB that causes the
+//! failure.
 
-/// A test that fails on an engine.
+/// A test that is known to fail on an engine.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Deviation {
     pub(crate) engine: &'static str,
     /// The binary and path of the test.
     pub(crate) test: &'static str,
-    /// Part of the failure message. The run reports a failure with any other message as unexpected.
+    /// A part of the failure message. A failure with any other message counts as unexpected.
     pub(crate) message: &'static str,
     /// How the engine differs from DynamoDB.
     pub(crate) reason: &'static str,

@@ -3,8 +3,8 @@
 //!
 //!     tests/engines.sh ministack cargo test --test engines -- --ignored --nocapture
 //!
-//! [`deviations`] lists the tests that an engine fails. The list must be exact. The run fails if a test that is not
-//! listed fails. It also fails if a listed test passes, fails with a different message, or does not run.
+//! [`deviations`] lists the tests that an engine fails. The list must be exact. The run fails if an unlisted test
+//! fails. It also fails if a listed test passes, fails with a different message, or does not run.
 #![expect(clippy::print_stdout, reason = "the test prints its figures")]
 
 mod deviations;
@@ -13,8 +13,8 @@ mod run;
 use deviations::{DEVIATIONS, Deviation};
 use run::{Outcome, Suite, binaries, run};
 
-/// The tests that show whether an engine applies conditions atomically. On an engine that does not, only the suites
-/// with a single writer prove anything.
+/// The tests that show whether an engine applies conditions atomically. If they fail, only the suites with a single
+/// writer are meaningful on this engine.
 const PROBE: Suite = Suite { binary: "table", only: &["contract::probe::"], without: &[], writers: Writers::Many };
 
 /// Whether a suite has concurrent writers.
@@ -22,8 +22,8 @@ const PROBE: Suite = Suite { binary: "table", only: &["contract::probe::"], with
 enum Writers {
     /// Only the tool writes.
     One,
-    /// Several processes write to the table. For example, the application and the tool write, or writes from a killed
-    /// process arrive while the next process writes.
+    /// Several processes write to the table at the same time. For example, the application writes during a run, or
+    /// writes from a killed process arrive while the next process writes.
     Many,
 }
 
@@ -33,7 +33,7 @@ const SUITES: [Suite; 4] = [
     Suite {
         binary: "playbook",
         only: &[
-            "life::the_whole_life",
+            "life::a_complete_migration_with_a_flag",
             "life::back_during",
             "life::a_rollback_after",
             "kills::a_killed_migration_completes",
@@ -59,8 +59,8 @@ fn the_engine_passes_all_tests_except_its_known_deviations() {
     let mut outcomes = run(&binaries, &PROBE);
     let atomic = outcomes.iter().all(|outcome| outcome.failure.is_none());
     println!("{engine} {} conditions atomically", if atomic { "applies" } else { "does not apply" });
-    // Run the suites one after the other. While an engine is busy with one suite, it would answer a second suite too
-    // late.
+    // Run the suites one after the other. If two suites ran at the same time, the engine would answer some of their
+    // requests too late.
     for suite in SUITES.iter().filter(|suite| atomic || suite.writers == Writers::One) {
         outcomes.extend(run(&binaries, suite));
     }

@@ -27,8 +27,8 @@ pub(crate) struct Outcome {
     pub(crate) failure: Option<String>,
 }
 
-/// The number of tests that one binary runs at the same time. The tests spend most of their time waiting for the
-/// engine, which uses only one core.
+/// The number of tests that one binary runs at the same time. The tests mostly wait for the engine, which uses only one
+/// core.
 const THREADS: &str = "5";
 
 /// Builds these test binaries if necessary, and returns their paths.

@@ -1,8 +1,8 @@
-//! What each implementation of DynamoDB's API can do. A probe (`tests/table/contract/capabilities.rs`) compares each
-//! cell with the engine that runs, and `docs/engines.md` shows the table. A test that needs a capability asks this
-//! table, so that it runs on every engine that has the capability.
+//! The capabilities of each implementation of DynamoDB's API. A probe (`tests/table/contract/capabilities.rs`) compares
+//! each cell of this table with the running engine, and `docs/engines.md` shows the table. Tests use the table to run
+//! on every engine with the required capabilities.
 
-/// Something that a plan or a test needs from an engine.
+/// A feature of an engine that plans or tests need.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Capability {
     AtomicConditions,
@@ -22,14 +22,14 @@ pub enum Capability {
     Transactions,
 }
 
-/// An engine, and what it can do.
+/// An engine with its capabilities.
 #[derive(Debug, Clone, Copy)]
 pub struct Engine {
-    /// The name in `BACKFILL_TEST_ENGINE`; `local` for the embedded engine.
+    /// The name in `BACKFILL_TEST_ENGINE`. It is `local` for the embedded engine.
     pub name: &'static str,
     /// The name in the documentation.
     pub title: &'static str,
-    /// What the engine cannot do. It can do everything else.
+    /// The missing capabilities. The engine has all others.
     pub lacks: &'static [Capability],
 }
 
@@ -39,7 +39,7 @@ use Capability::{
 };
 
 impl Capability {
-    /// Every capability, in the order of the documentation.
+    /// All capabilities, in the order of the documentation.
     pub const ALL: [Capability; 15] = [
         AtomicConditions,
         ImageOnFailure,
@@ -58,7 +58,7 @@ impl Capability {
         Transactions,
     ];
 
-    /// Returns what the capability is, and what needs it.
+    /// Returns a description of the capability, and the feature or test that needs it.
     pub fn description(self) -> (&'static str, &'static str) {
         match self {
             AtomicConditions => ("checks a condition and writes in one step", "every test with two writers"),
@@ -80,7 +80,7 @@ impl Capability {
     }
 }
 
-/// Every engine. AWS has all capabilities by its documentation; no test runs there.
+/// All engines. AWS has all capabilities according to its documentation. No test runs there.
 pub const ENGINES: [Engine; 5] = [
     Engine { name: "aws", title: "DynamoDB", lacks: &[] },
     Engine { name: "local", title: "dynoxide (embedded)", lacks: &[PointInTimeRecovery, Backups] },
@@ -103,7 +103,8 @@ pub const ENGINES: [Engine; 5] = [
 ];
 
 impl Engine {
-    /// Returns the engine on which the tests run. An engine that is not in the table counts as complete.
+    /// Returns the engine on which the tests run. An engine that is missing from the table is assumed to have all
+    /// capabilities.
     pub fn current() -> Engine {
         let name = match std::env::var_os(super::ENDPOINT) {
             Some(_) => std::env::var("BACKFILL_TEST_ENGINE").unwrap_or_else(|_| "another engine".to_owned()),
@@ -117,13 +118,13 @@ impl Engine {
         !self.lacks.contains(&capability)
     }
 
-    /// Returns whether the engine has everything that a test needs.
+    /// Returns whether the engine has all capabilities that a test needs.
     pub fn has_all(&self, needs: &[Capability]) -> bool {
         needs.iter().all(|need| self.has(*need))
     }
 }
 
-/// Returns the table as Markdown, as `docs/engines.md` shows it.
+/// Returns the Markdown table for `docs/engines.md`.
 pub fn markdown() -> String {
     let titles: Vec<&str> = ENGINES.iter().map(|engine| engine.title).collect();
     let mut lines = vec![

@@ -81,19 +81,19 @@ impl Harness {
         self.local.as_ref()
     }
 
-    /// Returns the server's own address. Requests to this address bypass the proxy, so no faults are injected into
-    /// them.
+    /// Returns the server's own address. Requests to this address bypass the proxy, so the proxy cannot inject faults
+    /// into them.
     pub fn server_endpoint(&self) -> String {
         self.local.as_ref().map_or_else(|| std::env::var(ENDPOINT).unwrap(), |local| local.engine().endpoint())
     }
 
-    /// Returns `embedded` on the embedded engine, and `elsewhere` on any other server. Tests choose their numbers of
-    /// items with this method, because some servers are a hundred times slower.
+    /// Returns `embedded` on the embedded engine, and `elsewhere` on any other server. Tests use this method to choose
+    /// a number of items, because some servers are a hundred times slower.
     pub fn size_for_server<T>(&self, embedded: T, elsewhere: T) -> T {
         if self.local.is_some() { embedded } else { elsewhere }
     }
 
-    /// Waits until a newly created table is active. A table of the embedded engine is active immediately.
+    /// Waits until a new table is active. In the embedded engine, tables are active immediately.
     pub async fn wait_until_active(&self, table: &str) {
         if self.local.is_some() {
             return;
@@ -125,8 +125,7 @@ impl Harness {
         self.dir.path()
     }
 
-    /// Creates an on-demand table with the string keys `pk` and `sk`, and returns its name. No other test uses that
-    /// name.
+    /// Creates an on-demand table with the string keys `pk` and `sk`, and returns its unique name.
     pub async fn create_table(&self) -> String {
         self.create_indexed_table(&[]).await
     }
@@ -207,8 +206,8 @@ impl Harness {
     }
 
     /// Writes a plan and returns its path. The plan contains a `[migration]` section that starts with `migration`, a
-    /// `[table]` section with this table and the proxy's endpoint, and then `rest`. The JSON Schema of a plan must
-    /// accept it, if it is valid.
+    /// `[table]` section with this table and the proxy's endpoint, and then `rest`. If the plan is valid, the JSON
+    /// Schema for plans must accept it.
     pub fn plan(&self, name: &str, table: &str, migration: &str, rest: &str) -> PathBuf {
         let path = self.dir().join(format!("{name}.toml"));
         let text = format!(
@@ -397,8 +396,8 @@ pub fn value_from_sdk(value: AttributeValue) -> Value {
     }
 }
 
-/// Returns an item as text that shows every byte. Tests compare such texts if two spellings of the same number must be
-/// treated as different.
+/// Returns an item as text that shows every byte. Tests compare such texts to distinguish two spellings of the same
+/// number.
 pub fn bytes_of(item: &Item) -> String {
     backfill::internals::item::item_to_json(item).to_string()
 }

@@ -7,12 +7,12 @@ use jsonschema::Validator;
 use serde_json::Value as Json;
 use toml::Value;
 
-/// Returns what the schema finds wrong with a plan. The result is empty if the schema accepts the plan.
+/// Returns the schema's errors in a plan. The result is empty if the schema accepts the plan.
 pub(crate) fn schema_errors(plan: &toml::Table) -> Vec<String> {
     schema().iter_errors(&table_json(plan)).map(|error| format!("{}: {error}", error.instance_path())).collect()
 }
 
-/// Returns whether the schema accepts a plan. This is much faster than to collect all errors.
+/// Returns whether the schema accepts a plan. This is much faster than collecting all errors.
 pub(crate) fn schema_accepts(plan: &toml::Table) -> bool {
     schema().is_valid(&table_json(plan))
 }
@@ -26,7 +26,7 @@ fn table_json(table: &toml::Table) -> Json {
     Json::Object(table.iter().map(|(name, value)| (name.clone(), json(value))).collect())
 }
 
-/// Converts TOML to JSON as editors do. A date becomes text. JSON has no infinite numbers; they become null.
+/// Converts TOML to JSON as editors do. A date becomes text. JSON has no infinite numbers, so they become null.
 fn json(value: &Value) -> Json {
     match value {
         Value::String(text) => text.as_str().into(),

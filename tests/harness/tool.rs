@@ -9,13 +9,13 @@ use serde_json::Value as Json;
 
 use super::Harness;
 
-/// A text that is part of every attribute value that tests write, except keys. The tool must never print this text.
+/// Every attribute value in the tests, except keys, contains this text. The tool must never print it.
 pub(crate) const SECRET: &str = "S3CRET";
 
-/// A sequence of digits that is part of every secret number that tests write. The tool must never print this sequence.
+/// Every secret number in the tests contains these digits. The tool must never print them.
 pub(crate) const SECRET_NUMBER: &str = "90210481516";
 
-/// The maximum duration of one run of the tool. A process that takes longer is killed, and the test fails.
+/// The maximum duration of one process. If a process runs longer, the test kills it and fails.
 const PATIENCE: Duration = Duration::from_secs(90);
 
 /// The result of a finished run of the tool.
@@ -49,7 +49,7 @@ pub(crate) fn item<const N: usize>(pk: &str, sk: &str, attributes: [(&str, Value
     item
 }
 
-/// Runs the tool in the harness's directory. Enables all log lines and backtraces.
+/// Runs the tool in the harness's directory, with all log lines and with backtraces.
 pub(crate) fn tool(harness: &Harness, args: &[&str]) -> ToolOutput {
     let mut command = harness.command();
     command.args(args).arg("-vv");
@@ -79,7 +79,7 @@ fn log_schema() -> &'static jsonschema::Validator {
     })
 }
 
-/// Reads what a process writes, until it closes the pipe.
+/// Reads the output of a process until it closes the pipe.
 struct OutputReader {
     written: Arc<Mutex<Vec<u8>>>,
     thread: std::thread::JoinHandle<()>,
@@ -202,7 +202,7 @@ impl ToolOutput {
     }
 
     /// Checks that stdout is a single document that follows docs/output.schema.json. The document must contain the
-    /// process's exit code. A process that a signal killed may have written no document.
+    /// process's exit code. If a signal killed the process, the document can be missing.
     fn check_document(&self) {
         if self.code == -1 && self.stdout.is_empty() {
             return;
@@ -245,7 +245,7 @@ impl ToolOutput {
         self
     }
 
-    /// Returns the text on stderr that is meant for the operator, which is everything except the log lines.
+    /// Returns the text on stderr without the log lines. This text is for the operator.
     pub(crate) fn messages(&self) -> String {
         let is_log = |line: &str| {
             let mut words = line.split_whitespace();

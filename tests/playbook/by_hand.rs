@@ -1,5 +1,5 @@
-//! Tests the application without the tool. The test itself moves the flag, and does the simplest possible migration. If
-//! the application obeys the flag, no read is wrong during the whole migration. If the test plants a mistake, the
+//! Tests the application without the tool. The test itself changes the flag and makes the simplest possible migration.
+//! If the application obeys the flag, no read is wrong during the whole migration. If the test plants a mistake, the
 //! checks find it.
 
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use crate::scene::{MOVE, NAME, Scene, items};
 
 const CACHE: u32 = 1;
 
-/// A migration without the tool. It moves the flag, and copies and removes attributes.
+/// A migration without the tool. It changes the flag, and copies and removes attributes.
 struct ManualMigration<'a> {
     scene: &'a Scene,
     store: TableStore,
@@ -132,8 +132,8 @@ async fn run_migration(habit: Habit) -> Vec<String> {
     app.wrong()
 }
 
-/// An obedient application never reads a stale value. The checks find an instance that never rereads the flag, and an
-/// application that removes only the attribute that it writes.
+/// An obedient application never reads a stale value. The checks detect two mistakes: an instance that never rereads
+/// the flag, and an application that removes only the attribute that it writes.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_obedient_application_reads_nothing_stale_and_a_disobedient_one_is_found() {
     let (obedient, never_looks, removes_one) = tokio::join!(
@@ -145,7 +145,7 @@ async fn an_obedient_application_reads_nothing_stale_and_a_disobedient_one_is_fo
     assert!(!never_looks.is_empty() && !removes_one.is_empty());
 }
 
-/// The test changes the flag without waiting, so some instances obey a flag that has changed twice since.
+/// The test changes the flag without waiting, so some instances obey a flag that has since changed twice.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_flag_that_moves_without_waiting_is_found() {
     let scene = scene(20).await;
@@ -167,7 +167,7 @@ async fn a_flag_that_moves_without_waiting_is_found() {
     panic!("the checks found no wrong read");
 }
 
-/// The test removes a value that has no copy. The check must find that the value is missing.
+/// The test removes a value without a copy. The check must detect the loss.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_loss_of_a_value_without_a_copy_is_found() {
     let scene = scene(20).await;

@@ -15,8 +15,8 @@ use crate::harness::Harness;
 use crate::harness::tool::{RunningTool, ToolOutput};
 use crate::scene::{MOVE, NAME, QUICKLY, Scene, items};
 
-/// The clock of the host that set the flag is two days ahead. No command waits for two days.
-/// RUNBOOK: "If the clocks of two hosts differ, the tool says so. No wait gets longer or shorter"
+/// The flag was set by a host whose clock is two days ahead. No command waits for two days.
+/// RUNBOOK: "If the clocks of two hosts differ, the tool says so. This does not change the wait"
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_wait_depends_on_another_hosts_clock() {
     let scene = Scene::flagged(Harness::start(), items(20), "", &format!("{MOVE}{QUICKLY}")).await;
@@ -82,7 +82,7 @@ fn said(ran: &ToolOutput) -> String {
     format!("{}{}", ran.stdout, ran.messages())
 }
 
-/// Counts the writes in the next two seconds. The count begins when the writes in flight have arrived.
+/// Waits until the writes in flight have arrived. Then counts the writes in the next two seconds.
 async fn count_writes(scene: &Scene) -> u64 {
     tokio::time::sleep(Duration::from_millis(400)).await;
     let before = writes(scene);
@@ -90,7 +90,7 @@ async fn count_writes(scene: &Scene) -> u64 {
     writes(scene) - before
 }
 
-/// A process is paused for longer than the cache time of the flag that it has read.
+/// A process is stopped for longer than the cache time of the flag that it has read.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stopped_process_rereads_the_flag_before_it_sends_anything() {
     let (scene, run) = running(&[]).await;
@@ -107,7 +107,7 @@ async fn a_stopped_process_rereads_the_flag_before_it_sends_anything() {
     let before = writes(&scene);
     run.signal(Signal::SIGCONT);
     let ran = end(run).await.exits(6);
-    // Requests that the process sent before it was paused may still arrive.
+    // Requests that the process sent before it was paused can still arrive.
     assert!(writes(&scene) <= before + 10, "{} writes were sent after the flag had moved", writes(&scene) - before);
     let said = said(&ran);
     assert!(said.contains("the flag was moved") && said.contains("at 100 %"), "{said}");
@@ -124,8 +124,9 @@ fn faketime() -> Option<PathBuf> {
     found
 }
 
-/// The machine sleeps for an hour. Meanwhile, the monotonic clock stops and the wall clock continues. Afterwards, the
-/// run renews its lease and continues. But if another host has taken the lease, the run sends no more requests.
+/// The machine sleeps for an hour. During the sleep, the monotonic clock stops and the wall clock continues.
+/// Afterwards, the run renews its lease and continues. If another host has taken the lease, the run sends no more
+/// requests.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_machine_that_slept_renews_its_lease_before_it_sends_anything() {
     let Some(library) = faketime() else { return };

@@ -42,7 +42,7 @@ async fn the_rollback_continues_after_unequal_items_are_corrected_by_hand() {
     for words in &TO_NEW_ONLY[..4] {
         scene.run_ok(words).await;
     }
-    // The plan copies one attribute to two targets, to which applications may write different values.
+    // The plan copies one attribute to two targets. Applications can then write different values to them.
     let apart = scene.run_refused(TO_NEW_ONLY[4], "cutover --to write-new --force REASON").await;
     assert!(apart.messages().contains("`one` and `two` may differ"), "{}", apart.messages());
     scene.run_ok(&format!("{} --force none-does", TO_NEW_ONLY[4])).await;
@@ -65,7 +65,7 @@ async fn the_rollback_continues_after_unequal_items_are_corrected_by_hand() {
         put(&scene, item).await;
     }
 
-    // A second rollback has the same result as the first.
+    // A second rollback has the same result as the first one.
     for n in 0..2 {
         let ran = scene.run_command("rollback --yes").await.exits(4);
         for part in ["is not complete", "failures", "by hand", "1 value that this run overwrote or removed"] {
@@ -81,7 +81,8 @@ async fn the_rollback_continues_after_unequal_items_are_corrected_by_hand() {
             assert_eq!(found(&scene, item).await, *item, "the rollback must not change the item");
         }
     }
-    // `--force` accepts only the failures that the tool has reported. It has not reported the item whose copies differ.
+    // `--force` accepts only the failures that the tool has recorded. It has not recorded a failure for the item whose
+    // copies differ.
     let ran = scene.run_refused("rollback --yes --force of-no-use", "rollback").await;
     for part in ["3 items still differ", "when 2 were known", "P#3"] {
         assert!(ran.messages().contains(part), "{part}: {}", ran.messages());
@@ -158,8 +159,8 @@ async fn assert_removed_values_are_listed(scene: &Scene) {
     assert!(shown.lines().any(|line| line.contains("P#4") && line.contains(r#"{"S":"visible"}"#)), "{shown}");
 }
 
-/// During new-only writes, applications may change an attribute that the plan sets to a constant, and may insert items
-/// without this attribute. Such changes do not mean that old values are stale.
+/// During new-only writes, applications change an attribute that the plan sets to a constant, and insert items without
+/// this attribute. Such changes do not make old values stale.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn constants_that_applications_change_do_not_block_a_rollback() {
     let plan = format!("{MOVE}[[change]]\nset = \"marker\"\nvalue = 2\n{QUICKLY}");

@@ -13,7 +13,7 @@ use crate::scene::{NAME, QUICKLY, Scene};
 /// The names of the table's key attributes.
 const KEY: [&str; 2] = ["p k", "s#k"];
 
-/// The plan's moves: for each one, the path of the enclosing document, the old name, and the new name.
+/// The plan's moves. Each one has the path of the enclosing document, the old name, and the new name.
 const MOVES: [(&[&str], &str, &str); 14] = [
     (&["payload", "location"], "namespace", "bucket"),
     (&["payload", "location"], "path", "key"),
@@ -66,7 +66,7 @@ fn one(pk: &str, payload: Option<Value>) -> Item {
     one.extend(neighbours.map(|(name, value)| (name.to_owned(), value)));
     one.insert("L".repeat(255), secret("long"));
     one.insert("a.b".to_owned(), map([("c.d", secret("q")), ("e\u{301}", secret("u")), ("c", map([]))]));
-    // If a plan did not quote names with dots, the path would refer to this value.
+    // Without quotes around a name with dots, the path would refer to this value.
     one.insert("a".to_owned(), map([("b", map([("c", map([("d", secret("elsewhere"))]))]))]));
     one.extend(payload.map(|payload| ("payload".to_owned(), payload)));
     one
@@ -97,7 +97,7 @@ fn moved(mut item: Item, removes_old: bool) -> Item {
     item
 }
 
-/// Creates a scenario. Returns it together with the items of its table.
+/// Creates a scenario. Returns it with the items of its table.
 async fn scene(strategy: &str) -> (Scene, BTreeMap<String, Item>) {
     let harness = Harness::start();
     let table = format!("documents_{}", fastrand::u32(..));

@@ -78,8 +78,8 @@ async fn recovers_from_a_death_before_the_end_of_another_phase_is_recorded() {
         scene.run_ok(words).await;
     }
 
-    // Go back from new-only writes, and kill the command while it verifies. Then remove the event that records the
-    // completion of the old-from-new pass.
+    // Return from new-only writes to dual writes, and kill the command during its verification. Then remove the event
+    // that records the completion of the old-from-new pass.
     scene.slow_pages(Some(std::time::Duration::from_millis(300)));
     let running = crate::harness::tool::RunningTool::start(scene.command("cutover --back"));
     while !history(&scene).iter().any(|event| event["type"] == "phase_complete" && event["phase"] == "old_from_new") {

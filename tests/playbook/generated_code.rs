@@ -1,4 +1,4 @@
-//! A live application uses the code of `backfill shim` during all steps of a migration.
+//! Tests the generated code of `backfill shim`. A live application uses it during all steps of a migration.
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::{Command, Stdio};
@@ -11,7 +11,7 @@ use crate::app::{NEW, OLD};
 use crate::harness::Harness;
 use crate::scene::{MOVE, QUICKLY, Scene, items};
 
-/// The application's operations between two commands.
+/// The time between two commands, in which the application works.
 const BETWEEN: Duration = Duration::from_millis(500);
 
 /// The commands of a migration, from its first to its last.
@@ -25,8 +25,7 @@ const COMMANDS: [&str; 7] = [
     "contract --yes",
 ];
 
-/// No read of the application returns another value than its last write, and each value is at the new attribute in the
-/// end.
+/// Every read of the application returns its last write. In the end, each value is in the new attribute.
 ///
 /// RUNBOOK: "`backfill shim plan.toml --lang python` generates this code for your plan"
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

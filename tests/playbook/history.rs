@@ -1,10 +1,10 @@
-//! The operations of an application on one item, and the values that a read of the item may return.
+//! Records the operations of an application on one item, and determines the values that a read of the item can return.
 //!
-//! A request takes effect at some instant between its beginning and its end. A read is correct if there is an order of
-//! all requests that fits their times, and in which the read returns the value of the last write before it. So a read
-//! must not return the value of a write A if a write B has certainly replaced A. B has certainly replaced A if two
-//! conditions are met. First, B certainly took effect before the read began. Second, B began after A had certainly
-//! taken effect, that is, after A had ended or after a read had returned A's value.
+//! A request takes effect at some instant between its beginning and its end. A read is correct if there is a possible
+//! order of all requests in which the read returns the value of the last write before it. An order is possible if it
+//! fits the times of the requests. So a read must not return the value of a write A if a write B has certainly replaced
+//! A. This is the case if two conditions are met. First, B certainly took effect before the read began. Second, A
+//! certainly took effect before B began: A had succeeded, or a read had returned A's value.
 
 use std::time::Instant;
 
@@ -89,7 +89,7 @@ impl History {
         Ok(())
     }
 
-    /// Returns the contents that a read between these times may return.
+    /// Returns the contents that a read between these times can return.
     pub(crate) fn possible(&self, began: Instant, ended: Instant) -> Vec<Content> {
         let may = |w: &&Write| !w.refused && w.began < ended && self.outdated_by(w, began).is_none();
         self.writes.iter().filter(may).map(|w| w.content).collect()
@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_last_write_may_be_read() {
+    fn only_the_last_write_can_be_read() {
         let mut history = History::new(Value(1));
         read(&mut history, Value(1)).unwrap();
         write(&mut history, Value(3));
@@ -134,13 +134,13 @@ mod tests {
         write(&mut history, NoItem);
         read(&mut history, NoValue).unwrap_err();
         read(&mut history, NoItem).unwrap();
-        // The item again has no value, as earlier in this test.
+        // The item has no value, as at an earlier time in this test.
         write(&mut history, NoValue);
         read(&mut history, NoValue).unwrap();
     }
 
     #[test]
-    fn overlapping_writes_may_take_effect_in_either_order() {
+    fn overlapping_writes_can_take_effect_in_either_order() {
         let mut history = History::new(Value(1));
         let one = history.begin(Value(2));
         let other = history.begin(Value(3));
@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn a_read_that_began_before_a_write_may_miss_it() {
+    fn a_read_that_began_before_a_write_can_miss_it() {
         let mut history = History::new(Value(1));
         let began = Instant::now();
         write(&mut history, Value(2));
@@ -167,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn a_write_without_a_reply_may_take_effect_at_any_time_and_a_refused_one_never() {
+    fn a_write_without_a_reply_can_take_effect_at_any_time_and_a_refused_one_never() {
         let mut history = History::new(Value(1));
         let _lost = history.begin(Value(2));
         let refused = history.begin(Value(3));

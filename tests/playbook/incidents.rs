@@ -37,8 +37,8 @@ async fn kill_contract(scene: &Scene) {
     tokio::time::sleep(Duration::from_millis(1_100)).await;
     scene.slow_pages(Some(Duration::from_secs(1)));
     let running = RunningTool::start(scene.command("contract --yes"));
-    // Kill the command only after the state file records that contract has begun. Otherwise, no record of the contract
-    // would remain once the flag is deleted.
+    // Kill the command only after the state file records that contract has begun. Otherwise, deleting the flag would
+    // delete the only record of the contract.
     let begun = |event: &Json| event["type"] == "phase_begun" && event["phase"] == "contract";
     while !scene.flag().await.contracting || !history(scene).iter().any(begun) {
         tokio::time::sleep(Duration::from_millis(5)).await;
@@ -88,7 +88,7 @@ async fn a_contract_without_its_state_file_asks_for_that_file() {
     scene.run_ok("verify --all").await;
 }
 
-/// Bad input: the flag's table is missing, or the flag was deleted.
+/// Two kinds of bad input: the flag's table is missing, or the flag was deleted.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_missing_flag_or_flag_table_is_reported() {
     let scene = scene(30).await;
@@ -137,8 +137,7 @@ async fn a_missing_flag_or_flag_table_is_reported() {
     scene.run_ok("rollback --yes").await;
 }
 
-/// The plan contains the flag item's whole key, so the first request to the flag's table is the one that takes the
-/// lease.
+/// The plan contains the flag item's complete key, so the first request to the flag's table takes the lease.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_missing_flag_table_is_not_taken_for_a_held_lease() {
     let scene = scene(30).await;
@@ -157,7 +156,7 @@ async fn remove(scene: &Scene) {
     gone.key("id", id).send().await.unwrap();
 }
 
-/// If somebody deletes the flag while contract removes the old attribute, `contract` restores the flag as it was.
+/// If the flag is deleted while contract removes the old attribute, `contract` restores the flag.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_contract_whose_flag_was_deleted_restores_it() {
     let scene = scene(30).await;
@@ -230,13 +229,13 @@ async fn a_clock_that_was_set_back_opens_no_gate() {
         history(&scene).iter().map(|event| event["at"].as_str().unwrap().parse().unwrap()).collect();
     assert!(times.is_sorted(), "{times:?}");
     scene.run_refused("cutover --to read-new --yes", "cutover --to read-new").await;
-    // A step back is possible at any time, and `--force` overrides the closed gate.
+    // A step back is always possible, and `--force` overrides the closed gate.
     scene.run_ok("cutover --to read-new --yes --force looked-at").await;
     scene.run_ok("cutover --back").await;
     scene.run_ok("rollback --yes").await;
 }
 
-/// If no operator can answer, a command that needs a confirmation says so, suggests `--yes`, and does nothing.
+/// Without an operator to answer, a command that needs a confirmation says so, suggests `--yes`, and does nothing.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_command_that_nobody_can_confirm_asks_for_yes_and_does_nothing() {
     let scene = scene(30).await;
@@ -306,7 +305,7 @@ fn the_help_of_a_command_lists_what_applies_to_it() {
 }
 
 /// Two state files share one plan and one flag, as on two hosts.
-/// RUNBOOK: "runs of one migration on two hosts exclude each other by a lease beside the flag"
+/// RUNBOOK: "a lease next to the flag prevents two hosts from running one migration at the same time"
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn only_one_of_two_runs_on_two_hosts_continues() {
     let scene = scene(300).await;
@@ -332,7 +331,7 @@ async fn only_one_of_two_runs_on_two_hosts_continues() {
     assert!(lost.contains("expires 60 s after its last renewal"), "{lost}");
     assert_eq!(won.code, -1, "this run must not have ended before the kill: {}", won.messages());
 
-    // The killed run's lease expires one second after its last renewal, and the other run takes over. After that, the
+    // The killed run's lease expires one second after its last renewal, and the other run takes it. After that, the
     // test also resumes the killed run.
     scene.slow_pages(None);
     set_lease_duration(&scene, 1_000).await;

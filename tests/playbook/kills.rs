@@ -1,5 +1,5 @@
-//! Tests that every command reaches the same result, even if it is killed at random moments and rerun. After every
-//! kill, each value is still in its item or in the journal.
+//! Kills every command at random moments and reruns it. Tests that the final result is the same as without kills. Also
+//! tests that each value is still in its item or in the journal after every kill.
 //!
 //! A random seed decides the moments of the kills. The test prints the seed, and `BACKFILL_TEST_SEED` sets it.
 
@@ -109,7 +109,8 @@ async fn a_killed_run_loses_no_live_write() {
     app.assert_equal_in_both(&scene.dump().await);
 }
 
-/// While an application is running, moves readers back during dual writes, and later rolls back from new-only writes.
+/// While an application is running, the test moves readers back during dual writes, and later rolls back from new-only
+/// writes.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn killed_commands_go_back_completely() {
     let mut rng = seeded_rng();
@@ -122,8 +123,8 @@ async fn killed_commands_go_back_completely() {
     let mut killed = 0;
     let back = scene.run_with_kills("cutover --back", KILLS, &mut rng, &app, &mut killed).await;
     assert_eq!(back.code, 0, "{}", back.messages());
-    // `cutover --back` goes back exactly one stage, even if it is killed and rerun several times. But if an attempt has
-    // completed, the next attempt may go back one more stage.
+    // `cutover --back` goes back exactly one stage, even if it is killed and rerun several times. But if an attempt had
+    // already completed when it was killed, the next attempt can go back one more stage.
     let flag = scene.flag().await;
     assert_eq!(flag.read, ReadFrom::Old);
     println!("  {flag}");
@@ -144,7 +145,7 @@ async fn killed_commands_go_back_completely() {
     app.assert_only_at(&scene.dump().await, OLD);
 }
 
-/// Checks the items of a quiet table: each value that an item had before is still in the item or in the journal.
+/// Checks the items of a quiet table: each earlier value of an item must still be in the item or in the journal.
 async fn every_value_has_a_copy(scene: &Scene, before: &BTreeMap<String, Item>) {
     let now = scene.dump().await;
     for (key, item) in before {
@@ -170,8 +171,9 @@ fn leaves_of(value: &Value) -> Vec<String> {
     }
 }
 
-/// Runs a plan with every kind of change on a quiet table. After the commands `first`, runs the commands `then`, once
-/// with and once without kills. Both executions must produce the same exit codes and tables.
+/// Runs a plan with every kind of change on two quiet tables. First runs the commands `first` on both. Then runs the
+/// commands `then`, with kills on one table and without kills on the other. Both must produce the same exit codes and
+/// tables.
 async fn assert_same_end(migration: &str, first: &[&str], then: &[&str]) {
     let mut rng = seeded_rng();
     let (steady, killed) =
@@ -239,11 +241,11 @@ async fn outcomes(migration: &str, first: &[&str], then: &[&str], mut rng: Optio
     ends
 }
 
-/// A placeholder in a list of commands. At this point, an application writes only the new attribute of some items.
+/// A placeholder in a list of commands, for an application that writes only the new attribute of some items.
 const SOME_NEW: &str = "(some new values)";
 
-/// Writes only the new attribute of some items. Makes the same change in `items`, because an application may overwrite
-/// new values without keeping a copy.
+/// Writes only the new attribute of some items. Also changes `items` in this way, because the journal does not have to
+/// contain values that an application has overwritten.
 async fn write_new_values(scene: &Scene, items: &mut BTreeMap<String, Item>) {
     for (n, item) in items.values_mut().enumerate().filter(|(n, _)| n % 3 == 0) {
         let request =
@@ -309,7 +311,7 @@ async fn killed_commands_without_a_flag_give_the_same_result() {
     Box::pin(assert_same_end("on_existing = \"overwrite\"", &[], &then)).await;
 }
 
-/// Kills the commands of a plan without a flag on the way back from new-only writes.
+/// Kills the commands of a plan without a flag during a rollback from new-only writes.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_killed_rollback_without_a_flag_gives_the_same_result() {
     let then = [
@@ -326,8 +328,8 @@ async fn a_killed_rollback_without_a_flag_gives_the_same_result() {
     Box::pin(assert_same_end("", &first, &then)).await;
 }
 
-/// Some items were too large to change, and have become small again. `failures retry` retries these items until all of
-/// them have succeeded, and each item succeeds exactly once.
+/// Some items were too large to change, and an application has since replaced them with small ones. Despite kills,
+/// `failures retry` changes all of these items, each exactly once.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_killed_retry_settles_every_failure() {
     let mut rng = seeded_rng();
@@ -345,7 +347,7 @@ async fn a_killed_retry_settles_every_failure() {
         put.set_item(Some(to_sdk(&large(n, 10)))).send().await.unwrap();
     }
     let before = scene.dump().await;
-    // Each of the forty items takes two requests, one after the other.
+    // Each of the forty items needs two successive requests.
     let updates = Arc::new(AtomicU64::new(0));
     let seen = Arc::clone(&updates);
     scene.harness.proxy().set_faults(Some(Arc::new(move |request| match request.operation.as_str() {
@@ -361,7 +363,7 @@ async fn a_killed_retry_settles_every_failure() {
         let until = updates.load(Relaxed) + rng.u64(1..40);
         let due = async {
             let began = Instant::now();
-            // If few items remain, a retry ends before it has sent this many updates.
+            // If only a few items remain, the retry ends before it has sent this number of updates.
             while updates.load(Relaxed) < until && began.elapsed() < Duration::from_secs(3) {
                 tokio::time::sleep(Duration::from_millis(2)).await;
             }
@@ -372,7 +374,7 @@ async fn a_killed_retry_settles_every_failure() {
         }
         killed += 1;
         every_value_has_a_copy(&scene, &before).await;
-        // An item that has succeeded must not fail again.
+        // A changed item must stay changed.
         let now: BTreeSet<String> = moved(&scene).await;
         assert!(settled.is_subset(&now), "{settled:?} {now:?}");
         settled = now;

@@ -10,7 +10,7 @@ use crate::example::Write;
 use crate::harness::Harness;
 use crate::scene::{MOVE, QUICKLY, Scene, items};
 
-/// The number of application operations between two commands.
+/// The number of application operations after each command.
 const BETWEEN: u64 = 150;
 
 async fn scene(count: u64) -> Scene {
@@ -49,7 +49,7 @@ async fn assert_ends_at(scene: &Scene, mut app: Application, name: &str) {
 
 /// No read ever returns a value that is older than the application's own last write. The application checks every read.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_whole_life() {
+async fn a_complete_migration_with_a_flag() {
     let scene = scene(300).await;
     let app = scene.application(Habit::Obedient).await;
     app.wait_for_operations(BETWEEN).await;
@@ -62,9 +62,9 @@ async fn the_whole_life() {
     assert_ends_at(&scene, app, NEW).await;
 }
 
-/// First readers go back, and then writers. Later, writers go back a second time, during a run. Finally, the migration
-/// completes. By then, copies that were made before the writers went back are stale, and the repair refreshes them from
-/// the old attribute.
+/// First readers go back to the old attribute, and then writers. Later, writers go back a second time, during a run.
+/// Finally, the migration completes. Copies that were made before writers went back are stale by then, and the repair
+/// refreshes them from the old attribute.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn back_during_dual_writes_and_during_a_run() {
     let scene = scene(200).await;
@@ -105,7 +105,7 @@ async fn back_during_dual_writes_and_during_a_run() {
     assert_ends_at(&scene, app, NEW).await;
 }
 
-/// The application writes only the new attribute before the rollback, and the rollback keeps every value.
+/// Before the rollback, the application writes only the new attribute. The rollback keeps every value.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_rollback_after_new_only_writes() {
     let scene = scene(200).await;
@@ -130,8 +130,8 @@ async fn a_rollback_during_dual_writes() {
     assert_ends_at(&scene, app, OLD).await;
 }
 
-/// From `write = new`, `cutover --back` first takes the steps of a rollback. Readers go back, and never read a stale
-/// value.
+/// From `write = new`, `cutover --back` first takes the same steps as a rollback. Then readers go back. They never read
+/// a stale value.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn back_after_new_only_writes_and_forward_again() {
     let scene = scene(150).await;
@@ -164,7 +164,7 @@ async fn values_that_change_before_dual_writes_are_repaired() {
 /// The plan has no flag, so the test itself switches the application from one attribute to the other. As soon as a fact
 /// is true, the test confirms it with the option for which the tool asks.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_whole_life_without_a_flag() {
+async fn a_complete_migration_without_a_flag() {
     let rest = format!("{MOVE}{QUICKLY}[cutover]\nsoak = \"1s\"\nmax_age = \"1h\"\n");
     let scene = Scene::unflagged(Harness::start(), items(200), "", &rest).await;
     let app = scene.manual_application(flag_state(Write::Old, false)).await;
@@ -215,8 +215,8 @@ async fn a_rollback_from_new_only_writes_without_a_flag() {
     both.old_stale = true;
     app.set_flag(both).await;
     let since = jiff::Timestamp::now();
-    // The rollback makes old values equal to new ones, and verifies the result. Only after that do readers have to go
-    // back.
+    // The rollback makes old values equal to new ones, and verifies the result. Only after that does it ask the
+    // operator to move readers back.
     let words = format!("rollback --dual-writes-since {since} --yes");
     asks("--readers-back", scene.run_command(&words).await.exits(3).messages());
     app.wait_for_operations(BETWEEN).await;
@@ -228,8 +228,8 @@ async fn a_rollback_from_new_only_writes_without_a_flag() {
     assert_ends_at(&scene, app, OLD).await;
 }
 
-/// `--now` accepts stale reads, and the tool records this. Stale reads then happen, and the application's checks find
-/// them.
+/// `--now` accepts stale reads, and the tool records this. The application then reads stale values, and its checks find
+/// these reads.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn cutover_back_now_reads_stale_values_and_records_that() {
     // With this number of items, the application reads most of the stale items before it rewrites them.

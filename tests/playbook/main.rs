@@ -1,9 +1,8 @@
-//! Tests the whole life of a migration, while an application is running that obeys the flag as docs/flag.md requires.
+//! Tests complete migrations during which an application runs. The application obeys the flag as docs/flag.md requires.
 //!
 //! The application ([`app`]) checks every read immediately. A read must not return a value that is older than the last
-//! write that completed before the read began. Nor may it return a value that is older than the result of an earlier
-//! read ([`history`]). [`by_hand`], which moves the flag without the tool, shows that these checks find errors. The
-//! other modules run the real binary.
+//! write that completed before the read began, or older than the result of an earlier read ([`history`]). [`by_hand`]
+//! changes the flag without the tool, and shows that these checks find errors. The other modules run the real binary.
 #![cfg(feature = "local")]
 #![expect(clippy::print_stdout, reason = "the test prints its figures")]
 

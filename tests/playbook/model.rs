@@ -1,22 +1,22 @@
 //! Explores all states of the playbook together with an application. The model consists of one item, the flag, the
 //! migration's state, a tool, two application instances and an operator. The tool can be killed anywhere. The caches of
-//! the instances may contain an older flag. The operator may run any command at any time.
+//! the instances can contain an older flag. The operator can run any command at any time.
 //!
 //! The model uses the real flag, the real state and the real decisions ([`backfill::internals::cutover::Flag`],
 //! [`backfill::internals::playbook`]). `model/sweep.rs` describes the guarded writes of each phase to the item.
 //! `model/table.rs` compares this description with the tool's own decisions.
 //!
 //! **Process.** Between two steps, a command knows only the durable records. So the model has no running commands: each
-//! step of the tool belongs to some command that the operator runs at that time. In this way, the model includes every
-//! kill between steps, every rerun of a command, and every other command that the operator may run instead. If a pass
-//! is killed, the image that it has read is lost.
+//! step of the tool belongs to a command that the operator runs at that time. In this way, the model includes every
+//! kill between steps, every rerun of a command, and every different command that the operator can run next. A killed
+//! pass loses the image that it has read.
 //!
-//! **Time.** The cache time is one second, and so is the soak. The rules depend only on which of two times is earlier,
-//! and on whether they differ by a second. So the model replaces times by their ranks, which keeps the number of states
+//! **Time.** The cache time is one second, and so is the soak. The rules depend only on the order of two times, and on
+//! whether they differ by a second. So the model replaces times with their ranks, which keeps the number of states
 //! finite.
 //!
 //! **Clocks.** `cutover --back` runs on a second host. That host's clock is three seconds (three cache times) ahead of
-//! the first host's clock, or behind it. A host measures a wait from the moment when it first saw the current flag. So
+//! or behind the first host's clock. A host measures a wait from the moment when it first saw the current flag. So
 //! every wait must still be long enough, and at most as long as the cache time. If the tool compared the flag's times
 //! with its own clock, the model would find this mistake.
 //!
@@ -59,7 +59,7 @@ fn a_wait_by_the_flags_time_is_found() {
     assert_found_in(Tool { mistake, skew: -3, ..correct_tool(1) }, system::READS_ARE_FRESH);
 }
 
-/// If the operator overrides every closed gate, readers may see stale values, but no value is lost. In this test, the
+/// If the operator overrides every closed gate, readers can see stale values, but no value is lost. In this test, the
 /// application only reads. With one write, the property also holds in all 898,581 states, but exploring these states
 /// takes too long for a test.
 #[test]
@@ -103,9 +103,9 @@ fn skipping_items_without_an_old_value_is_found() {
     assert_found(Mistake::SkipPreexistingValue, system::READS_ARE_FRESH);
 }
 
-/// A plan may allow items to differ at the gate. So after the gate, an item may have only an old value, which was
-/// written before dual writes and behind the scan position. Readers of the new attribute do not see this value, but the
-/// old-from-new pass must not remove it.
+/// A plan can allow a number of mismatches at the gate. So after the gate has opened, an item can still have only an
+/// old value, which was written before dual writes and behind the scan position. Readers of the new attribute do not
+/// see this value, but the old-from-new pass must not remove it.
 #[test]
 fn an_old_value_without_a_new_one_stays() {
     let checker = Tool { max_mismatch: 1, ..correct_tool(1) }.checker().spawn_bfs().join();
@@ -121,7 +121,7 @@ fn an_old_value_without_a_new_one_stays() {
 /// application does nothing. From `contracting` on, the same is true for `contract`.
 /// RUNBOOK: "can finish from every state before `contract`, even after a kill at any moment"
 #[test]
-fn every_state_can_be_finished() {
+fn a_migration_can_be_finished_from_every_state() {
     // Here, the other host's clock is behind. In the other tests, it is ahead.
     let model = Tool { skew: -3, ..correct_tool(1) };
     let graph = Graph::explore(&model);
@@ -173,8 +173,7 @@ impl Graph {
         graph
     }
 
-    /// Returns the states from which reruns of a command with this goal cannot reach the goal, even though the goal
-    /// applies to these states.
+    /// Returns the states to which this goal applies, but from which reruns of the goal's command cannot reach it.
     fn cannot_reach(&self, model: &Tool, goal: backfill::internals::playbook::Goal) -> Vec<&System> {
         let mut before: Vec<Vec<usize>> = vec![Vec::new(); self.states.len()];
         for (from, to, action) in &self.edges {
@@ -203,14 +202,13 @@ impl Graph {
     }
 }
 
-/// Normalising a state removes nothing that matters: every later action has the same result in the original state as in
-/// the normalised one.
+/// Normalising a state does not change the result of any later action.
 #[test]
-fn normalising_a_state_drops_nothing_that_matters() {
+fn normalising_a_state_changes_no_later_result() {
     let model = correct_tool(0);
     let graph = Graph::explore(&model);
     let mut compared = 0;
-    // Check only some of the edges, because checking all of them takes a minute. That check also succeeds.
+    // Check only some of the edges, because checking all of them takes a minute. A check of all edges also succeeds.
     for (from, to, action) in graph.edges.iter().step_by(11) {
         let mut whole = model.after(&graph.states[*from], *action).unwrap();
         whole.instances.sort();

@@ -14,7 +14,7 @@ use crate::harness::{Harness, client, dump};
 const OLD: &str = "email";
 const NEW: &str = "contact_email";
 
-/// The maximum number of commands that each of these migrations may still need.
+/// The maximum number of commands that complete each of these migrations.
 const STEPS: usize = 12;
 
 type Table = BTreeMap<String, Item>;
@@ -73,7 +73,7 @@ impl StoredMigration {
         ran.json()["playbook"].clone()
     }
 
-    /// Repeatedly runs the next command that `status` suggests, until there is none. Returns all commands that it ran.
+    /// Runs the next command that `status` suggests, until it suggests none. Returns all commands that it ran.
     async fn follow_next(&self) -> Vec<String> {
         let mut followed = Vec::new();
         while let Some(next) = self.status().await["next"].as_str().map(str::to_owned) {
@@ -107,9 +107,10 @@ async fn sample(seed: u64) -> Table {
     dump(&client(&local.endpoint()), "shop").await
 }
 
-/// Checks that the new attribute of every item has the old attribute's previous value, or has kept its own value. It
-/// keeps its own value if readers had already moved, or if the old attribute was missing. No item may still have the
-/// old attribute, with one exception: if the plan `skips` existing values, both attributes stay.
+/// Checks that the new attribute of every item contains the old attribute's value, or its own earlier value. The new
+/// attribute can keep its own value if readers had already moved, or if the old attribute was missing. The old
+/// attribute must be gone. There is one exception: if the plan `skips` existing values and the two values differ, both
+/// attributes stay.
 fn assert_moved(name: &str, after: &Table, before: &Table, also: &[&str], skips: bool) {
     assert_eq!(after.len(), before.len(), "{name}");
     for (key, prior) in before {
@@ -158,7 +159,7 @@ async fn assert_continues(layout: u32, name: &str, seed: u64, also: &[&str]) {
     assert_moved(name, &migration.table().await, &sample(seed).await, also, skips);
 }
 
-/// A rollback of an earlier version's writes restores every item, with the exceptions that RUNBOOK names.
+/// After writes by an earlier version, a rollback restores every item, with the exceptions in RUNBOOK.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn migrations_of_layout_1_roll_back() {
     for (name, seed, words) in [
@@ -167,8 +168,8 @@ async fn migrations_of_layout_1_roll_back() {
         ("stated", 5, "rollback plan.toml --state state.db --yes --readers-back --new-writes-stopped"),
     ] {
         let migration = StoredMigration::open(1, name).await;
-        // The earlier version did not record which items had equal values before the migration. Every output that would
-        // list these items says that they were not recorded.
+        // The earlier version did not record which items had equal values before the migration. So every list of these
+        // items says that they were not recorded.
         let foreseen =
             migration.run_command("rollback plan.toml --dry-run --state state.db --output json").await.exits(0).json();
         assert_eq!(foreseen["not_as_before_unknown"], true, "{name}: {foreseen:#}");
@@ -186,9 +187,10 @@ async fn migrations_of_layout_1_roll_back() {
         for (key, prior) in before.iter().filter(|_| name != "in-place") {
             let is = after.get_mut(key).unwrap();
             match (prior.get(OLD), prior.get(NEW)) {
-                // After new-only writes, an item that had only a new attribute also gets an old one.
+                // Some items had only a new attribute. After new-only writes, the rollback copies this attribute to the
+                // old one.
                 (None, Some(value)) if is.get(OLD) == Some(value) => is.remove(OLD),
-                // If the first pass found equal values during dual writes, they may come from the dual writes.
+                // If the first pass found equal values during dual writes, the dual writes could have written them.
                 (Some(old), Some(new)) if old == new && !is.contains_key(NEW) => is.insert(NEW.to_owned(), new.clone()),
                 _ => None,
             };
@@ -217,7 +219,7 @@ async fn a_migration_of_layout_2_rolls_back() {
     assert_ne!(after, before);
     let mut prior = sample(13).await;
     for item in prior.values_mut() {
-        // The fixture was made from a table with this value at the target of each item with an address.
+        // In the fixture's table, every item with an address had this value at the target.
         if let Some(Value::S(address)) = item.get(OLD) {
             let earlier = Value::S(format!("an earlier address, not {address}"));
             item.insert(NEW.to_owned(), earlier);

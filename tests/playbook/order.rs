@@ -30,7 +30,7 @@ async fn all_refused(scene: &Scene, state: &str, commands: &[(&str, &str)]) {
     assert_eq!(scene.dump().await, before, "{state}");
 }
 
-/// Replaces a text in the plan.
+/// Replaces text in the plan.
 pub(crate) fn edit(scene: &Scene, from: &str, to: &str) {
     let text = std::fs::read_to_string(&scene.plan).unwrap();
     assert!(text.contains(from), "{text}");
@@ -101,8 +101,8 @@ async fn every_command_out_of_order_names_the_next_step() {
         assert!(ran.messages().contains("over"), "{words}: {}", ran.messages());
     }
     scene.run_ok("contract --yes").await;
-    // After contract, a verification still checks the items. But the items have no second attribute from which a repair
-    // could restore a value.
+    // After contract, a verification still checks the items. But the items have only one attribute, so a repair cannot
+    // restore a value.
     let verify = scene.run_ok("verify --all").await;
     assert!(verify.stdout.contains("matching"), "{}", verify.stdout);
     scene.run_ok("verify --sample 5").await;
@@ -169,8 +169,8 @@ async fn a_plan_that_only_removes_goes_to_contract() {
     all_refused(&scene, "only removes", &[(DUAL_WRITE, next), ("verify --all", next)]).await;
     let run = scene.run_command("run --yes").await.exits(3);
     assert!(run.messages().contains("backfill contract"), "{}", run.messages());
-    // A refused command records no confirmation. If a command gives only one of the two confirmations, the next command
-    // must repeat it.
+    // A refused command records no confirmation. If a command passes only one of the two confirmations, the next
+    // command must repeat it.
     all_refused(
         &scene,
         "not all confirmed",
@@ -186,7 +186,7 @@ async fn a_plan_that_only_removes_goes_to_contract() {
     assert_eq!(scene.journal("P#0000").await.len(), 1);
 }
 
-/// Bad input: `contract` before the soak is over.
+/// Runs `contract` before the soak is over.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn contract_waits_for_the_soak() {
     let scene = scene().await;
@@ -200,7 +200,8 @@ async fn contract_waits_for_the_soak() {
     assert_eq!(scene.dump().await, before);
 }
 
-/// Bad input: no verification report, an expired report, a report with mismatches, or a report of a different plan.
+/// Tries the gate with four kinds of bad input: no verification report, an expired report, a report with mismatches,
+/// and a report of a different plan.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn only_a_valid_report_opens_the_gate() {
     let scene = scene().await;
@@ -238,7 +239,7 @@ async fn only_a_valid_report_opens_the_gate() {
     assert!(back.messages().contains("another plan"), "{}", back.messages());
 }
 
-/// Bad input: no point-in-time recovery.
+/// The table has no point-in-time recovery.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_point_in_time_recovery_nothing_begins() {
     let scene = scene().await;
@@ -265,7 +266,7 @@ async fn without_point_in_time_recovery_nothing_begins() {
     }
 }
 
-/// Bad input: a flag that another host has changed.
+/// Another host has changed the flag.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_command_refuses_a_flag_that_somebody_else_changed() {
     let scene = scene().await;
@@ -295,7 +296,7 @@ async fn every_command_refuses_a_flag_that_somebody_else_changed() {
     }
     assert_eq!(scene.dump().await, table);
 
-    // Another host moves the flag while a command is waiting. The command ends, and does not change the flag again.
+    // Another host changes the flag while a command is waiting. The command ends without a further change of the flag.
     let words = "cutover --to read-new --percent 10 --yes";
     scene.run_ok(words).await;
     let (moving, ()) = tokio::join!(scene.run_command(READ_NEW), async {
@@ -309,7 +310,8 @@ async fn every_command_refuses_a_flag_that_somebody_else_changed() {
         }
         panic!("the flag has not moved");
     });
-    // With exit code 0, the command completed before the other change. With exit code 3, it noticed the other change.
+    // Exit code 0 means that the command completed before the other change. Exit code 3 means that it noticed the other
+    // change.
     assert!([0, 3].contains(&moving.code), "{}", moving.messages());
     assert_eq!(scene.raw_flag().await.unwrap()["read"], text("old"), "the command must not undo `--back`");
 }

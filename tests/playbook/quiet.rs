@@ -18,8 +18,9 @@ pub(crate) const EVERY_KIND: &str = "[[change]]\nmove = \"old\"\nto = \"new\"\n[
     to = 'made.inner.\"zip code\"'\n[[change]]\nset = \"marker\"\nvalue = 2\n[[change]]\nset = \"made.version\"\n\
     value = \"v1\"\n[[change]]\nremove = \"legacy\"\n";
 
-/// Returns items of every shape that matters to the plan [`EVERY_KIND`]. A target is missing, equals its source,
-/// differs from its source, or exists without a source. A source exists or is missing. There are values of every type.
+/// Returns items of every shape that matters to the plan [`EVERY_KIND`]. Targets are missing, equal their source,
+/// differ from their source, or exist without a source. Some items have neither the source nor the target. The values
+/// have every type.
 pub(crate) fn every_shape(count: usize) -> Vec<Item> {
     let number = |n: usize| Value::N(Num::parse(&n.to_string()).unwrap());
     let map = |members: Vec<(&str, Value)>| Value::M(members.into_iter().map(|(k, v)| (k.to_owned(), v)).collect());
@@ -100,7 +101,8 @@ async fn a_rollback_of_every_kind_of_change_restores_the_table() {
 }
 
 /// If the plan has a flag, a rollback during dual writes also restores the table. The tool cannot distinguish values
-/// that were equal before the migration from values that dual writes made equal, so this test contains no such items.
+/// that were equal before the migration from values that dual writes made equal. So in this test, no item has equal
+/// values before the migration.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_rollback_during_dual_writes_restores_the_table() {
     for migration in ["", "on_existing = \"overwrite\"", "on_existing = \"skip\""] {
@@ -140,7 +142,7 @@ async fn run_and_roll_back(scene: &Scene, migration: &str, commands: &[&str]) {
     assert_eq!(bytes(scene).await, before);
 }
 
-/// Checks that the counts that a dry run predicted equal the run's actual counts. On a quiet table, they must be equal.
+/// Checks that a run's counts equal the dry run's prediction. This must be true on a quiet table.
 fn assert_as_predicted(dry: &Json, ran: &Json) {
     let totals = &ran["runs"].as_array().unwrap().last().unwrap()["totals"]["counts"];
     for (predicted, counted) in [
@@ -158,9 +160,9 @@ fn assert_as_predicted(dry: &Json, ran: &Json) {
     assert!(totals["applied"].as_u64() > Some(100), "{totals}");
 }
 
-/// `contract` removes the old attribute from every item where this is safe, and from no other item.
+/// `contract` removes an old attribute if and only if this is safe.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn contract_removes_exactly_what_it_may() {
+async fn contract_removes_an_old_value_exactly_if_this_is_safe() {
     let plan =
         format!("{MOVE}[[change]]\ncopy = \"kept\"\nto = \"copied\"\n[[change]]\nremove = \"legacy\"\n{QUICKLY}");
     let one = |n: usize, attributes: &[(&str, &str)]| {
@@ -184,7 +186,8 @@ async fn contract_removes_exactly_what_it_may() {
     ] {
         scene.run_ok(words).await;
     }
-    // Some items get a later new value. A writer that ignores the flag adds items with only an old value.
+    // The application writes a newer value to the new attribute of some items. A writer that ignores the flag adds
+    // items with only an old value.
     let later = (3..200).step_by(8).map(|n| one(n, &[("old", "x"), ("new", "later")]));
     let old_alone = (200..210).map(|n| one(n, &[("old", "late")]));
     for item in later.chain(old_alone) {

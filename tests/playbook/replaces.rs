@@ -1,5 +1,5 @@
 //! Tests computed values that replace an old attribute, with the real binary and a running application: all steps of a
-//! migration, every way back, and kills. The application computes the new value itself.
+//! migration, every step back, every rollback, and kills. The application computes the new value itself.
 
 use std::time::Duration;
 
@@ -11,11 +11,11 @@ use crate::harness::Harness;
 use crate::harness::tool::item;
 use crate::scene::{QUICKLY, Scene, items, seeded_rng};
 
-/// The new value is the old value after a prefix. An inverse removes the prefix.
+/// The new value is a prefix and the old value. The inverse removes the prefix.
 const REPLACE: &str = "[[change]]\ncompute = \"new\"\nas = '\"n:\" + item.old'\nreplaces = \"old\"\n\
     inverse = 'item.new.substring(2)'\n";
 
-/// Items whose old value is of another type than text are failures.
+/// Items whose old value is not text are failures.
 const FAIL: &str = "on_not_computable = \"fail\"";
 
 /// The number of application operations between two commands.
@@ -57,7 +57,7 @@ async fn assert_ends_at(scene: &Scene, mut app: Application, name: &str) {
 
 /// RUNBOOK: "A computed value that replaces an attribute goes through the same steps as a move"
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_whole_life_with_kills() {
+async fn a_complete_migration_with_kills() {
     let mut rng = seeded_rng();
     let scene = scene(200).await;
     let app = scene.application(Habit::Computes).await;
@@ -93,8 +93,8 @@ async fn a_killed_rollback_after_new_only_writes_computes_the_old_values() {
     assert_ends_at(&scene, app, OLD).await;
 }
 
-/// Values that changed before dual writes are repaired. Then readers and writers go back one step at a time, from each
-/// step, and forward again.
+/// A repair fixes values that changed before dual writes. Afterwards, starting from each step, readers and writers go
+/// back one step at a time, and then forward once more.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_step_can_go_back() {
     let scene = scene(150).await;
@@ -113,8 +113,8 @@ async fn every_step_can_go_back() {
     assert_ends_at(&scene, app, OLD).await;
 }
 
-/// A conversion with an inverse conversion. A new value that an application wrote and that breaks the law between the
-/// formula and its inverse stays, and the rollback reports its item.
+/// Tests a conversion with an inverse conversion. An application writes a new value from which the inverse computes an
+/// old value that does not convert back to it. This value stays, and the rollback reports its item.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_value_that_breaks_the_law_is_reported() {
     let date = |pk: &str, text: &str| item(pk, "x", [("old", Value::S(text.to_owned()))]);
@@ -126,7 +126,7 @@ async fn a_value_that_breaks_the_law_is_reported() {
     for words in TO_READ_NEW.into_iter().chain(["cutover --to write-new --yes"]) {
         scene.run_ok(words).await;
     }
-    // 2025-02-01 begins at 1738368000. No date without a time stands for noon of that day.
+    // 2025-02-01 begins at 1738368000. A date without a time cannot represent noon of that day.
     put(&scene, date("day", "2025-01-31"), "1738368000").await;
     put(&scene, date("noon", "2025-01-31"), "1738411200").await;
     let forecast = scene.run_command("rollback --dry-run").await;
@@ -163,8 +163,8 @@ async fn put(scene: &Scene, mut item: Item, new: &str) {
     scene.harness.load(&scene.table, std::iter::once(item)).await;
 }
 
-/// `check` and the step itself say that the plan has no inverse. `contract` journals every old value, because the new
-/// value does not contain it.
+/// Both `check` and the step to new-only writes report that the plan has no inverse. `contract` journals every old
+/// value, because the new value does not contain it.
 /// RUNBOOK: "Without an `inverse`, the plan is irreversible after write-new"
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_plan_without_an_inverse_is_irreversible_after_write_new() {

@@ -21,7 +21,7 @@ use crate::harness::tool::{RunningTool, SECRET, ToolOutput, item};
 use crate::harness::{Harness, from_sdk, to_sdk};
 use crate::history::Content;
 
-/// The change in the plan of most scenarios.
+/// The change that most scenarios' plans make.
 pub(crate) const MOVE: &str = "[[change]]\nmove = \"old\"\nto = \"new\"\n";
 
 /// Plan sections with small pages, and with budgets that never delay a request.
@@ -37,7 +37,7 @@ const INSTANCES: u64 = 4;
 pub(crate) struct Scene {
     pub(crate) harness: Harness,
     pub(crate) table: String,
-    /// The name of the flag table. Empty if the plan has no flag.
+    /// The name of the flag table, or an empty string if the plan has no flag.
     pub(crate) flags: String,
     pub(crate) plan: PathBuf,
 }
@@ -96,7 +96,7 @@ impl Scene {
         command
     }
 
-    /// Runs a command and waits until it ends. Other tasks continue in the meantime.
+    /// Runs a command and waits until it ends. Does not block other tasks.
     pub(crate) async fn run_command(&self, words: &str) -> ToolOutput {
         let command = self.command(words);
         let began = Instant::now();
@@ -128,7 +128,7 @@ impl Scene {
         ran
     }
 
-    /// Delays each page by this time, so that phases take longer. With `None`, pages are fast again.
+    /// Delays each page by this time, so that phases take longer. `None` ends the delay.
     pub(crate) fn slow_pages(&self, each: Option<Duration>) {
         let rule = |each| -> FaultRule {
             Arc::new(move |request| if request.operation == "Scan" { Fault::Delay(each) } else { Fault::Pass })
@@ -157,7 +157,7 @@ impl Scene {
         schema::from_item(&self.raw_flag().await.expect("the flag is missing")).unwrap().0
     }
 
-    /// Changes the flag's item without the tool's knowledge.
+    /// Changes the flag item as a foreign process would, without the tool.
     pub(crate) async fn tamper(&self, change: impl FnOnce(&mut Item)) {
         let mut item = self.raw_flag().await.unwrap();
         change(&mut item);
@@ -196,9 +196,9 @@ impl Scene {
         self.run_command(words).await
     }
 
-    /// Runs a command and kills it. Returns the command's result if it ended before the kill. The first attempt is
-    /// killed at one of the command's first requests, which every command sends. So the speed of the machine does not
-    /// affect these kills. The other attempts are killed at a random moment.
+    /// Runs a command and kills it. If the command ended before the kill, returns its result. The first attempt is
+    /// killed at one of its first requests. Every command sends these requests, so this kill does not depend on the
+    /// machine's speed. The other attempts are killed at a random moment.
     pub(crate) async fn kill_once(&self, words: &str, attempt: u32, rng: &mut Rng) -> Option<ToolOutput> {
         if attempt == 0 {
             let requests = || self.harness.proxy().tally().requests();
@@ -211,14 +211,15 @@ impl Scene {
             };
             return self.kill_when(words, due).await;
         }
-        // The minimum duration of such a command is about `length` milliseconds, so most kills happen before its end.
+        // Without a kill, such a command runs for at least about `length` milliseconds, so most kills happen before it
+        // ends.
         let length = if words.starts_with("rollback") || words.starts_with("contract") { 3_000 } else { 2_000 };
-        // Early moments are more likely, because resumed commands take less time.
+        // Early moments get a higher probability, because resumed commands take less time.
         let wait = Duration::from_millis((length as f64 * rng.f64().powi(2)) as u64);
         self.kill_when(words, tokio::time::sleep(wait)).await
     }
 
-    /// Runs a command and kills it when `due` completes. Returns the command's result if it ended before the kill.
+    /// Runs a command and kills it when `due` completes. If the command ended before the kill, returns its result.
     pub(crate) async fn kill_when(&self, words: &str, due: impl Future<Output = ()>) -> Option<ToolOutput> {
         let running = RunningTool::start(self.command(words));
         let began = Instant::now();
@@ -262,7 +263,7 @@ impl Scene {
         self.journal_of(key, "x").await
     }
 
-    /// Returns the journal's values for an item, newest first. No other process may hold the state file at this time.
+    /// Returns the journal's values for an item, newest first. Requires that no other process holds the state file.
     pub(crate) async fn journal_of(&self, pk: &str, sk: &str) -> Vec<Value> {
         let Ok(file) = StateFile::open(&self.state_path()) else { return Vec::new() };
         let identity = file.summary().unwrap().identity;

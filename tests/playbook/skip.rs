@@ -21,9 +21,9 @@ fn plan() -> String {
     format!("{MOVE}[[change]]\nset = \"expires\"\nvalue = \"never\"\n{QUICKLY}")
 }
 
-/// Returns items of all kinds. Of every five items, two have only an old value, one has an old value and a different
-/// new value, one has only a new value, and one has neither. Every fourth item already has a value in the attribute
-/// that gets the default.
+/// Returns items of all kinds. In each group of five items, two have only an old value, one has an old value and a
+/// different new value, one has only a new value, and one has no value. Every fourth item already has a value in the
+/// attribute for the default.
 fn items(count: usize) -> Vec<Item> {
     let one = |n: usize| {
         let mut one = item(&format!("P#{n:03}"), "x", []);
@@ -49,7 +49,7 @@ fn bytes(items: &BTreeMap<String, Item>) -> BTreeMap<String, String> {
     items.iter().map(|(key, item)| (key.clone(), bytes_of(item))).collect()
 }
 
-/// Returns an item as it should be after the run.
+/// Returns the expected item after the run.
 fn expanded(mut one: Item) -> Item {
     if let (Some(old), None) = (one.get("old").cloned(), one.get("new")) {
         one.insert("new".to_owned(), old);
@@ -73,15 +73,15 @@ async fn an_existing_value_counts_as_done_in_every_phase() {
     for (predicted, counted) in [("would_change", "applied"), ("skipped", "skipped"), ("diverged", "diverged")] {
         assert_eq!(dry[predicted], counts(&ran)[counted], "{predicted}: {dry:#} {ran:#}");
     }
-    // Three of every twenty items count as skipped. They need no write, because they have their own value instead of
-    // the default, and no old value that must be copied.
+    // Three of every twenty items count as skipped. They need no write: they have their own value instead of the
+    // default, and no old value to copy.
     assert_eq!((&counts(&ran)["skipped"], &counts(&ran)["diverged"]), (&15.into(), &0.into()), "{ran:#}");
     let after: BTreeMap<String, Item> = before.iter().map(|(key, one)| (key.clone(), expanded(one.clone()))).collect();
     assert_eq!(bytes(&scene.dump().await), bytes(&after));
     let status = scene.run_ok("status --output json").await.json();
     assert_eq!(status["state"]["current"]["totals"]["counts"]["skipped"], 15, "{status:#}");
 
-    // No matter which attribute readers use, verification finds no mismatch, and repair finds nothing to do.
+    // Whichever attribute readers use, verification finds no mismatch, and repair finds nothing to do.
     for steps in [vec![], vec!["cutover --to read-new --percent 50 --yes"], vec!["cutover --to read-new --yes"]] {
         for words in steps {
             scene.run_ok(words).await;
@@ -141,7 +141,7 @@ async fn a_rollback_from_new_only_writes_restores_skipped_items() {
             (false, Some(new)) => drop(expected.insert("old".to_owned(), new)),
             _ => {}
         }
-        // Compare whole items, except for the item that the application wrote.
+        // Compare complete items, except for the item that the application wrote.
         if key != key_of(&written).to_text() {
             assert_eq!(bytes_of(&one), bytes_of(&expected), "{key}");
         }

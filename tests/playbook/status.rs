@@ -19,7 +19,7 @@ fn write_of(status: &Json) -> &str {
     status["playbook"]["flag_seen"]["flag"]["write"].as_str().unwrap_or("none")
 }
 
-/// `cutover --back` takes no lock. Even so, `status` shows the flag change of this command.
+/// `cutover --back` does not lock the state file. Even so, `status` shows the flag change that this command made.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn status_shows_the_current_flag() {
     let (scene, run) = running(&[]).await;
@@ -32,7 +32,7 @@ async fn status_shows_the_current_flag() {
     assert!(offline["playbook"]["flag_may_be_stale"].as_str().unwrap().contains("--offline"));
     run.signal(Signal::SIGTERM);
     end(run).await;
-    // No process holds the state file now, so the command records the flag's state.
+    // No process holds the state file any more, so the command records the flag's state.
     scene.run_ok("cutover --to dual-write --yes").await;
     scene.run_ok("cutover --back").await;
     assert_eq!(write_of(&json(&scene, "status --offline").await), "old");

@@ -1,4 +1,4 @@
-//! Derived items (`put`): how the generated plans derive them, and what a run does with all sources together.
+//! Derived items (`put`): the formulas of the generated plans, and the expected result of a run over all sources.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +13,7 @@ use super::spec::{ChangeSpec, Kind, Spec};
 /// A `put`.
 pub(crate) struct Derived {
     pub(crate) source: &'static str,
-    /// Returns the derived item of a source. `None` means that it has no result or no valid key.
+    /// Returns the derived item of a source, or `None` if it has no result or no valid key.
     pub(crate) value: fn(&Item) -> Option<Item>,
 }
 
@@ -30,7 +30,7 @@ fn string(text: impl Into<String>) -> Value {
 }
 
 pub(crate) const DERIVED: [Derived; 6] = [
-    // Several sources have one key, and different items.
+    // Several sources share one derived key, but derive different items.
     Derived {
         source: "{ key = { pk = '\"U#\" + item.s1', sk = '\"LOOKUP\"' }, \
                  attributes = { user = \"item.pk\", at = \"item.sk\" } }",
@@ -39,7 +39,7 @@ pub(crate) const DERIVED: [Derived; 6] = [
             derived(pk, string("LOOKUP"), [("user", item.get("pk")?.clone()), ("at", item.get("sk")?.clone())])
         },
     },
-    // Several sources have one key, and equal items.
+    // Several sources share one derived key, and derive equal items.
     Derived {
         source: "{ key = { pk = '\"K#\" + item.pk', sk = '\"A\"' }, attributes = { of = \"item.pk\", ik = \"item.pk\" } }",
         value: |item| {
@@ -47,7 +47,7 @@ pub(crate) const DERIVED: [Derived; 6] = [
             derived(string(format!("K#{}", text(item, "pk")?)), string("A"), [("of", pk.clone()), ("ik", pk)])
         },
     },
-    // Each source has its own key.
+    // Each source has its own derived key.
     Derived {
         source: "{ key = { pk = \"item.pk\", sk = '\"D#\" + item.sk' }, \
                  attributes = { a = \"item.a\", n = \"item.n1 + 1\" } }",
@@ -68,7 +68,7 @@ pub(crate) const DERIVED: [Derived; 6] = [
             derived(pk, item.get("sk")?.clone(), [("w", Value::M(map)), ("kind", string("user"))])
         },
     },
-    // The derived item of some sources has the key of its source, or an empty key.
+    // For some sources, the derived key is empty or is the source's own key.
     Derived {
         source: "{ key = { pk = \"item.pk\", sk = 'type(item.t1) == \"S\" ? item.t1 : item.sk' }, \
                  attributes = { kind = '\"user\"' } }",
@@ -77,7 +77,7 @@ pub(crate) const DERIVED: [Derived; 6] = [
             derived(item.get("pk")?.clone(), string(sk), [("kind", string("user"))])
         },
     },
-    // The key of some sources is empty or of another type.
+    // For some sources, the derived key is empty or has the wrong type.
     Derived {
         source: "{ key = { pk = '\"E\"', sk = \"item.s1\" }, attributes = { z = \"item.l\" } }",
         value: |item| derived(string("E"), item.get("s1")?.clone(), [("z", item.get("l")?.clone())]),
@@ -89,7 +89,7 @@ pub(crate) fn random(rng: &mut Rng) -> ChangeSpec {
     ChangeSpec::plain(Kind::Put { derived: rng.usize(..DERIVED.len()) })
 }
 
-/// Returns what `run` should do with a selected source.
+/// Returns the expected outcome of a run for a selected source.
 pub(crate) fn expected(spec: &Spec, at: usize, source: &Item, unknown: Expected) -> Expected {
     let Some(item) = (DERIVED[at].value)(source) else { return unknown };
     let selects = spec.select.and_then(|select| (CONDITIONS[select].is_true)(&item));
@@ -99,7 +99,7 @@ pub(crate) fn expected(spec: &Spec, at: usize, source: &Item, unknown: Expected)
     Expected::Puts(item)
 }
 
-/// Adds items that have the keys of derived items. Some of them equal the derived item.
+/// Adds items that already exist under derived keys. Some of them equal the derived item.
 pub(crate) fn add_existing(spec: &Spec, items: &mut Vec<Item>, rng: &mut Rng) {
     let Some(at) = spec.put() else { return };
     let mut existing: Vec<Item> = items.iter().filter_map(DERIVED[at].value).filter(|_| rng.u8(..4) == 0).collect();
@@ -112,7 +112,8 @@ pub(crate) fn add_existing(spec: &Spec, items: &mut Vec<Item>, rng: &mut Rng) {
     items.extend(existing);
 }
 
-/// Returns what a dry run should predict. It knows the existing items, but not that two sources have one derived item.
+/// Returns the expected prediction of a dry run. A dry run takes the existing items into account, but does not notice
+/// that two sources share a derived key.
 pub(crate) fn predicted(
     expected: BTreeMap<String, Expected>,
     before: &BTreeMap<String, Item>,
@@ -128,12 +129,12 @@ pub(crate) fn predicted(
     expected.into_iter().map(|(key, expected)| (key, judge(expected))).collect()
 }
 
-/// Returns what the run should have done. If several sources have one derived key, one of them is first, and `after`
-/// shows which.
+/// Returns the expected outcomes of the run. If several sources share one derived key, the table `after` the run shows
+/// which source was first.
 ///
 /// # Errors
 ///
-/// Fails if the run did not put the item of any of them.
+/// Fails if the table lacks the derived item of every such source.
 pub(crate) fn settled(
     predicted: &BTreeMap<String, Expected>,
     after: &BTreeMap<String, Item>,

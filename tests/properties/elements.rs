@@ -1,4 +1,4 @@
-//! Changes in the elements of a list or map (`each`): random groups of them, and expressions over an element.
+//! Generates changes in the elements of a list or map (`each`), and defines expressions over an element.
 
 use backfill::internals::change::OnExisting;
 use backfill::internals::item::{Item, Value};
@@ -11,10 +11,10 @@ use super::spec::{ChangeSpec, Kind};
 /// The lists and maps whose elements the plans change. Other changes use `m` and `l` too.
 const CONTAINERS: [&str; 8] = ["lines", "book", "lines", "book", "lines", "book", "m", "l"];
 
-/// The paths in an element that the changes read or remove.
+/// The paths in an element from which the changes read, or which they remove.
 const SOURCES: [&str; 4] = ["sku", "qty", "price", "d.x"];
 
-/// The paths in an element that the changes write.
+/// The paths in an element to which the changes write.
 const TARGETS: [&str; 4] = ["product_id", "total", "d.y", "kind"];
 
 /// An expression of `compute` over an element.
@@ -68,7 +68,7 @@ pub(crate) const ELEMENT_FORMULAS: [ElementFormula; 5] = [
     },
 ];
 
-/// Generates the changes in the elements of one list or map. Most of the groups are valid.
+/// Generates the changes in the elements of one list or map. Most groups are valid.
 pub(crate) fn group(rng: &mut Rng) -> ChangeSpec {
     let (mut sources, mut targets) = (SOURCES.to_vec(), TARGETS.to_vec());
     rng.shuffle(&mut sources);

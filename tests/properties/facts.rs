@@ -1,5 +1,5 @@
-//! The expressions, conversions and constants of the generated plans. Next to each one is what it means, written as
-//! plain code over items that shares nothing with the tool's evaluator and conversions.
+//! The expressions, conversions and constants of the generated plans. Each one has a second implementation in plain
+//! code, which shares nothing with the tool's evaluator and conversions.
 
 use std::collections::BTreeSet;
 
@@ -11,9 +11,9 @@ use bigdecimal::{BigDecimal, Zero as _};
 /// A condition of `where`.
 pub(crate) struct Condition {
     pub(crate) source: &'static str,
-    /// The attributes that it reads, other than the key.
+    /// The attributes that the condition reads, except key attributes.
     pub(crate) reads: &'static [&'static str],
-    /// `None` means that the condition has no result for the item.
+    /// Returns the condition's result for an item. Returns `None` if the condition has no result.
     pub(crate) is_true: fn(&Item) -> Option<bool>,
 }
 
@@ -24,7 +24,7 @@ pub(crate) const CONDITIONS: [Condition; 10] = [
         source: "has(item.kind) && item.kind == \"order\"",
         reads: &["kind"],
         is_true: |item| match item.get("kind") {
-            // A NULL is unequal to every other type.
+            // A NULL never equals a value of another type.
             None | Some(Value::Null) => Some(false),
             Some(Value::S(kind)) => Some(kind == "order"),
             Some(_) => None,
@@ -54,7 +54,7 @@ pub(crate) const CONDITIONS: [Condition; 10] = [
         reads: &["s1"],
         is_true: |item| Some(text(item, "s1").is_some_and(|text| text.starts_with('x'))),
     },
-    // The presence of `c` decides, so the condition may have no result for an item without it.
+    // If `c` exists, the condition is true. If `c` is removed, the condition can be without a result.
     Condition {
         source: "has(item.c) || item.n1 > 0",
         reads: &["c", "n1"],
@@ -111,7 +111,8 @@ pub(crate) const FORMULAS: [Formula; 9] = [
             Some(Value::N(number)) => Some(Value::S(plain(&decimal(number)))),
             Some(Value::S(same)) => Some(Value::S(same.clone())),
             Some(Value::Bool(flag)) => Some(Value::S(flag.to_string())),
-            // A text from bytes that are not UTF-8 has no result. The generated attribute has no bytes.
+            // The conversion from bytes to text has no result for bytes that are not UTF-8. The generated attribute
+            // never contains bytes.
             _ => None,
         },
     },
@@ -178,9 +179,9 @@ pub(crate) const REPLACEMENTS: [Replacement; 2] = [
 /// A conversion.
 pub(crate) struct Conversion {
     pub(crate) source: &'static str,
-    /// Returns the converted value. `None` means that the value cannot be converted.
+    /// Returns the converted value, or `None` if the value cannot be converted.
     pub(crate) value: fn(&Value) -> Option<Value>,
-    /// Returns whether a value is converted already.
+    /// Returns whether a value is already converted.
     pub(crate) is_done: fn(&Value) -> bool,
 }
 
@@ -264,7 +265,7 @@ pub(crate) const CONVERSIONS: [Conversion; 8] = [
             Value::S(text) if text == "1970-01-01" => number_of(&BigDecimal::zero()),
             _ => None,
         },
-        // From the year -9999 to the year 9999.
+        // The range extends from the year -9999 to the year 9999.
         is_done: |value| match value {
             Value::N(number) => {
                 let seconds = decimal(number);
@@ -277,7 +278,7 @@ pub(crate) const CONVERSIONS: [Conversion; 8] = [
     },
 ];
 
-/// A value, and how a plan writes it.
+/// A value, with its TOML text.
 pub(crate) type NamedValue = (&'static str, fn() -> Value);
 
 /// The constants of `set`: the TOML text, and the value.
@@ -295,7 +296,8 @@ pub(crate) const CONSTANTS: [NamedValue; 7] = [
     ("{ B = \"AAEC\" }", || Value::B(vec![0, 1, 2])),
 ];
 
-/// What `append` adds: the TOML text, and the value. A set adds its members, every other value is one element.
+/// The values that `append` adds, each with its TOML text. If the value is a set, `append` adds each of its members. If
+/// not, it adds the value as one element.
 pub(crate) const ADDITIONS: [NamedValue; 4] = [
     ("values = { SS = [\"migrated\", \"x\"] }", || Value::Ss(vec!["migrated".to_owned(), "x".to_owned()])),
     ("values = { NS = [\"7\"] }", || Value::Ns(vec![Num::parse("7").unwrap()])),
@@ -321,7 +323,7 @@ fn plain(value: &BigDecimal) -> String {
     value.normalized().to_plain_string()
 }
 
-/// Reads a text that consists of digits, with `-`, a point and an exponent where a number has them.
+/// Parses a text as a number: digits, with an optional `-`, point and exponent.
 fn read_number(text: &str) -> Option<Value> {
     let is_part = |c: char| c.is_ascii_digit() || matches!(c, '-' | '.' | 'e' | 'E');
     if !text.chars().all(is_part) || !text.chars().any(|c| c.is_ascii_digit()) {

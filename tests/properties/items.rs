@@ -1,9 +1,9 @@
-//! Random items with values of every type, and with every attribute that the generated plans use.
+//! Generates items with values of every type, and with every attribute that the generated plans use.
 
 use backfill::internals::item::{Item, Num, Value};
 use fastrand::Rng;
 
-/// Texts that a conversion or a condition of the plans can read, and others.
+/// Texts, of which some are valid input for the plans' conversions and conditions.
 const TEXTS: [&str; 18] = [
     "",
     "x",
@@ -25,7 +25,7 @@ const TEXTS: [&str; 18] = [
     "größer 😀",
 ];
 
-/// Numbers at the limits of DynamoDB, and others.
+/// Numbers, of which some are at DynamoDB's limits.
 const NUMBERS: [&str; 14] = [
     "0",
     "1",
@@ -37,14 +37,14 @@ const NUMBERS: [&str; 14] = [
     "-0.00000000000000000000000000000000000001",
     "12345678901234567890123456789012345678",
     "99999999999999999999999999999999999999",
-    // A version that can be raised three times, and one that can be raised four times.
+    // If these two numbers are versions, the first one can be raised three times, and the second one four times.
     "99999999999999999999999999999999999997",
     "99999999999999999999999999999999999996",
     "9.9e125",
     "1e-130",
 ];
 
-/// Attributes that no plan uses. Their names need quotes in a plan.
+/// Attributes that no plan uses.
 const OTHERS: [&str; 4] = ["zz", "e-mail", "a.b", "\u{1f600}"];
 
 fn one<T: Copy>(of: &[T], rng: &mut Rng) -> T {
@@ -154,7 +154,7 @@ pub(crate) fn item(n: usize, rng: &mut Rng) -> Item {
         let value = match rng.u8(..16) {
             0..=9 => continue,
             10 => Value::Null,
-            // Often the value that a change would write anyway.
+            // This is often the value that a change would write.
             11..=12 => match item.get(one(&["a", "b", "c", "s1"], rng)) {
                 Some(same) => same.clone(),
                 None => continue,
@@ -171,7 +171,7 @@ pub(crate) fn item(n: usize, rng: &mut Rng) -> Item {
         item.insert("unlisted".to_owned(), value(rng, 1));
     }
     if !matches!(item.get("ik"), Some(Value::S(text)) if !text.is_empty()) {
-        // DynamoDB would not store the item if the table has the index.
+        // DynamoDB would reject the item if the table had the index.
         item.remove("ik");
     }
     item

@@ -1,23 +1,23 @@
-//! Properties of whole migrations, over random plans and items of every type. Each plan goes through the tool's parser
-//! and through its real passes. A second, naive implementation of every change says what must come out.
+//! Tests properties of complete migrations with random plans and items of every type. The tool parses each plan and
+//! makes its real passes. A second, naive implementation of every change computes the expected results.
 //!
 //! For each plan, the test checks that
 //!
-//! - the tool refuses it if a `where` may have no result after the plan's own removals, and not for this reason
-//!   otherwise;
-//! - the dry run counts what the run counts, and writes nothing;
-//! - the run leaves behind exactly the items of the naive implementation: numbers keep all their digits, and the
-//!   attributes that the plan does not name keep every byte;
-//! - the estimated cost of each write is what the server counts;
-//! - each write raises the version of its item once, also if an item gets several writes;
+//! - the tool refuses the plan if the plan's own removals can leave a `where` without a result, and never refuses a
+//!   plan for this reason if they cannot;
+//! - the dry run predicts the run's counts, and writes nothing;
+//! - the run produces exactly the items of the naive implementation: numbers keep all their digits, and the attributes
+//!   that the plan does not name keep every byte;
+//! - the estimated cost of each write equals the server's count;
+//! - each write raises the version of its item once, even if an item gets several writes;
 //! - if several sources have the same derived key, the run puts the item of one source, and reports the other sources;
 //! - a second run writes nothing;
 //! - verification finds exactly the items that the run could not change, and the defects that the test plants;
-//! - a rollback restores every byte, except for versions and for what an application has written since;
-//! - `contract` removes exactly the old attributes whose values are in the new ones.
+//! - a rollback restores every byte, except for versions and later writes of an application;
+//! - `contract` removes exactly the old attributes whose values the new attributes contain.
 //!
-//! A seed determines a case. A failing case is shrunk, and printed as a plan and its items.
-//! `BACKFILL_TEST_PROPERTIES=N` checks N plans instead of the few that `cargo test` checks, beginning with the seed
+//! A seed determines a case. The test shrinks a failing case, and prints its plan and its items.
+//! `BACKFILL_TEST_PROPERTIES=N` checks N plans instead of the default number, beginning with the seed
 //! `BACKFILL_TEST_PROPERTIES_FIRST`. `tests/properties.sh` runs the long form.
 #![cfg(feature = "local")]
 #![expect(clippy::print_stdout, reason = "the test prints its figures")]
@@ -61,10 +61,10 @@ const PLANS: u64 = 500;
 /// Number of plans that `cargo test` checks on an engine.
 const PLANS_ON_AN_ENGINE: u64 = 20;
 
-/// Number of plans to check with a planted defect. At least one of them must reveal it.
+/// Number of plans to check with a planted defect. At least one of them must reveal the defect.
 const PLANS_OF_A_DEFECT: u64 = 150;
 
-/// The largest share of refused plans. The generator makes a few invalid plans on purpose.
+/// The maximum percentage of refused plans. The generator makes a few invalid plans on purpose.
 const MAX_REFUSED_PERCENT: u64 = 40;
 
 /// A plan and the items of its table.
@@ -85,7 +85,7 @@ impl Case {
         }
         derived::add_existing(&spec, &mut items, &mut rng);
         if spec.contracts && rng.u8(..4) > 0 {
-            // The gate of the cutover opens only if no item is a mismatch.
+            // The cutover gate opens only without mismatches, so remove the items that would be mismatches.
             let is_mismatch =
                 |item: &Item| naive::is_mismatch(&spec, item) || naive::expected(&spec, item).is_mismatch();
             if !items.iter().all(is_mismatch) {
@@ -107,7 +107,7 @@ impl Case {
         checked.unwrap_or_else(|_| Err("the tool panicked".to_owned()))
     }
 
-    /// Returns the case as text that a person can read.
+    /// Returns the case as readable text.
     fn text(&self, why: &str) -> String {
         let items: Vec<String> = self.items.iter().map(|item| item_to_json(item).to_string()).collect();
         format!("{why}\n{}\nitems:\n{}", self.spec.toml("shop", None), items.join("\n"))
@@ -118,8 +118,8 @@ fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()
 }
 
-/// Checks `plans` plans, beginning with the seed `first`, with one thread for each core. Returns the figures, and the
-/// seeds that failed.
+/// Checks this number of plans, beginning with the seed `first`, with one thread for each core. Returns the figures,
+/// and the seeds that failed.
 fn campaign(first: u64, plans: u64) -> (Figures, BTreeMap<u64, String>) {
     let next = AtomicU64::new(first);
     let threads = thread::available_parallelism().map_or(1, NonZeroUsize::get);
@@ -155,7 +155,7 @@ fn random_plans_do_what_the_naive_implementation_does() {
     let began = Instant::now();
     let (figures, failed) = campaign(first, plans);
     println!("{plans} plans in {:.1} s, {} failed: {figures:#?}", began.elapsed().as_secs_f64(), failed.len());
-    // To make a case smaller takes a while, so list all of them first.
+    // Shrinking takes a while, so list all failed cases first.
     failed.iter().for_each(|(seed, why)| println!("seed {seed}: {}", why.chars().take(300).collect::<String>()));
     let shown = number("BACKFILL_TEST_PROPERTIES_SHOWN").and_then(|shown| usize::try_from(shown).ok()).unwrap_or(1);
     for (seed, why) in failed.iter().take(shown) {
@@ -167,7 +167,7 @@ fn random_plans_do_what_the_naive_implementation_does() {
     if plans < PLANS {
         return;
     }
-    // The properties say something only if everything occurs.
+    // The properties are meaningful only if every operation and outcome occurs.
     let operations: BTreeSet<&str> = figures.operations.keys().copied().collect();
     assert_eq!(operations.len(), 17, "operations that occurred: {operations:?}");
     let never = [Outcome::Gone, Outcome::Conflict];
@@ -177,14 +177,14 @@ fn random_plans_do_what_the_naive_implementation_does() {
     assert!(figures.planted > 0 && figures.rolled_back > 0 && figures.contracted > 0, "{figures:?}");
 }
 
-/// Lists why plans are refused, by the first line of the error.
+/// Counts the reasons for refused plans by the first line of the error.
 #[test]
 fn most_random_plans_are_accepted() {
     let mut reasons: BTreeMap<String, u64> = BTreeMap::new();
     for seed in 0..2_000 {
         let Some(why) = refusal(&Case::from_seed(seed).spec) else { continue };
         let line = why.lines().find(|line| line.starts_with("error")).unwrap_or(&why);
-        // Paths differ from plan to plan.
+        // Remove the paths, which differ from plan to plan.
         let kind: Vec<&str> = line.split('`').step_by(2).collect();
         *reasons.entry(kind.join("…")).or_default() += 1;
     }
@@ -193,7 +193,7 @@ fn most_random_plans_are_accepted() {
     assert!(refused * 100 <= 2_000 * MAX_REFUSED_PERCENT, "{refused} of 2,000 plans were refused: {reasons:#?}");
 }
 
-/// Each planted defect must be found, and the case must still fail for the same reason after it was shrunk.
+/// Asserts that the checks find a planted defect in one of the first plans. The reason must contain the text `by`.
 fn is_found(sabotage: Sabotage, by: &str) {
     let found = (1..=PLANS_OF_A_DEFECT).find_map(|seed| {
         let why = Case::from_seed(seed).check(Some(sabotage)).err()?;
@@ -228,7 +228,8 @@ fn an_overlooked_mismatch_is_found() {
     is_found(Sabotage::OverlookedMismatch, "verification found");
 }
 
-/// The same on a real engine, in real time: the embedded one, or the one of `BACKFILL_TEST_ENDPOINT`.
+/// Checks random plans on a real engine, in real time. The engine is the embedded one, or the one at
+/// `BACKFILL_TEST_ENDPOINT`.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn random_plans_do_the_same_on_an_engine() {
     let plans = number("BACKFILL_TEST_PROPERTIES_ENGINE").unwrap_or(PLANS_ON_AN_ENGINE);

@@ -1,5 +1,5 @@
-//! A second implementation of every change, as simple as possible: it takes an item and returns the item that `run`
-//! should leave behind. It uses nothing of the tool's decisions, writes, expressions, conversions and paths.
+//! A second implementation of every change, as simple as possible. It computes the expected result of `run` for an
+//! item, without the tool's code for decisions, writes, expressions, conversions and paths.
 
 mod effect;
 mod paths;
@@ -14,12 +14,12 @@ use effect::Effect;
 pub(crate) use paths::get;
 use paths::remove;
 
-/// What `run` should do with an item.
+/// The expected outcome of a run for an item.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Expected {
-    /// It writes this item. `None` means that it deletes the item.
+    /// The run writes this item, or deletes the item if this is `None`.
     Applied(Option<Item>),
-    /// It puts this derived item.
+    /// The run puts this derived item.
     Puts(Item),
     AlreadyApplied,
     NothingToDo,
@@ -30,20 +30,20 @@ pub(crate) enum Expected {
 }
 
 impl Expected {
-    /// Returns whether the run leaves the item as it is, although the plan wants another one.
+    /// Returns whether the item differs from the plan's result and the run does not change the item.
     pub(crate) fn is_mismatch(&self) -> bool {
         matches!(self, Expected::Diverged | Expected::Rejected | Expected::NotComputable)
     }
 }
 
-/// Returns whether verification must report this item, which the run did not change.
+/// Returns whether verification must report this item. The run has not changed the item.
 pub(crate) fn is_mismatch(spec: &Spec, before: &Item) -> bool {
     let outcome = expected(spec, before);
     if outcome != Expected::NotComputable {
         return outcome.is_mismatch();
     }
-    // With `skip`, verification accepts a preexisting value although nothing implies it. The run reports the item as a
-    // failure, and the failure keeps the gate of the cutover closed.
+    // With `skip`, verification accepts a preexisting value even if the formula has no result. The run reports the item
+    // as a failure, and the failure keeps the cutover gate closed.
     let is_accepted = |change: &ChangeSpec| match change.kind {
         Kind::Replace { to, .. } if spec.on_existing(change) == OnExisting::Skip => {
             let there = get(before, to).filter(|there| !(change.null_is_missing && **there == Value::Null));
@@ -54,11 +54,12 @@ pub(crate) fn is_mismatch(spec: &Spec, before: &Item) -> bool {
     let mut rest = spec.clone();
     rest.changes.retain(|change| !is_accepted(change));
     let others = expected(&rest, before);
-    // The run makes all changes of an item or none, so the other changes are missing too.
+    // The run makes either all changes of an item or none. So the accepted change also prevents the item's other
+    // changes, and verification reports these.
     others.is_mismatch() || matches!(others, Expected::Applied(_))
 }
 
-/// Returns what `run` should do with an item.
+/// Returns the expected outcome of a run for an item.
 pub(crate) fn expected(spec: &Spec, before: &Item) -> Expected {
     let unknown = if spec.skips_not_computable { Expected::Skipped } else { Expected::NotComputable };
     match spec.select.map(|select| (CONDITIONS[select].is_true)(before)) {
@@ -81,8 +82,8 @@ pub(crate) fn expected(spec: &Spec, before: &Item) -> Expected {
     spec.changes.iter().for_each(|change| effect.add(change));
     let is_wanted = effect.writes || effect.rejected || effect.diverged || effect.unanswered;
     if is_wanted && spec.changes.iter().any(|change| change.kind == Kind::Bump) {
-        // The version must also fit into 38 digits if `contract` raises it, and the way back raises it twice. `contract`
-        // raises it only if it removes something: after a `copy`, it writes nothing.
+        // The version must still fit into 38 digits after later raises: two during a rollback, and one by `contract` if
+        // it removes an attribute. After a `copy`, `contract` writes nothing.
         let removes =
             |change: &ChangeSpec| matches!(change.kind, Kind::Move { .. } | Kind::Remove { .. } | Kind::Replace { .. });
         let times = if !spec.in_place && spec.changes.iter().any(removes) { 4 } else { 3 };
@@ -116,7 +117,7 @@ pub(crate) fn expected(spec: &Spec, before: &Item) -> Expected {
     }
 }
 
-/// Returns whether a change applies to the item. `None` means that its condition has no result.
+/// Returns whether a change applies to the item, or `None` if its condition has no result.
 fn applies(change: &ChangeSpec, item: &Item) -> Option<bool> {
     if let Kind::Prefix { to } = change.kind {
         return Some(matches!(get(item, to), Some(Value::S(text)) if !text.starts_with('+')));
@@ -124,7 +125,8 @@ fn applies(change: &ChangeSpec, item: &Item) -> Option<bool> {
     change.condition.map_or(Some(true), |condition| (CONDITIONS[condition].is_true)(item))
 }
 
-/// The program of every `exec`: it counts its inputs and names their types. For some inputs it has no answer.
+/// The program of every `exec`. Its outputs are the number of its inputs and the names of their types. For some inputs,
+/// it gives no answer.
 pub(crate) fn program(inputs: &Item) -> ProgramAnswer {
     if inputs.values().any(|value| *value == Value::S("xyz".to_owned())) {
         return Err("gave no answer for this item".to_owned());
@@ -136,8 +138,8 @@ pub(crate) fn program(inputs: &Item) -> ProgramAnswer {
     ]))
 }
 
-/// The function of every `custom`. It counts its inputs and names their types. For some inputs it has no result, one
-/// output too few, or nothing to do.
+/// The function of every `custom`. Its outputs are the number of its inputs and the names of their types. For some
+/// inputs, it has no result, returns one output too few, or has nothing to do.
 pub(crate) fn function(outputs: usize, inputs: &Item) -> Result<Option<Item>, &'static str> {
     let is = |text: &str| inputs.values().any(|value| *value == Value::S(text.to_owned()));
     if is("xyz") {
@@ -154,7 +156,7 @@ pub(crate) fn function(outputs: usize, inputs: &Item) -> Result<Option<Item>, &'
     Ok(Some(answer))
 }
 
-/// Returns the item that `contract` should leave behind. `item` is what `run` left behind, and every item matches.
+/// Returns the expected item after `contract`. `item` is the item after `run`. The table has no mismatch.
 pub(crate) fn contracted(spec: &Spec, item: &Item) -> Item {
     let mut after = item.clone();
     if spec.select.is_some_and(|select| (CONDITIONS[select].is_true)(item) != Some(true)) {
@@ -168,7 +170,7 @@ pub(crate) fn contracted(spec: &Spec, item: &Item) -> Item {
                     _ => None,
                 });
                 let value = get(item, path);
-                // The value of a copy that was skipped exists only here.
+                // If the copy was skipped, only this attribute contains the value.
                 if copies.into_iter().all(|to| value.is_none() || get(item, to) == value) {
                     remove(&mut after, path);
                 }
@@ -194,7 +196,7 @@ pub(crate) fn contracted(spec: &Spec, item: &Item) -> Item {
             | Kind::ElementCompute { .. }
             | Kind::Put { .. } => continue,
         };
-        // With `skip`, a value that was there before stays, and so does its old value.
+        // With `skip`, a preexisting new value stays, and so does the old value.
         if implied.is_some() && get(item, new) == implied.as_ref() {
             remove(&mut after, old);
         }

@@ -1,4 +1,4 @@
-//! Checks one plan on one table: the real passes against the naive implementation.
+//! Runs the real passes of one plan on one table, and compares them with the naive implementation.
 
 mod checks;
 mod puts;
@@ -39,15 +39,15 @@ pub(crate) enum Sabotage {
     LostAttribute,
     /// After the run, a number loses its last digit.
     LostDigit,
-    /// The writes of the run do not reach one of its items.
+    /// One item lacks the writes of the run.
     LostWrite,
-    /// After the rollback, a value of the run is back.
+    /// After the rollback, one item contains the values of the run.
     IncompleteRollback,
-    /// Verification does not see its first finding.
+    /// Verification does not report its first finding.
     OverlookedMismatch,
 }
 
-/// The result of a case without a violation.
+/// The figures of a case without a violation.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Figures {
     /// Number of refused plans.
@@ -55,12 +55,12 @@ pub(crate) struct Figures {
     pub(crate) plans: u64,
     pub(crate) items: u64,
     pub(crate) writes: u64,
-    /// Number of writes whose estimate was compared with what the server counted.
+    /// Number of writes whose estimated cost was compared with the server's count.
     pub(crate) estimates: u64,
     pub(crate) planted: u64,
     pub(crate) rolled_back: u64,
     pub(crate) contracted: u64,
-    /// Number of items by what `run` did with them.
+    /// Number of items by outcome of the run.
     pub(crate) outcomes: BTreeMap<&'static str, u64>,
     /// Number of accepted plans with each operation.
     pub(crate) operations: BTreeMap<&'static str, u64>,
@@ -81,7 +81,7 @@ impl Figures {
     }
 }
 
-/// Stands in for the programs of `exec`.
+/// Replaces the programs of `exec`.
 #[derive(Debug)]
 struct StandIn;
 
@@ -97,7 +97,7 @@ impl Programs for StandIn {
     }
 }
 
-/// Stands in for the functions of `custom`.
+/// Replaces the functions of `custom`.
 struct Function {
     name: &'static str,
     outputs: usize,
@@ -137,7 +137,7 @@ struct Scene<'s> {
     process: u32,
 }
 
-/// What a step of a case found to be wrong.
+/// A violation that the test found in a step of a case.
 type Wrong = String;
 
 fn outcome_of(expected: &Expected) -> Outcome {
@@ -157,26 +157,27 @@ fn wall(began: Instant) -> Timestamp {
     Timestamp::UNIX_EPOCH + SignedDuration::from_hours(24 * 365 * 56) + since
 }
 
-/// Returns the errors of a plan, or `None` if the tool accepts it.
+/// Returns the errors of a plan. Returns `None` if the tool accepts the plan.
 pub(crate) fn refusal(spec: &Spec) -> Option<String> {
     let waits = |change: &ChangeSpec| matches!(change.kind, Kind::Remove { .. } | Kind::Bump);
     let only_removes = !spec.in_place && spec.changes.iter().all(waits);
     match read(spec, "shop") {
         Err(errors) => Some(errors),
-        // The first pass has nothing to do, so there is nothing to compare.
+        // The first pass has nothing to do, so the test skips this plan.
         Ok(_) if only_removes => Some("the plan leaves everything to `contract`".to_owned()),
         Ok(loaded) => loaded.check_removals(&key_schema()).err().map(|errors| errors.to_string()),
     }
 }
 
-/// Checks that the tool refuses the plan if a `where` loses its result through the plan's own removals, and accepts the
-/// plan if each `where` keeps its result.
+/// Checks that the tool refuses the plan if the plan's own removals leave a `where` without a result. Also checks that
+/// the tool accepts the plan if each `where` keeps its result.
 fn check_removals(spec: &Spec) -> Result<(), Wrong> {
     let Ok(loaded) = read(spec, "shop") else { return Ok(()) };
     let mut rng = Rng::with_seed(1);
     let samples: Vec<Item> = (0..300).map(|n| items::item(n, &mut rng)).collect();
     // The plan changes only items for which the `where` is true. The tool does not determine whether such an item can
-    // have the removed attribute. So it may also refuse a plan whose `where` is false for each item with it.
+    // have the removed attribute. So it is allowed to refuse a plan whose `where` is false for all items with this
+    // attribute.
     let [must_refuse, may_refuse] = [&[true][..], &[true, false]].map(|from| spec.loses_a_result(from, &samples));
     match loaded.check_removals(&key_schema()) {
         Ok(()) if must_refuse => {
@@ -266,10 +267,10 @@ impl Scene<'_> {
 
         let mut figures = Figures { plans: 1, items: before.len() as u64, planted, ..Figures::default() };
         if self.spec.contracts {
-            // The gate stays closed as long as there are mismatches or failures.
+            // Mismatches or failures keep the gate closed.
             let is_open = due.is_empty() && !expected.values().any(Expected::is_mismatch);
             if is_open && self.can_contract(&after) {
-                // The last verification found the planted defects.
+                // The last verification found the planted defects, so a new one must open the gate.
                 self.check_verification("after the defects were corrected", &due, None).await?;
                 self.check_contract(&after).await?;
                 figures.contracted = 1;
@@ -295,7 +296,7 @@ impl Scene<'_> {
         Ok(figures)
     }
 
-    /// Returns whether a rollback can restore everything.
+    /// Returns whether a rollback can restore all items.
     fn keeps_images(&self) -> bool {
         !self.spec.changes.iter().any(|change| matches!(change.kind, Kind::Delete { keeps_image: false, .. }))
     }
@@ -315,7 +316,7 @@ impl Scene<'_> {
             described_at: Instant::now(),
         };
         let flag = self.spec.contracts.then(|| Arc::clone(&self.flag) as Arc<dyn FlagStore>);
-        // Without a flag, a rollback needs these statements.
+        // Without a flag, a rollback requires the confirmation of these facts.
         let needs_facts = goal == Some(Goal::Rollback) && self.spec.needs_cutover();
         let mut facts = if needs_facts { vec![Fact::ReadersBack, Fact::NewWritesStopped] } else { Vec::new() };
         if goal == Some(Goal::Rollback) && self.spec.put().is_some() {
@@ -336,7 +337,7 @@ impl Scene<'_> {
         Ok(driver)
     }
 
-    /// Carries out a command to its end.
+    /// Runs a command until it has reached its goal.
     async fn command(&mut self, goal: Goal) -> Result<(), Wrong> {
         let failed = |error: DriverError| format!("{goal:?} was refused: {error}");
         let mut driver = self.open(Some(goal)).await.map_err(failed)?;

@@ -1,4 +1,4 @@
-//! The tables on which the plans run: a table in memory in virtual time, and a table of an engine.
+//! The tables on which the plans run. A table is either in memory and in virtual time, or in an engine.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -27,7 +27,7 @@ pub(crate) enum Server<'h> {
     Engine { harness: &'h Harness, name: String, table: Arc<DynamoTable>, description: Box<TableDescription> },
 }
 
-/// The index of the tables that have one.
+/// The index of a table with an index.
 fn index() -> IndexSchema {
     harness::index(INDEX, &[("ik", "S")], Projection::KeysOnly, false)
 }
@@ -69,7 +69,7 @@ impl Server<'_> {
         Server::Memory { table, description: Box::new(description) }
     }
 
-    /// Creates a table of an engine.
+    /// Creates a table in an engine.
     pub(crate) async fn on_engine(harness: &Harness, has_index: bool) -> Server<'_> {
         let indexes: Vec<IndexSchema> = has_index.then(index).into_iter().collect();
         let name = harness.create_indexed_table(&indexes).await;
@@ -112,7 +112,7 @@ impl Server<'_> {
         }
     }
 
-    /// Deletes the item with the key of this item, as an application would.
+    /// Deletes the item that has the same key as this item, as an application would.
     pub(crate) async fn delete(&self, item: &Item) {
         match self {
             Server::Memory { table, .. } => {
@@ -135,14 +135,14 @@ impl Server<'_> {
         }
     }
 
-    /// Deletes the table of an engine.
+    /// Deletes the table if it is in an engine.
     pub(crate) async fn remove(self) {
         if let Server::Engine { harness, name, .. } = self {
             drop(harness.client().delete_table().table_name(name).send().await);
         }
     }
 
-    /// Connects the tool to the table. `log` gets every write.
+    /// Connects the tool to the table. Every write is recorded in `log`.
     pub(crate) fn connect(&self, process: u32, log: &Arc<Mutex<WriteLog>>) -> Tables {
         let description = self.description();
         let log = Arc::clone(log);
@@ -161,13 +161,13 @@ impl Server<'_> {
 #[derive(Default)]
 pub(crate) struct WriteLog {
     pub(crate) writes: u64,
-    /// The writes whose estimated cost was not what the server counted.
+    /// The writes whose estimated cost differed from the server's count.
     pub(crate) wrong_estimates: Vec<String>,
-    /// Number of writes whose cost was compared.
+    /// Number of writes whose estimated cost was compared with the server's count.
     pub(crate) estimates: u64,
 }
 
-/// A connection that logs every write, and compares its estimated cost with what the server counted.
+/// A connection that logs every write, and compares its estimated cost with the server's count.
 struct Recorder<T> {
     inner: T,
     description: TableDescription,

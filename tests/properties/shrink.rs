@@ -1,11 +1,11 @@
-//! Makes a failing case smaller, so that a person can read it.
+//! Shrinks a failing case, so that it is easy to read.
 
 use super::Case;
 
-/// The maximum number of smaller cases that are tried.
+/// The maximum number of smaller cases to try.
 const ATTEMPTS: usize = 600;
 
-/// Returns the smallest failing case that was found, and why it fails.
+/// Returns the smallest failing case that it finds, and the reason for the failure.
 pub(crate) fn shrunk(case: &Case, why: &str) -> (Case, String) {
     let (mut case, mut why) = (case.clone(), why.to_owned());
     let mut left = ATTEMPTS;

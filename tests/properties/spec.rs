@@ -1,4 +1,4 @@
-//! Random plans. A plan is generated as data, written as TOML, and read by the tool's own parser.
+//! Generates random plans. A plan is generated as data, converted to TOML, and read by the tool's own parser.
 
 mod text;
 
@@ -9,16 +9,16 @@ use fastrand::Rng;
 use super::facts::{ADDITIONS, CONDITIONS, CONSTANTS, CONVERSIONS, FORMULAS, REPLACEMENTS};
 use super::{derived, elements, wide};
 
-/// The index of the generated tables that have one. Its key is the attribute `ik`, a string.
+/// The name of the index. Some of the generated tables have it. Its key is the string attribute `ik`.
 pub(crate) const INDEX: &str = "by-ik";
 
-/// The paths that the changes read or remove.
+/// The paths from which the changes read, or which they remove.
 const SOURCES: [&str; 11] = ["a", "b", "c", "m.x", "m.y", "l[0]", "s1", "n1", "m", "l", "tags"];
 
-/// The paths that the changes write.
+/// The paths to which the changes write.
 const TARGETS: [&str; 10] = ["t1", "t2", "t3", "u.p", "u.q", "u.r.s", "m.z", "ik", "tags", "l"];
 
-/// The attributes of a delete's `attributes`. Items may have others.
+/// The list `attributes` of a delete. Items can have other attributes.
 pub(crate) const LISTED: [&str; 26] = [
     "a",
     "b",
@@ -56,13 +56,13 @@ pub(crate) struct Spec {
     pub(crate) skips_not_computable: bool,
     /// The position of `[select] where` in [`CONDITIONS`].
     pub(crate) select: Option<usize>,
-    /// Whether the plan has a flag, and goes through the cutover and `contract` instead of a rollback.
+    /// Whether the plan has a flag. If so, the test makes the cutover and `contract` instead of a rollback.
     pub(crate) contracts: bool,
     /// Whether the table has the index.
     pub(crate) has_index: bool,
     pub(crate) segments: u32,
     pub(crate) page: u32,
-    /// Whether an item may get several writes.
+    /// Whether the plan allows several writes to an item.
     pub(crate) split: bool,
     pub(crate) changes: Vec<ChangeSpec>,
 }
@@ -77,7 +77,7 @@ pub(crate) struct ChangeSpec {
     pub(crate) null_is_missing: bool,
 }
 
-/// The operation of a change. The numbers are positions in the tables of `facts.rs`.
+/// The operation of a change. Numbers are positions in the tables of this test, such as those in `facts.rs`.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Kind {
     Move {
@@ -99,7 +99,7 @@ pub(crate) enum Kind {
         to: &'static str,
         formula: usize,
     },
-    /// Puts `+` in front of a text that has none, so the target is computed from itself.
+    /// Adds the prefix `+` to a text without this prefix. So the target is computed from itself.
     Prefix {
         to: &'static str,
     },
@@ -129,12 +129,12 @@ pub(crate) enum Kind {
         inputs: &'static [&'static str],
         outputs: &'static [&'static str],
     },
-    /// A function in Rust. Its name is the number of its outputs.
+    /// A Rust function. Its name is the number of its outputs.
     Custom {
         inputs: &'static [&'static str],
         outputs: &'static [&'static str],
     },
-    /// Changes in every element of a list or map. The paths of `edits` start at the element.
+    /// Changes in every element of a list or map. The paths in `edits` are relative to the element.
     Each {
         container: &'static str,
         edits: Vec<ChangeSpec>,
@@ -184,7 +184,7 @@ impl Spec {
             }
             let has_elements = rng.u8(..4) == 0;
             for _ in 0..rng.usize(if is_wide || has_elements { 0..=2 } else { 1..=4 }) {
-                // Now and then, a path is used twice, and the plan may be refused.
+                // Sometimes use a path twice. The tool can refuse such a plan.
                 let mut take = |paths: &mut Vec<&'static str>| match rng.u8(..20) {
                     0 => paths.first().copied(),
                     _ => paths.pop(),
@@ -213,9 +213,11 @@ impl Spec {
             split: !deletes && !puts && (is_wide || rng.u8(..6) == 0),
             changes,
         };
-        // A rollback cannot restore an element of a list, so a cutover of such a plan needs an override.
+        // A rollback cannot restore an element of a list. So if a plan copies such an element, its cutover needs an
+        // override.
         let copies_element = |change: &ChangeSpec| matches!(change.kind, Kind::Copy { from: "l[0]", .. });
-        // If a map and its member are both copied, applications that write only the new values may make them differ.
+        // If the plan copies both a map and its member, applications that write only new values can make the two copies
+        // differ.
         let overlap = spec.changes.iter().any(|change| matches!(change.kind, Kind::Copy { from: "m", .. }))
             && spec.changes.iter().any(|change| matches!(change.kind, Kind::Copy { from: "m.x" | "m.y", .. }));
         let can_contract = spec.needs_cutover() && !overlap && !spec.changes.iter().any(copies_element);
@@ -228,7 +230,7 @@ impl Spec {
         !self.in_place && self.changes.iter().any(ChangeSpec::needs_cutover)
     }
 
-    /// Returns whether the plan has changes of `wide.rs`, so that some items may need several writes.
+    /// Returns whether the plan has changes of `wide.rs`, so that some items can need several writes.
     pub(crate) fn is_wide(&self) -> bool {
         self.split && self.changes.iter().any(|change| change.touched().into_iter().any(wide::is_target))
     }
@@ -247,8 +249,8 @@ impl Spec {
         self.changes.iter().any(|change| change.kind == Kind::Bump)
     }
 
-    /// Returns whether a `where` has one of the results `from` for an item, but no result for the item without an
-    /// attribute that the plan removes in place. `items` are items to try.
+    /// Returns whether an in-place removal of an attribute makes a `where` lose its result for at least one of these
+    /// items. Considers only the items whose result before the removal is in `from`.
     pub(crate) fn loses_a_result(&self, from: &[bool], items: &[Item]) -> bool {
         let breaks = |condition: usize, changes: &[ChangeSpec]| {
             let is_true = CONDITIONS[condition].is_true;
@@ -270,12 +272,13 @@ impl Spec {
             && (self.select.is_some_and(|select| breaks(select, &self.changes)) || self.changes.iter().any(own))
     }
 
-    /// Returns what happens to an existing value at the target of this change.
+    /// Returns the rule for an existing value at the target of this change.
     pub(crate) fn on_existing(&self, change: &ChangeSpec) -> OnExisting {
         change.on_existing.unwrap_or(self.on_existing)
     }
 
-    /// Returns simpler plans: each without one change, option or setting. A failing case is shrunk with them.
+    /// Returns simpler plans. Each one lacks some changes, an option or a setting. They are used to shrink a failing
+    /// case.
     pub(crate) fn simpler(&self) -> Vec<Spec> {
         let mut simpler = Vec::new();
         let mut push = |change: &dyn Fn(&mut Spec)| {
@@ -361,12 +364,12 @@ impl ChangeSpec {
         }
     }
 
-    /// Returns whether readers and writers have to move because of the change, if the plan is not in place.
+    /// Returns whether readers and writers have to move because of the change in an expand-contract plan.
     fn needs_cutover(&self) -> bool {
         matches!(self.kind, Kind::Move { .. } | Kind::Copy { .. } | Kind::Remove { .. } | Kind::Replace { .. })
     }
 
-    /// Returns the top-level attributes that the change may write or remove.
+    /// Returns the top-level attributes that the change can write or remove.
     pub(crate) fn touched(&self) -> Vec<&'static str> {
         let paths = match &self.kind {
             Kind::Move { from, to } => vec![*from, *to],
@@ -388,7 +391,7 @@ impl ChangeSpec {
         paths.into_iter().map(|path| path.split(['.', '[']).next().unwrap_or(path)).collect()
     }
 
-    /// Returns the word with which a plan names the operation.
+    /// Returns the operation's keyword in a plan.
     pub(crate) fn word(&self) -> &'static str {
         match &self.kind {
             Kind::Move { .. } => "move",

@@ -8,10 +8,10 @@ use fastrand::Rng;
 use super::facts::CONSTANTS;
 use super::spec::{ChangeSpec, Kind};
 
-/// Number of attributes that wide plans use.
+/// Maximum number of changes in a wide plan.
 const WIDTH: usize = 160;
 
-/// The old and new names. They live as long as the process, like the names of the other plans.
+/// The old and new names. They are leaked, because the names in all plans are `'static`.
 static NAMES: LazyLock<Vec<(&'static str, &'static str)>> = LazyLock::new(|| {
     let name = |text: String| -> &'static str { text.leak() };
     (0..WIDTH).map(|n| (name(format!("f{n}")), name(format!("g{n}")))).collect()
@@ -27,7 +27,7 @@ pub(crate) fn changes(in_place: bool, rng: &mut Rng) -> Vec<ChangeSpec> {
             _ if only_sets => set,
             0 => set,
             1 => Kind::Copy { from, to },
-            // `contract` removes the value of an expand-contract plan.
+            // In an expand-contract plan, only `contract` would remove the value.
             2 if in_place => Kind::Remove { path: from },
             _ => Kind::Move { from, to },
         };
@@ -43,7 +43,7 @@ pub(crate) fn is_target(name: &str) -> bool {
 
 /// Adds the attributes of a wide plan to an item.
 pub(crate) fn fill(item: &mut Item, rng: &mut Rng) {
-    // Several writes raise the version several times, so it has room.
+    // Several writes raise the version several times, so use a small version.
     match rng.u8(..8) {
         0 => drop(item.remove("v")),
         _ => drop(item.insert("v".to_owned(), Value::N(Num::parse(&rng.u32(..1_000).to_string()).unwrap()))),

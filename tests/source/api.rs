@@ -31,12 +31,12 @@ fn the_list_of_the_api_is_up_to_date() {
     assert!(items.len() <= MOST, "{} items, but the API may have at most {MOST}", items.len());
 }
 
-/// Names that the API does not have to export, because they belong to the language, to `std` or to serde.
+/// Names from the language, `std` and serde. The API does not have to export them.
 const FOREIGN: &[&str] =
     &["Arc", "BTreeMap", "BTreeSet", "Box", "HashMap", "Option", "Result", "Self", "Send", "String", "Sync", "Vec"];
 
 /// Code outside the crate can implement every port trait. So the API must contain all types in the traits' signatures,
-/// and all types in the fields of those types.
+/// and all types of those types' fields.
 #[test]
 fn the_ports_name_only_exported_types() {
     let lib = parse(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src/lib.rs"));
@@ -63,7 +63,7 @@ struct Named(BTreeSet<String>);
 
 impl<'a> Visit<'a> for Named {
     fn visit_field(&mut self, field: &'a syn::Field) {
-        // Fields of a variant have no `pub`, but they are public.
+        // The fields of a variant have no `pub`, but are public.
         if !matches!(field.vis, Visibility::Restricted(_)) {
             self.visit_type(&field.ty);
         }
@@ -144,7 +144,7 @@ fn collect(items: &[Item], at: &str, found: &mut BTreeSet<(String, &'static str)
     }
 }
 
-/// Returns the kind of the item to which a path leads in a module.
+/// Resolves a path in a module, and returns the kind of its item.
 fn kind_of(module: &[String], path: &[String]) -> Option<&'static str> {
     match find(module, path)? {
         Item::Macro(_) => Some("struct"),
@@ -152,7 +152,7 @@ fn kind_of(module: &[String], path: &[String]) -> Option<&'static str> {
     }
 }
 
-/// Returns the item to which a path leads in a module. If a macro creates the item, returns the macro call.
+/// Resolves a path in a module, and returns its item. If a macro creates the item, returns the macro call.
 fn find(module: &[String], path: &[String]) -> Option<Item> {
     let mut module = module.to_vec();
     let (name, way) = path.split_last()?;
@@ -166,7 +166,7 @@ fn find(module: &[String], path: &[String]) -> Option<Item> {
             child if file_of(&[module.clone(), vec![child.to_owned()]].concat()).is_some() => {
                 module.push(child.to_owned())
             }
-            // Any other name belongs to another crate or is a re-exported module.
+            // All other names belong to other crates or are re-exported modules.
             other => {
                 let target = used(&module, other)?;
                 return find(&module, &[target, path[n + 1..].to_vec()].concat());
@@ -198,7 +198,7 @@ fn used(module: &[String], name: &str) -> Option<Vec<String>> {
     uses.flatten().find(|(_, bound)| bound == name).map(|(path, _)| path)
 }
 
-/// Returns the name and kind of a public item that is defined here.
+/// Returns an item's name and kind, if the item is public.
 fn defined(item: &Item) -> Option<(String, &'static str)> {
     let (name, vis, kind) = match item {
         Item::Const(item) => (&item.ident, &item.vis, "const"),
@@ -213,7 +213,7 @@ fn defined(item: &Item) -> Option<(String, &'static str)> {
     is_public(vis).then(|| (name.to_string(), kind))
 }
 
-/// Returns every path in a `use`, with the name that the `use` binds to it.
+/// Returns every path in a `use`, with the name to which the `use` binds it.
 fn leaves(tree: &UseTree, mut path: Vec<String>) -> Vec<(Vec<String>, String)> {
     match tree {
         UseTree::Path(tree) => {

@@ -1,9 +1,9 @@
-//! Checks that each module in `src/` uses only allowed names, that dependencies point downwards without cycles, and
-//! that no file contains the path of a home directory.
+//! Checks three rules. Each module in `src/` uses only allowed names. Dependencies point downwards without cycles. No
+//! file contains the path of a home directory.
 //!
 //! The rules are in `tests/source/architecture/rules.rs`. `tests/source/architecture/names.rs` finds the names, and
 //! `tests/source/architecture/graph.rs` finds the dependencies between modules. Code under `#[cfg(test)]` follows the
-//! same rules, but it may use any crate from `[dev-dependencies]`. For example, the tests of a pure room may use
+//! same rules, but can use any crate from `[dev-dependencies]`. For example, the tests of a pure room can use
 //! `tokio::test`.
 
 mod engines;
@@ -144,7 +144,7 @@ fn is_type_in(graph: &Graph, path: &str) -> bool {
 /// Every rule must name existing modules. After a module is moved or renamed, a rule with the old name would check
 /// nothing.
 #[test]
-fn every_rule_is_about_modules_that_exist() {
+fn every_rule_names_existing_modules() {
     let graph = graph_of(&source_files());
     let rooms = RULES.iter().flat_map(|rule| match rule.scope {
         RuleScope::In(rooms) | RuleScope::OnlyIn(rooms) => rooms,
@@ -201,8 +201,8 @@ fn the_source_follows_the_rules() {
     assert!(wrong.is_empty(), "{} broken rules:\n{}", wrong.len(), wrong.join("\n"));
 }
 
-/// Breaks every rule with each forbidden name. The check must report each violation with its location. If the rule
-/// allows the name in some rooms, the check must report nothing there.
+/// Breaks every rule with each name that it forbids. The check must report each violation with its location. In rooms
+/// in which the rule allows the name, the check must report nothing.
 #[test]
 fn every_violation_of_a_rule_is_found() {
     for rule in RULES {
@@ -259,7 +259,7 @@ fn pure_rooms_are_pure_in_all_their_files() {
     }
 }
 
-/// The check finds a name, no matter how the name is imported.
+/// The check finds a name through every kind of import.
 #[test]
 fn names_are_found_in_every_notation() {
     let found = |text: &str| !check("change/decide.rs", text).is_empty();
@@ -291,7 +291,7 @@ fn names_are_found_in_every_notation() {
     }
 }
 
-/// The check ignores text that only looks like a violation.
+/// The check ignores text that resembles a violation.
 #[test]
 fn text_that_is_not_a_name_is_not_a_violation() {
     for text in [
@@ -308,8 +308,7 @@ fn text_that_is_not_a_name_is_not_a_violation() {
     }
 }
 
-/// Tests inside a file may also use dev-dependencies. All other names that are forbidden in the file are also forbidden
-/// in its tests.
+/// Tests inside a file can also use dev-dependencies. All other rules of the file also apply to its tests.
 #[test]
 fn tests_may_name_dev_dependencies_but_nothing_else() {
     let inside = |body: &str| format!("#[cfg(test)]\nmod tests {{\n    #[test]\n    fn t() {{ {body} }}\n}}\n");
@@ -354,7 +353,7 @@ fn no_file_names_a_home_directory() {
 
 #[test]
 fn home_directories_are_recognised() {
-    // The path is concatenated, so that this file does not contain it.
+    // Concatenate the path, so that this file does not contain it.
     let with = |parts: &[&str]| parts.concat();
     for line in [
         with(&["cd /ho", "me/alice/src"]),

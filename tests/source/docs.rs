@@ -18,13 +18,13 @@ use self::markdown::{anchors, blocks, code_spans, links};
 /// Documents outside docs/ whose links are checked.
 const TOP: [&str; 4] = ["README.md", "RUNBOOK.md", "CONTRIBUTING.md", "SECURITY.md"];
 
-/// The file that lists the book's pages. This file itself is not a page.
+/// The file that lists the book's pages. It is not a page itself.
 const SUMMARY: &str = "SUMMARY.md";
 
 /// The first line of a code block that contains only a part of a plan.
 const PART: &str = "# part of a plan";
 
-/// The required sections that a part of a plan may omit. Each entry contains the section's header and an example of the
+/// The required sections that a part of a plan can omit. Each entry contains the section's header and an example of the
 /// section.
 const REQUIRED: [(&str, &str); 3] = [
     ("[migration]", "[migration]\nname = \"example\"\n"),
@@ -66,7 +66,7 @@ fn manuals() -> Vec<PathBuf> {
     ["README.md", "RUNBOOK.md"].iter().map(PathBuf::from).chain(pages).collect()
 }
 
-/// If a link's target does not exist, returns the problem. Checks only links inside the project.
+/// Returns an error if a link's target does not exist. Checks only links inside the project.
 fn broken(document: &Path, target: &str) -> Option<String> {
     if target.contains("://") || target.starts_with("mailto:") {
         return None;
@@ -88,7 +88,7 @@ fn complete_plan(part: &str) -> String {
     missing.chain([part]).collect()
 }
 
-/// If a code block does not load as a plan, or if the JSON Schema refuses it, returns the error.
+/// Returns an error if a code block does not load as a plan, or if the JSON Schema refuses it.
 fn wrong_plan(label: &str, text: &str) -> Option<String> {
     let plan = if text.starts_with(PART) { complete_plan(text) } else { text.to_owned() };
     if let Err(errors) = load(label, &plan) {
@@ -110,7 +110,7 @@ fn every_page_is_in_the_book() {
 }
 
 #[test]
-fn every_link_leads_somewhere() {
+fn every_link_has_a_target() {
     let mut count = 0;
     let mut wrong = Vec::new();
     for document in documents() {
@@ -155,7 +155,7 @@ fn every_json_block_is_json() {
     assert!(count >= 4, "only {count} blocks were found");
 }
 
-/// Checks that every command line in the manuals is valid in this version. No command is carried out.
+/// Checks that every command line in the manuals is valid in this version. Carries out no command.
 #[test]
 fn every_command_line_parses() {
     let mut found: BTreeMap<Line, PathBuf> = BTreeMap::new();
@@ -200,8 +200,8 @@ fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
     }
 }
 
-/// Returns the words in a text that contain an underscore. In code, such words are names of functions, fields, modules
-/// and constants.
+/// Returns the words with an underscore in a text. In code, such words are names of functions, fields, modules and
+/// constants.
 fn long_names(text: &str) -> impl Iterator<Item = &str> {
     let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
     words.filter(|word| word.trim_matches('_').contains('_'))
@@ -279,7 +279,7 @@ fn the_permissions_page_shows_the_policy() {
     assert_eq!(shown, least_privilege_policy(&plan, false));
 }
 
-/// The checks above find planted mistakes.
+/// Checks that the functions above find planted mistakes.
 #[test]
 fn mistakes_are_found() {
     let page = Path::new("docs/flag.md");
@@ -312,7 +312,7 @@ fn mistakes_are_found() {
     {
         assert!(wrong_command(&line(wrong, false)).is_some(), "{wrong}");
     }
-    // In the first command line, an option is missing. In the second one, two options contradict each other.
+    // The first command line lacks an option. The second one has two contradictory options.
     for wrong in ["verify plan.toml", "run plan.toml --dry-run --again"] {
         assert_eq!(wrong_command(&line(wrong, false)), None, "{wrong}");
         assert!(wrong_command(&line(wrong, true)).is_some(), "{wrong}");

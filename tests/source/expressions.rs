@@ -10,7 +10,7 @@ fn page() -> String {
     std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(PAGE)).unwrap()
 }
 
-/// Returns the page with this generated part.
+/// Returns the page's text with a new generated part.
 fn with_part(page: &str, name: &str, part: &str) -> String {
     let (begin, end) = (format!("<!-- {name}: begin -->\n"), format!("<!-- {name}: end -->\n"));
     let (before, rest) = page.split_once(&begin).unwrap();
@@ -40,7 +40,7 @@ fn the_blocks_of_the_page_are_expressions() {
     }
 }
 
-/// The page's limits are those of the code, which the messages name.
+/// The limits on the page must equal those in the code, which the messages contain.
 #[test]
 fn the_page_states_the_limits() {
     let page = page();

@@ -65,7 +65,7 @@ fn python() {
     assert_all_cases_passed(&output);
 }
 
-/// Uses the TypeScript compiler that the lock file names. npm fetches the compiler once.
+/// Uses the TypeScript compiler in the version of the lock file. npm fetches it once.
 #[test]
 fn typescript() {
     let (Some(mut node), Some(mut npm)) = (tool("node", "--version"), tool("npm", "--version")) else { return };
@@ -204,7 +204,7 @@ pub(crate) fn bucket_of(key: &Json) -> u8 {
     }
 }
 
-/// Formats the vectors for a language without a JSON parser: as lines of words, separated by tabs.
+/// Formats the vectors for a language without a JSON parser, as lines of words with tabs between them.
 pub(crate) fn as_lines(vectors: &Json) -> String {
     let mut lines = Vec::new();
     let mut line = |words: &[&str]| lines.push(words.join("\t"));
@@ -265,7 +265,7 @@ pub(crate) fn as_lines(vectors: &Json) -> String {
     lines.join("\n") + "\n"
 }
 
-/// Returns the program if it is installed and starts.
+/// Returns the program if it is installed and can be started.
 pub(crate) fn tool(program: &str, version: &str) -> Option<Command> {
     let started = Command::new(program).arg(version).stdin(Stdio::null()).output();
     if started.is_ok_and(|output| output.status.success()) {

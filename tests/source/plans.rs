@@ -1,5 +1,5 @@
-//! Tests with plan files. The example plans load. Every bad plan in `tests/plans/` is refused with the message in the
-//! snapshot next to the plan. `INSTA_UPDATE=always cargo test --test source plans` rewrites these snapshots. The first
+//! Tests plan files. The example plans load. Every bad plan in `tests/plans/` is refused with the message in the
+//! snapshot beside the plan. `INSTA_UPDATE=always cargo test --test source plans` rewrites these snapshots. The first
 //! lines of a plan can contain arguments of `--set`, as comments.
 
 use std::fs;
@@ -137,7 +137,7 @@ fn a_large_file_is_refused_without_being_shown() {
     assert!(errors.to_string().len() < 1000);
 }
 
-/// The work for loading a plan is bounded. Files with thousands of errors, deep nesting or very long lines are refused
+/// The work of loading a plan is bounded. Files with thousands of errors, deep nesting or very long lines are refused
 /// like other bad plans.
 #[test]
 fn garbage_as_large_as_a_plan_is_refused() {
@@ -158,7 +158,7 @@ fn garbage_as_large_as_a_plan_is_refused() {
     }
 }
 
-/// Pieces of plans. Generated garbage is made from these pieces, so that it often resembles a plan.
+/// Pieces of plans. The test generates garbage from these pieces, so that it often resembles a plan.
 fn pieces() -> impl proptest::strategy::Strategy<Value = String> {
     let piece = prop_oneof![
         Just("[migration]\n".to_owned()),

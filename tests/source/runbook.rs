@@ -1,5 +1,5 @@
-//! Checks that RUNBOOK.md contains, word for word, every promise that a test quotes. So neither the text nor the test
-//! can change without the other.
+//! Checks that RUNBOOK.md contains, word for word, every promise that a test quotes. So the text and the test can
+//! change only together.
 
 use std::path::Path;
 
@@ -18,7 +18,7 @@ fn quotations(folder: &Path, found: &mut Vec<(String, String)>) {
     }
 }
 
-/// Returns the quotations in a source file. A quotation may continue on the next lines of its doc comment.
+/// Returns the quotations in a source file. A quotation can continue on the next lines of its doc comment.
 fn quoted_in(text: &str) -> Vec<String> {
     let mut lines = text.lines().map(str::trim);
     let mut found = Vec::new();
@@ -36,7 +36,7 @@ fn quoted_in(text: &str) -> Vec<String> {
 }
 
 #[test]
-fn a_quotation_may_have_several_lines() {
+fn a_quotation_can_have_several_lines() {
     let text = format!("    {MARK}one `a = \"b\"` two\"\n{MARK}it\n    /// continues\n    /// here\".\n");
     assert_eq!(quoted_in(&text), ["one `a = \"b\"` two", "it continues here"]);
 }

@@ -1,4 +1,4 @@
-//! Defective stores. Each of them breaks one promise. The suite must detect each of these stores.
+//! Contains defective stores, each of which breaks one promise. The suite must detect each of them.
 //!
 //! A [`DefectiveStore`] forwards every request to the SQLite store, except the requests to which the broken promise
 //! applies.
@@ -19,14 +19,15 @@ use backfill::internals::state::{
 
 use super::*;
 
-/// The promise that a defective store breaks.
+/// The defect of a store. Every defect breaks a promise.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Defect {
     /// The store breaks no promise: it behaves like the inner store.
     Nothing,
     /// Commits omit the failures of their pages.
     ForgottenFailures,
-    /// The pre-images of a call become durable too late: not before the call returns, but only during the next call.
+    /// The pre-images of a call become durable only during the next call, although they must be durable when the call
+    /// returns.
     LatePreImages,
     /// The store accepts commits from earlier sessions.
     IgnoredEpochs,
@@ -116,8 +117,8 @@ impl StoreFixture for DefectiveFixture {
     }
 }
 
-/// Pre-images that the store does not write until the next pre-images arrive. Each group of pre-images is paired with
-/// its session.
+/// Pre-images that the store writes only when the next pre-images arrive. Each group of pre-images is paired with its
+/// session.
 type PostponedPreImages = Vec<(SessionId, Vec<PreImageRow>)>;
 
 struct DefectiveStore {
@@ -137,8 +138,8 @@ impl DefectiveStore {
         Ok(newest.filter(|newest| newest.run == session.run).unwrap_or(session))
     }
 
-    /// Does not store these pre-images yet, and invents their ids. Returns these ids, and the pre-images that an
-    /// earlier call did not store.
+    /// Postpones these pre-images, and invents their ids. Returns these ids, and the pre-images that the previous call
+    /// postponed.
     fn postpone(&self, session: SessionId, rows: Vec<PreImageRow>) -> (Vec<PreImageId>, PostponedPreImages) {
         let ids = (1..).take(rows.len()).map(PreImageId::from_number).collect();
         let before = std::mem::replace(&mut *self.postponed.lock().unwrap(), vec![(session, rows)]);
@@ -146,7 +147,7 @@ impl DefectiveStore {
     }
 }
 
-/// Returns the commit without its failures. The failed items count as not failed.
+/// Returns the commit without its failures. The counts treat the failed items as items with nothing to do.
 fn without_failures(mut commit: Commit) -> Commit {
     let SegmentEvent::PagesDone { counts, .. } = &mut commit.event;
     for failed in Outcome::ALL.into_iter().filter(|outcome| outcome.is_failure()) {
@@ -156,7 +157,7 @@ fn without_failures(mut commit: Commit) -> Commit {
 }
 
 /// Implements a store trait. Each method in the list forwards its request to the inner store. The methods after the
-/// list replace those of the inner store.
+/// list are defined in full.
 macro_rules! port {
     ($port:ident: { $(fn $name:ident($($argument:ident: $type:ty),*) -> $answer:ty;)* } $($own:tt)*) => {
         #[async_trait]

@@ -1,8 +1,8 @@
-//! Tests the promises that an open state makes as a whole, and that no single trait makes.
+//! Tests the promises of an open state that do not belong to a single trait.
 
 use super::*;
 
-pub(super) async fn another_plan_is_refused_once_something_has_begun(fixture: &mut dyn StoreFixture) {
+pub(super) async fn a_different_plan_is_refused_after_work_has_begun(fixture: &mut dyn StoreFixture) {
     let store = fixture.open();
     begin(&store, BeginMode::ResumeOrNew, 1).await;
     store.close().await.unwrap();

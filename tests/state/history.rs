@@ -7,8 +7,8 @@ use backfill::internals::state::{BaselinePage, DeletedItemsQuery, FilledTargets,
 
 use super::*;
 
-/// Returns a page of the first pass. The pass may write the items in `may_write`. The targets of the items in `existed`
-/// existed before the migration.
+/// Returns a page of the first pass. `may_write` contains the items that the pass can write. `existed` contains the
+/// items whose targets existed before the migration.
 fn page(run: RunId, number: u64, may_write: &[&str], existed: &[&str]) -> BaselinePage {
     let mut page = BaselinePage::empty(session_of(run, 1), 0, number);
     page.may_write = may_write.iter().map(|name| digest(name)).collect();
@@ -76,7 +76,7 @@ pub(super) async fn a_refused_pre_image_is_not_restored(fixture: &mut dyn StoreF
     }
 }
 
-/// Returns whether an item whose stable attribute `kind` is `now` differs from its record.
+/// Returns whether the stable attribute `kind` has a recorded value, for this item, that differs from `now`.
 async fn is_stable_changed(store: &State, name: &str, now: &str) -> bool {
     let record = store.history_of(vec![key(name)], HistoryLookup::ForDecision).await.unwrap().remove(0);
     record.changed_stable(&[path("kind")], &[("kind".to_owned(), text(now))].into()).is_some()
@@ -100,7 +100,7 @@ pub(super) async fn stable_attributes_keep_their_first_record(fixture: &mut dyn 
         .await
         .unwrap();
     store.mark_refused(session_of(run, 1), vec![ids[1]]).await.unwrap();
-    // A page that is read again, and a later write.
+    // Reread the page, and record a later write.
     store.record_baseline(page("invoice")).await.unwrap();
     store.append_pre_images(session_of(run, 1), vec![row("written", "invoice")]).await.unwrap();
     let store = fixture.crash(store);
@@ -126,7 +126,7 @@ fn confirmed(name: &str) -> PreImageRow {
     PreImageRow { key: key(name), pre: PreImage::confirmed_delete("pk") }
 }
 
-pub(super) async fn a_delete_is_on_record_until_it_is_confirmed(fixture: &mut dyn StoreFixture) {
+pub(super) async fn a_delete_is_unconfirmed_until_its_confirmation_is_recorded(fixture: &mut dyn StoreFixture) {
     let store = fixture.open();
     let run = begin(&store, BeginMode::ResumeOrNew, 1).await;
     let session = session_of(run, 1);
@@ -150,7 +150,7 @@ pub(super) async fn a_delete_is_on_record_until_it_is_confirmed(fixture: &mut dy
     assert!(matches!(&listed[0].value, Some(Value::M(item)) if item["zip"] == text("2")), "{listed:?}");
 }
 
-pub(super) async fn deleted_items_are_listed_once_in_every_division(fixture: &mut dyn StoreFixture) {
+pub(super) async fn deleted_items_are_listed_once_with_every_page_size(fixture: &mut dyn StoreFixture) {
     let store = fixture.open();
     let run = begin(&store, BeginMode::ResumeOrNew, 1).await;
     let session = session_of(run, 1);
@@ -161,7 +161,7 @@ pub(super) async fn deleted_items_are_listed_once_in_every_division(fixture: &mu
         let rows = vec![deleted(name, "1"), confirmed(name)];
         store.append_pre_images(session, rows).await.unwrap();
     }
-    // An item that is deleted twice is listed at its last delete.
+    // An item that was deleted twice is listed once, at the position of its last delete.
     store.append_pre_images(session, vec![deleted(&names[3], "2"), confirmed(&names[3])]).await.unwrap();
     let ids = store.append_pre_images(session, vec![deleted("never", "1")]).await.unwrap();
     store.mark_refused(session, ids).await.unwrap();
@@ -185,7 +185,7 @@ pub(super) async fn deleted_items_are_listed_once_in_every_division(fixture: &mu
         all.sort();
         assert_eq!(found, all, "{parts} parts");
     }
-    // A rollback puts one item back. Later runs do not list it, unless it is deleted once more.
+    // A rollback restores one item. Later runs do not list it, unless it is deleted once more.
     let rollback = store.begin(BeginMode::ResumeOrNew, NewRun { phase: phase::ROLLBACK.into(), ..new_run(1) }).await;
     let rollback = rollback.unwrap().run;
     let mark = |name: &str, mark| PreImageRow { key: key(name), pre: PreImage::mark("pk", mark) };
@@ -224,7 +224,8 @@ pub(super) async fn a_purge_leaves_no_pre_image(fixture: &mut dyn StoreFixture) 
     let found = store.history_of(vec![key("a"), key("b")], HistoryLookup::ForDecision).await.unwrap();
     assert!(found.iter().all(ItemHistory::is_empty), "{found:?}");
     let after = store.append_pre_images(session, vec![pre_image("c", "3")]).await;
-    // The session ended with the crash, but a retry of failures may still write.
+    // The session ended with the crash. Even so, this call can succeed, because a retry of failures also writes after
+    // its run has ended.
     if let Ok(after) = after {
         assert!(after[0] > before[2], "an id is never used again");
     }
@@ -305,8 +306,8 @@ pub(super) async fn the_first_record_of_an_item_stays(fixture: &mut dyn StoreFix
     assert_eq!(store.preexisting_count().await.unwrap(), 1);
 }
 
-/// A computed value is journaled with its digest by number, a copied one with the digest of its text. A target with such
-/// a value does not count as preexisting, whichever of the two digests the journal has.
+/// For a computed value, the journal contains a digest of the numeric values. For a copied value, it contains a digest
+/// of the exact text. A target with such a value does not count as preexisting, whichever digest the journal contains.
 pub(super) async fn a_filled_target_is_recognised_by_either_digest(fixture: &mut dyn StoreFixture) {
     let store = fixture.open();
     let run = begin(&store, BeginMode::ResumeOrNew, 1).await;
@@ -408,7 +409,7 @@ pub(super) async fn a_complete_rollback_ends_the_recorded_history(fixture: &mut 
     assert!(existed(&store, "a").await, "the new expansion must record the item again");
 }
 
-/// Returns whether the store finds unfinished writes of each of these items.
+/// For each of these items, returns whether the store finds unfinished writes.
 async fn have_unfinished_writes(store: &State, names: &[&str]) -> Vec<bool> {
     let keys = names.iter().map(key).collect();
     let found = store.history_of(keys, HistoryLookup::ForUnfinishedWrites).await.unwrap();
@@ -425,13 +426,13 @@ pub(super) async fn a_complete_run_leaves_no_unfinished_writes(fixture: &mut dyn
     assert_eq!(have_unfinished_writes(&store, &names).await, [true, true, false]);
     store.commit(page_with_work(first, 0, "f", "d")).await.unwrap();
     store.end_session(session, RunStatus::Complete, None, 0).await.unwrap();
-    // A run that failed an item may have written a part of it.
+    // A run in which an item failed can have written a part of the item.
     assert_eq!(have_unfinished_writes(&store, &names).await, [false, true, false]);
-    // A repair is no write of `run`.
+    // A repair does not count as a write by `run`.
     let repair = complete(&store, BeginMode::ResumeOrNew, phase::VERIFY, &[Outcome::Applied]).await;
     let _ = store.append_pre_images(session_of(repair, 1), vec![pre_image("done", "2")]).await.unwrap();
     assert_eq!(have_unfinished_writes(&store, &names).await, [false, true, false]);
-    // The next run fails the item again, and resolves the earlier failure.
+    // In the next run, the item fails a second time, and the failure of the first run is resolved.
     let again = begin(&store, BeginMode::Again, 1).await;
     store.append_pre_images(session_of(again, 1), vec![pre_image("new", "1")]).await.unwrap();
     assert_eq!(have_unfinished_writes(&store, &names).await, [false, true, true]);
@@ -450,7 +451,7 @@ pub(super) async fn a_complete_run_leaves_no_unfinished_writes(fixture: &mut dyn
     assert_eq!(have_unfinished_writes(&store, &names).await, [true, false, false]);
 }
 
-pub(super) async fn restarting_the_first_pass_makes_a_rollback_unsure(fixture: &mut dyn StoreFixture) {
+pub(super) async fn restarting_the_first_pass_makes_a_rollback_uncertain(fixture: &mut dyn StoreFixture) {
     let store = fixture.open();
     let first = begin(&store, BeginMode::ResumeOrNew, 2).await;
     store.commit(commit(first, 0, pages(1, None, &[Outcome::Applied]))).await.unwrap();

@@ -1,5 +1,5 @@
-//! The conformance suite for stores. For each promise of the traits in `src/state/`, there is one test function, which
-//! runs with every implementation. To add a new store, add it to [`conformance`] with its [`StoreFixture`].
+//! The conformance suite for stores. Each promise of the traits in `src/state/` has one test function, which runs with
+//! every implementation. To add a new store, add it to [`conformance`] with its [`StoreFixture`].
 //!
 //! `broken.rs` checks that the suite fails for each store that breaks a promise.
 
@@ -26,7 +26,7 @@ use backfill::internals::state::{
 };
 use futures::future::BoxFuture;
 
-/// One implementation's stored state, which a test can open several times.
+/// The stored state of one implementation. A test can open it several times.
 trait StoreFixture: Send {
     /// Opens the state for this plan and table.
     fn open_as(&mut self, identity: &Identity) -> Result<State, StoreError>;
@@ -78,7 +78,7 @@ conformance! {
     runs::an_earlier_session_does_not_end_a_later_one,
     runs::abandoned_pages_make_the_counts_a_lower_bound,
     runs::a_complete_run_resolves_what_earlier_runs_left_open,
-    runs::findings_are_accepted_once_and_for_good,
+    runs::findings_are_accepted_once_and_permanently,
     runs::an_item_that_two_runs_left_open_counts_once,
     runs::a_phase_is_proven_by_an_applied_write_or_a_complete_run,
     runs::a_list_continues_after_the_cursor,
@@ -102,8 +102,8 @@ conformance! {
     history::pre_images_of_an_item_come_newest_first,
     history::a_refused_pre_image_is_not_restored,
     history::stable_attributes_keep_their_first_record,
-    history::a_delete_is_on_record_until_it_is_confirmed,
-    history::deleted_items_are_listed_once_in_every_division,
+    history::a_delete_is_unconfirmed_until_its_confirmation_is_recorded,
+    history::deleted_items_are_listed_once_with_every_page_size,
     history::a_purge_leaves_no_pre_image,
     history::either_all_marks_of_refusal_are_stored_or_none,
     history::an_earlier_session_records_no_history,
@@ -116,7 +116,7 @@ conformance! {
     history::the_first_pass_is_the_first_to_read_every_item,
     history::a_complete_rollback_ends_the_recorded_history,
     history::a_complete_run_leaves_no_unfinished_writes,
-    history::restarting_the_first_pass_makes_a_rollback_unsure,
+    history::restarting_the_first_pass_makes_a_rollback_uncertain,
     spend::nothing_is_reserved_before_the_spend_has_begun,
     spend::a_slice_counts_as_spent_after_a_crash,
     spend::a_settled_slice_counts_only_what_was_used,
@@ -134,14 +134,14 @@ conformance! {
     events::a_fact_replaces_its_earlier_value_and_is_durable,
     events::only_the_kept_histories_stay,
     events::a_state_without_a_run_can_be_forgotten,
-    exclusive::another_plan_is_refused_once_something_has_begun,
+    exclusive::a_different_plan_is_refused_after_work_has_begun,
     exclusive::a_closed_state_takes_no_request_and_can_be_opened_again,
 }
 
 /// The SQLite store.
 struct SqliteFixture {
     dir: tempfile::TempDir,
-    /// The number of processes that have died.
+    /// The number of processes whose death was simulated.
     crashes: u32,
 }
 
@@ -246,8 +246,8 @@ fn digest(name: &str) -> Digest {
     Digest::from_text(&key(name).to_text())
 }
 
-/// Returns the event that completes the page number `first` of a segment. The items of the page have these outcomes.
-/// The segment continues at the position `next`, or ends if `next` is `None`.
+/// Returns the event that completes page number `first` of a segment. The items of the page have these outcomes. The
+/// segment continues at the position `next`, or ends if `next` is `None`.
 fn pages(first: u64, next: Option<&str>, outcomes: &[Outcome]) -> SegmentEvent {
     let mut counts = Counts { write_units: outcomes.len() as f64, read_units: 0.5, ..Counts::default() };
     outcomes.iter().for_each(|outcome| counts.count(*outcome));

@@ -168,7 +168,7 @@ pub(super) async fn a_complete_run_resolves_what_earlier_runs_left_open(fixture:
     assert_eq!(store.diverged(ALL).await.unwrap()[0].resolved_as.as_deref(), Some("later_pass"));
 }
 
-pub(super) async fn findings_are_accepted_once_and_for_good(fixture: &mut dyn StoreFixture) {
+pub(super) async fn findings_are_accepted_once_and_permanently(fixture: &mut dyn StoreFixture) {
     let store = fixture.open();
     let run = begin(&store, BeginMode::ResumeOrNew, 1).await;
     store.accept(session_of(run, 1), vec!["stream".to_owned(), "hot-index".to_owned()]).await.unwrap();

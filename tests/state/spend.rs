@@ -68,8 +68,8 @@ pub(super) async fn an_earlier_session_neither_reserves_nor_settles(fixture: &mu
     assert_eq!(settled.spent, spend(2.0, 2.0), "a session must be able to report its spend after its end");
 }
 
-/// Until the next session begins, a killed session and a retry have the same epoch. So the epoch alone cannot
-/// distinguish them.
+/// Until the next session begins, a killed session and a retry have the same epoch. So the epoch does not distinguish
+/// them.
 pub(super) async fn a_killed_session_cannot_reserve_or_lower_the_spend(fixture: &mut dyn StoreFixture) {
     let store = fixture.open();
     let run = begin(&store, BeginMode::ResumeOrNew, 1).await;

@@ -1,8 +1,8 @@
-//! Tests which fraction of a table's capacity the job uses. The real engine runs against the capacity model, in virtual
-//! time.
+//! Tests the fraction of a table's capacity that the job uses. The real engine runs against the capacity model, in
+//! virtual time.
 //!
-//! The scenarios and the requirements are the same as in `benches/capacity.rs`. The benchmark runs the scenarios at
-//! full size. These tests run them at a tenth of the full size.
+//! The scenarios and the requirements are the same as in `benches/capacity.rs`. The benchmark runs them at full size,
+//! and these tests at a tenth of it.
 #![expect(clippy::print_stdout, reason = "the test prints its figures")]
 
 use crate::simulator::figure::{Figure, Required};
@@ -31,7 +31,7 @@ fn a_budget_below_the_limit_is_used_and_nothing_is_throttled() {
 }
 
 #[test]
-fn a_budget_above_the_limit_settles_just_under_it() {
+fn a_budget_above_the_limit_settles_just_below_the_limit() {
     check_scenario(1);
 }
 
@@ -41,7 +41,7 @@ fn the_job_does_not_throttle_the_application() {
 }
 
 #[test]
-fn skewed_keys_take_only_the_time_that_they_need() {
+fn skewed_keys_take_only_the_shortest_possible_time() {
     check_scenario(3);
 }
 

@@ -1,4 +1,4 @@
-//! Compares the estimated cost of writes with the server's counts, over whole runs of the real binary.
+//! Compares the estimated cost of writes with the server's counts, over complete runs of the real binary.
 #![expect(clippy::print_stdout, reason = "the test prints its figures")]
 
 mod random_tables;
@@ -30,8 +30,8 @@ async fn held(indexes: &[IndexSchema], migration: &str, changes: &str, exit: i32
          {counted} (off by {:.3} %)",
         figures.estimate_off() * 100.0
     );
-    // The proxy counts the units of a reply even if the reply is lost. The condition of the retry then fails. A failed
-    // condition costs units too, but its reply does not report these units, so the proxy cannot count them.
+    // The proxy also counts the units in lost replies. After a lost reply, the condition of the retry fails, which
+    // costs units too. The reply to the retry does not report these units, so the proxy cannot count them.
     let spent = figures.spent();
     assert!(consumed <= counted && counted <= spent, "{counted} WCU were counted, {consumed} to {spent} consumed");
     assert!(figures.prediction_off() < WITHIN, "predicted {predicted} WCU, but the server counted {counted}");
@@ -49,14 +49,14 @@ async fn estimates_are_accurate_without_indexes_and_with_three() {
         panic!("{:?}", indexed.predicted_by_index)
     };
     assert_eq!((status.as_str(), kind.as_str()), ("by-status", "by-type"));
-    // The index that contains whole items costs as much as the table. The other index has only a few small entries, and
-    // each of them costs one unit.
+    // The index with whole items costs as much as the table. The other index has only a few small entries, each of
+    // which costs one unit.
     assert_eq!(*by_type, plain.predicted);
     assert!((ITEMS as f64 * 0.2..ITEMS as f64 * 0.5).contains(by_status), "{by_status}");
     assert_eq!(indexed.counted, plain.counted + by_type + by_status, "the proxy counts the consumption of indexes");
 }
 
-/// Index entries appear, move to another key, lose attributes and disappear.
+/// Index entries appear, get a new key, lose attributes and disappear.
 #[tokio::test(flavor = "multi_thread")]
 async fn estimates_are_accurate_when_index_entries_move() {
     let changes = r#"
@@ -83,8 +83,8 @@ to = "tag"
 
 /// RUNBOOK: "Consumption that replies do not report (failed conditions, lost replies) is assumed and shown separately"
 ///
-/// If a reply is lost, the tool counts the estimated units of the write. For the failed condition of the retry, the
-/// tool counts units by the size of the item. A throttled request consumes nothing.
+/// If a reply is lost, the tool counts the estimated units of the write. The retry's condition then fails. For this
+/// failure, the tool counts units by the size of the item. A throttled request consumes nothing.
 #[tokio::test(flavor = "multi_thread")]
 async fn unreported_consumption_is_assumed_and_counted_separately() {
     let harness = Harness::embedded();
@@ -124,9 +124,9 @@ async fn unreported_consumption_is_assumed_and_counted_separately() {
     let figure = |name: &str| counts[name].as_f64().unwrap();
     let consumed = figure("write_units");
     let lost = updates.write_units - figure("write_units");
-    // Half of each write's cost is charged to the index. A failed condition costs nothing on the index.
+    // Half of each write's cost is charged to the index. A failed condition consumes nothing from the index.
     assert_eq!(figure("assumed_write_units"), lost + lost / 2.0);
-    // The estimate that is compared with the consumption includes only requests that were answered.
+    // In this figure, the run's estimate includes only answered requests.
     assert_eq!(figure("estimated_write_units"), consumed);
     assert_eq!(run["run"]["lower_bound"], true, "writes with lost replies count as already applied");
     let human = harness.command().arg("run").arg(&plan).output().unwrap();
@@ -142,7 +142,7 @@ async fn unreported_consumption_is_assumed_and_counted_separately() {
     }
 }
 
-/// Items for which a run has every possible outcome.
+/// Returns items for which a run has every possible outcome.
 fn items_of_every_kind() -> impl Iterator<Item = Item> {
     let large = "v".repeat(250_000);
     (0..400).map(move |n| {
@@ -203,8 +203,8 @@ async fn every_count_of_a_dry_run_equals_that_of_the_run() {
     }
 }
 
-/// A dry run over a sample predicts a range for each figure. Most of these ranges must include the entire table's
-/// figure. The seeds are fixed, so the test does not depend on luck. The unit tests of the intervals check that 95 of
+/// A dry run over a sample predicts a range for each figure. Most of these ranges must include the figure of the entire
+/// table. The seeds are fixed, so the test does not depend on chance. The unit tests of the intervals check that 95 of
 /// 100 intervals include the true value.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_ranges_of_a_sample_include_the_whole_table() {

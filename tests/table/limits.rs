@@ -1,6 +1,5 @@
-//! Tests of `[limits]` with the real binary. The tests compare the server's counts with the plan's limits, across
-//! kills, resumes and raised limits. After every kind of stop, the run resumes where it stopped and reaches the correct
-//! result.
+//! Tests `[limits]` with the real binary. Compares the server's counts with the plan's limits, across kills, resumes
+//! and raised limits. After every kind of stop, the run resumes where it stopped and reaches the correct result.
 #![expect(clippy::print_stdout, reason = "the test prints its figures")]
 
 use std::sync::Arc;
@@ -38,8 +37,8 @@ async fn ten_kills_do_not_exceed_max_wcu() {
     let known = scene.status().spend.state;
     println!("spent {spent} of {MAX_WCU}; recorded: {known:?}");
     assert!(spent <= MAX_WCU + SLICE, "{spent}");
-    // Every write costs one unit, so without kills the run would spend exactly the limit. Each kill wastes at most the
-    // reserved slice.
+    // Every write costs one unit, so without kills the run would spend exactly the limit. With each kill, at most the
+    // rest of the reserved slice stays unused.
     assert!(spent >= MAX_WCU * 0.75, "{spent}");
     assert_eq!((known.spent.write, known.slice.write), (MAX_WCU, 0.0));
 
@@ -50,7 +49,7 @@ async fn ten_kills_do_not_exceed_max_wcu() {
     assert!(stopped(&ran).contains("it has spent 1200 write units"), "{ran:?}");
     assert_eq!((scene.requests("Scan"), scene.requests("UpdateItem")), (scans, writes));
 
-    // With a raised limit, the run continues, and the units that it spent earlier still count.
+    // With a raised limit, the run continues. The units that it spent earlier still count.
     scene.limit("max_wcu = 1300");
     scene.run().exits(6);
     let more = scene.spent() - spent;
@@ -105,7 +104,7 @@ async fn max_items_is_exact_over_sessions_and_segments() {
     let writes = scene.requests("UpdateItem");
     let ran = scene.run().exits(6);
     assert_eq!((scene.requests("Scan"), scene.requests("UpdateItem")), (scans, writes), "{ran:?}");
-    // If the limit is one more than the number of items in the table, the run reaches the end of every segment.
+    // If the limit exceeds the number of items in the table by one, the run reaches the end of every segment.
     scene.limit("max_items = 501");
     assert_eq!(scene.run().exits(0).json()["run"]["status"], "complete");
     assert_eq!(scene.requests("UpdateItem"), 500);
@@ -125,8 +124,8 @@ async fn a_restart_begins_a_new_run_after_one_that_reached_max_items() {
     assert_eq!(scene.requests("UpdateItem"), 500);
 }
 
-/// When the limit is reached, the last pages still wait for items of a hot key. The run commits these pages before it
-/// stops.
+/// When the run reaches the limit, the last pages still contain unwritten items with a hot key. The run commits these
+/// pages before it stops.
 #[tokio::test(flavor = "multi_thread")]
 async fn max_items_stops_a_run_with_deferred_items() {
     let slow = "max_items = 100\n[capacity]\nper_partition_key = { write = 40 }";
@@ -154,7 +153,7 @@ async fn max_cost_counts_reads_and_writes() {
     assert!((290.0..=300.0).contains(&dollars()), "{}", dollars());
     let known = scene.status().spend.dollars().unwrap();
     assert!((known - dollars()).abs() < 5.0, "recorded {known}, actually {}", dollars());
-    // The run's cost by list prices stays far below the limit, and the output labels the cost as an estimate.
+    // The run's cost at list prices stays far below the limit. The output labels the cost as an estimate.
     scene.limit("max_cost_usd = 300");
     let ran = scene.run().exits(0);
     assert_eq!(ran.json()["spend"]["price_basis"], "on_demand");

@@ -1,5 +1,5 @@
-//! Runs of the tool while an application writes. The tool loses no live writer's update, does not recreate deleted
-//! items, makes only the plan's changes, and reports every diverged item.
+//! Tests runs while an application writes. The tool loses no live writer's update, does not recreate deleted items,
+//! makes only the plan's changes, and reports every diverged item.
 //!
 //! The rules for each kind of writer are in `live/oracle.rs`.
 
@@ -16,15 +16,15 @@ async fn campaign(strategy: &'static str, on_existing: &'static str) {
         figures.add(live::play(&harness, scenario).await);
     }
     figures.print(&format!("{strategy}, {on_existing}"));
-    // If the tool and the writers do not collide, the test proves nothing.
+    // Without races between the tool and the writers, the test would prove nothing.
     assert!(figures.operations.values().sum::<u64>() > 2_000, "too few live operations");
     assert!(figures.races > 100, "too few races: {}", figures.races);
     let keep = on_existing == "keep";
     for kind in OperationKind::ALL {
         assert!(figures.operations.get(&kind).is_some_and(|n| *n > 10), "too few of {kind:?}");
         // After some kinds of operation, the tool rarely writes the item. The tool cannot change a deleted item. If the
-        // plan keeps existing values, most items are diverged after an operation that sets a target, and the tool does
-        // not write diverged items.
+        // plan keeps existing values, most items are diverged after an operation that sets a target. The tool does not
+        // write diverged items.
         let rare = kind == OperationKind::Delete
             || keep && matches!(kind, OperationKind::UpdateNew | OperationKind::PutNew | OperationKind::UpdateMarker);
         let followed = figures.transitions.get(&kind).copied().unwrap_or(0);

@@ -11,8 +11,8 @@ use backfill::internals::item::{Item, Value};
 /// proportional to the square of the number of items in a page.
 const LIMIT_KB: u64 = 100_000;
 
-/// Items of about 300 bytes. A run has to write every fifth item. So the run writes from its beginning to its end, and
-/// the test is still short. In the other items, the plan's change is already done.
+/// Items of about 300 bytes. A run has to write every fifth item, so it sends writes from its beginning to its end, but
+/// takes little time. The other items need no write.
 fn items(count: u64) -> impl Iterator<Item = Item> {
     (0..count).map(|number| {
         let email = Value::S(format!("customer.{number}@example.com"));
@@ -30,7 +30,7 @@ fn items(count: u64) -> impl Iterator<Item = Item> {
     })
 }
 
-/// The plan's capacity section. The number of active segments does not depend on the budget, because one segment may
+/// The plan's capacity section. The number of active segments does not depend on the budget, because one segment can
 /// use the table's entire budget. Both runs use the whole budget, so they have the same number of writes in flight,
 /// even though their tables differ in size.
 const BUDGET: &str = "[capacity]\nwrite = 1200\nread = 40000\n\
@@ -38,7 +38,7 @@ const BUDGET: &str = "[capacity]\nwrite = 1200\nread = 40000\n\
 
 /// Samples of a process's resident size during a run, in KB.
 struct Resident {
-    /// The largest size. The kernel records this size, so the test misses only growth after the last sample.
+    /// The peak size at the last sample. The kernel records it, so the samples miss only later growth.
     peak: u64,
     /// One sample every 20 ms.
     samples: Vec<u64>,
@@ -76,9 +76,9 @@ impl Resident {
 }
 
 /// Runs the plan with default pages over a table of `count` items. The server does not run in the measured process. A
-/// run keeps the pages of all active segments in memory. So every table gets the same number of segments. The number is
-/// so small that the pages are full. A small number also keeps the test short, because the embedded engine needs time
-/// proportional to the size of the table for each page.
+/// run keeps the pages of all active segments in memory, so every table gets the same number of segments. The number is
+/// small for two reasons: the pages are then full, and the embedded engine needs time proportional to the size of the
+/// table for each page.
 async fn memory_of_a_run(count: u64) -> Resident {
     let harness = Harness::embedded();
     let table = harness.create_table().await;
@@ -97,11 +97,10 @@ async fn memory_of_a_run(count: u64) -> Resident {
     resident
 }
 
-/// A run's peak depends on chance, for example on the duration of the disk's commits and on what else the machine does.
-/// A longer run is more likely to have a high peak. So the test measures growth within one run: if the run kept another
-/// 150 bytes for each item, the median of the last quarter would be a tenth above the highest value of the first half.
-/// The comparison with the small table shows that the
-/// tool reserves no memory proportional to the size of the table.
+/// A run's peak depends on chance, for example on the duration of disk commits and on the load of the machine. A longer
+/// run is more likely to have a high peak. So the test measures growth within one run. If the run kept 150 additional
+/// bytes for each item, the median of the last quarter would be a tenth above the highest value of the first half. The
+/// comparison with the small table shows that the tool reserves no memory proportional to the size of the table.
 #[tokio::test(flavor = "multi_thread")]
 async fn memory_does_not_grow_with_the_table() {
     let small = memory_of_a_run(12_000).await.peak;

@@ -38,8 +38,7 @@ fn run(harness: &Harness, plan: &Path, options: &[&str], exit: i32) -> ProxyTall
 
 fn assert_read_only(what: &str, tally: &ProxyTally) {
     println!("{what}: {} WCU, {:.1} RCU", tally.write_units(), tally.read_units());
-    // The test checks the number of requests as well as units, because the reply to a failed condition reports no
-    // units.
+    // The test also checks the number of requests, because the reply to a failed condition reports no units.
     assert_eq!(tally.operations.keys().collect::<Vec<_>>(), crate::harness::READ_ONLY_OPERATIONS, "{what}");
     assert!(tally.write_units() == 0.0, "{what}");
     assert!(tally.read_units() > 0.0, "{what}: the table was read");
@@ -68,7 +67,7 @@ async fn second_runs_write_nothing(name: &str, migration: &str, exit: i32) {
     assert_eq!((totals.counts.scanned, totals.counts.outcomes[0]), (ITEMS, 0), "nothing was applied");
 }
 
-/// A second run finds the diverged items again, and still costs nothing.
+/// A second run also finds the diverged items, and still costs nothing.
 /// RUNBOOK: "It writes only items that still need a write".
 #[tokio::test(flavor = "multi_thread")]
 async fn a_finished_expansion_is_read_only() {

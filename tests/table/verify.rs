@@ -47,8 +47,8 @@ const ALL: VerificationParameters = VerificationParameters {
     sample_clusters: None,
 };
 
-/// An item's kind of defect. Each kind except `Nothing` has the same number of items, evenly distributed over the
-/// table.
+/// An item's kind of defect. Every kind except `Nothing` has the same number of items, which are evenly distributed
+/// over the table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum PlantedDefect {
     Nothing,
@@ -61,7 +61,7 @@ enum PlantedDefect {
     Neither,
 }
 
-/// Returns the kind of defect of item number `n` in a table with this number of items.
+/// Returns the kind of defect of the item with index `n` in a table with this number of items.
 fn planted(n: usize, items: usize) -> PlantedDefect {
     let every = items / PLANTED;
     match n % every {
@@ -98,13 +98,13 @@ fn planted_item(n: usize, items: usize) -> Item {
     planted_item
 }
 
-/// A table, a plan, and the records that a run's journal would contain.
+/// A table, a plan, and the records that a run would have journaled.
 struct Scene {
     harness: Harness,
     table: String,
     state: PathBuf,
     plan: PathBuf,
-    /// Items with their planted defect, by the text of the item's key.
+    /// Items with their planted defects, by the text of the item's key.
     items: BTreeMap<String, (Item, PlantedDefect)>,
 }
 
@@ -165,7 +165,7 @@ impl Scene {
         (record, verified)
     }
 
-    /// Keys of the recorded mismatches, by verdict.
+    /// Returns the keys of the recorded mismatches, by verdict.
     fn recorded(&self, verified: &VerificationResult, verdict: Verdict) -> BTreeSet<String> {
         let found = StateFile::open(&self.state).unwrap().mismatches(verified.run.id, verdict, u32::MAX).unwrap();
         let keys: BTreeSet<String> = found.iter().map(|found| found.key.to_text()).collect();
@@ -174,7 +174,7 @@ impl Scene {
     }
 }
 
-/// The input of a verification. A repair may also remove values that the plan does not imply.
+/// Returns the input of a verification. A repair can also remove values that the plan does not imply.
 fn input(before: Arc<dyn ItemHistories>) -> VerifyInput {
     VerifyInput { history: before, removes: true }
 }

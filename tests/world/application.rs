@@ -1,5 +1,5 @@
-//! The live application. The application changes, deletes and inserts items while the tool works, and obeys the flag
-//! that it read last.
+//! The live application. It changes, deletes and inserts items while the tool works, and obeys the flag that it read
+//! last.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,7 +25,7 @@ pub(crate) struct Application {
     /// The flag that the application read last, and the time of that read.
     pub(crate) cached: Option<(WriteTo, Instant)>,
     pub(crate) plan: Arc<Plan>,
-    /// Whether the application writes the derived items of the plan.
+    /// Whether the application writes the plan's derived items.
     pub(crate) writes_derived: bool,
     pub(crate) rng: Rng,
 }
@@ -59,8 +59,8 @@ impl Application {
         if self.writes_derived && rng.u8(..4) == 0 {
             return put::change(&self.table, key, rng);
         }
-        // Only the selected items have a new attribute. In a plan with a cutover, the selection depends on the key and
-        // on the group, which a new item gets from its key.
+        // Only selected items have a new attribute. In a plan with a cutover, the selection depends on the key and on
+        // the group. The key determines the group of a new item.
         let mut seed = key.attributes().clone();
         select::set_group(&mut seed);
         let write = if in_place || select::is_selected(&plan, &seed) == Some(true) { flagged } else { WriteTo::Old };

@@ -1,4 +1,4 @@
-//! Runs commands in processes of their own, and kills these processes.
+//! Runs each command in its own simulated process, and kills such processes.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -22,7 +22,8 @@ use super::scene::{STALE, World, wall};
 use super::select::GROUPS;
 use super::wire::{ListedKeys, PlantedBug, Wire};
 
-/// The maximum number of kills of one command. After this many kills, the command can complete.
+/// The maximum number of kills of one command. After this number of kills, the command is no longer killed, so it can
+/// complete.
 const KILLS: u32 = 4;
 
 /// The time for which applications obey a cached flag. This is the plan's `max_cache_seconds`.
@@ -31,7 +32,7 @@ const CACHE_TIME: Duration = Duration::from_secs(1);
 /// The maximum number of attempts to run one command, including killed and stopped attempts.
 const ATTEMPTS: u32 = 30;
 
-/// How an attempt to run a command ended.
+/// The end of an attempt to run a command.
 enum AttemptEnd {
     Done,
     Stopped(String),
@@ -42,14 +43,14 @@ enum AttemptEnd {
 #[derive(Debug, Clone, Copy)]
 enum Death {
     Never,
-    /// When it reaches this crash point. The number says how often it passes the point before.
+    /// When the process reaches this crash point. Before that, it passes the point this number of times.
     At(CrashPoint, u32),
     After(Duration),
 }
 
 impl World {
-    /// Repeats a command until it completes. Sometimes kills the command. Meanwhile, the application makes `changes`
-    /// changes. Returns false if the command never completes.
+    /// Repeats a command until it completes. Sometimes kills the command. In the meantime, the application makes
+    /// `changes` changes. Returns false if the command never completes.
     pub(crate) async fn command(&mut self, goal: Goal, changes: u32) -> bool {
         for share in [changes / 2, changes - changes / 2] {
             self.start_application(goal, share);
@@ -74,8 +75,8 @@ impl World {
             }
             self.state = self.state.crash();
         }
-        // After a change of the flag, applications continue to run. They still obey their cached flag while the next
-        // pass begins.
+        // After a flag change, applications continue to run. They still obey their cached flag while the next pass
+        // begins.
         if !matches!(goal, Goal::CutoverTo(_)) {
             self.wait_until_quiet().await;
         }
@@ -83,7 +84,7 @@ impl World {
         complete
     }
 
-    /// Decides when the next process dies.
+    /// Draws the moment at which the next process dies.
     fn death(&mut self, may_die: bool) -> Death {
         let rng = &mut self.rng;
         match self.cell {
@@ -117,7 +118,7 @@ impl World {
         })
     }
 
-    /// Returns whether the operator gives up the first run after it was killed.
+    /// Returns whether the operator abandons the first run after it was killed.
     pub(crate) fn abandons(&mut self) -> bool {
         match self.cell {
             Some((_, point)) => point == CrashPoint::BaselineCompletion,
@@ -125,7 +126,7 @@ impl World {
         }
     }
 
-    /// Runs a command once, and kills it early. Returns whether it completed nevertheless.
+    /// Runs a command once, and kills it early. Returns whether it completed before the kill.
     pub(crate) async fn abandon(&mut self, goal: Goal, changes: u32) -> bool {
         self.start_application(goal, changes);
         let death = Death::After(Duration::from_millis(self.rng.u64(1..400)));
@@ -151,8 +152,8 @@ impl World {
         tokio::time::sleep(Duration::from_secs(120)).await;
     }
 
-    /// Starts an application. While a rollback removes derived items, nobody writes them. If the planted bug is deletes
-    /// that pin nothing, applications write them nevertheless.
+    /// Starts an application. During a rollback that removes derived items, the application does not write them. There
+    /// is one exception: the planted bug of unguarded deletes is revealed only by such writes.
     fn start_application(&mut self, goal: Goal, changes: u32) {
         let application = Application {
             table: self.table.clone(),

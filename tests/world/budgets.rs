@@ -1,10 +1,10 @@
-//! Checks that the tool takes permits before it sends requests. The tests replay the tool's requests through their own
-//! token buckets, which have the plan's budgets.
+//! Checks that the tool acquires permits before it sends requests. The tests replay the tool's requests through their
+//! own token buckets, which have the plan's budgets.
 //!
 //! At the start of each pass, a bucket is full. A full bucket contains the units of a tenth of a second, but at least
-//! one unit. Some time may pass between taking a permit and sending its request ([`World::permit_age`]). So in every
-//! window of a pass, the tool sends at most rate × (window + permit_age) + burst units, for the table, each index and
-//! each partition key. The tool slows down throttled scopes. The bound allows slower rates, too.
+//! one unit. A permit can be some time old when its request is sent ([`World::permit_age`]). So in every window of a
+//! pass, the tool sends at most rate × (window + permit_age) + burst units, for the table, each index and each
+//! partition key. The tool slows down throttled scopes, and the bound also allows slower rates.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -35,21 +35,21 @@ type PassIndex = usize;
 struct Bucket {
     rate: f64,
     burst: f64,
-    /// The difference between a full bucket and this bucket after the last request, in units. 0 means that the bucket
-    /// was full.
+    /// The number of units that were missing from a full bucket after the last request. 0 means that the bucket was
+    /// full.
     missing: f64,
     at: Duration,
 }
 
 impl Bucket {
-    /// Creates a full bucket. `permit_age` is the maximum time between taking a permit and sending its request.
+    /// Creates a full bucket. `permit_age` is the maximum age of a permit when its request is sent.
     fn new(rate: f64, permit_age: Duration) -> Bucket {
         let burst = (rate * 0.1).max(1.0) + rate * permit_age.as_secs_f64();
         Bucket { rate, burst, missing: 0.0, at: Duration::ZERO }
     }
 
-    /// Takes the units of a request. Returns false if the bucket has too few units. A request larger than the burst is
-    /// allowed only if the bucket is full.
+    /// Takes the units of a request. Returns false if the bucket has too few units. A request that needs more units
+    /// than a full bucket contains is allowed only if the bucket is full.
     fn take(&mut self, at: Duration, units: f64) -> bool {
         let refilled = at.saturating_sub(self.at).as_secs_f64() * self.rate;
         let before = (self.missing - refilled).max(0.0);
@@ -59,8 +59,8 @@ impl Bucket {
 }
 
 impl World {
-    /// Checks every write since the last check: when the write was sent, it must have been within every budget. Call
-    /// this method only after the passes that sent these writes have ended.
+    /// Checks that every write since the last check was within every budget when it was sent. Call this method only
+    /// after the passes that sent these writes have ended.
     pub(crate) fn check_budgets(&self, during: &str) {
         let (changes, checked) = self.checked.get();
         let mut charges = self.table.history(|history| history.charges()[checked..].to_vec());
@@ -84,9 +84,9 @@ impl World {
         }
     }
 
-    /// Returns the maximum time between taking a permit and sending its request. The tool takes permits from the
-    /// narrowest scope to the widest. So a request may hold its permits for the key or the index while it waits for the
-    /// table's permit. At most one write to each other item is ahead of this request.
+    /// Returns the maximum age of a permit when its request is sent. The tool acquires permits from the narrowest scope
+    /// to the widest. So a request can hold its permits for the key or the index while it waits for the table's permit.
+    /// In the meantime, the tool sends at most one write to each other item.
     fn permit_age(&self, scope: &Scope) -> Duration {
         match scope {
             Scope::Table => RECORDING_TIME,
@@ -96,8 +96,8 @@ impl World {
         }
     }
 
-    /// Returns the pass that the request's process was running when it sent the request: the last pass that had begun
-    /// by then.
+    /// Returns the pass to which a request belongs. This is the last pass that the request's process had begun when it
+    /// sent the request.
     fn pass_of(&self, charge: &Charge) -> Option<PassIndex> {
         self.passes
             .iter()
@@ -105,8 +105,8 @@ impl World {
     }
 }
 
-/// Returns the units of a write, by scope. Returns nothing for a read: a page's cost is known only when the page
-/// arrives, so reads have no exact bound.
+/// Returns the units of a write, by scope. For a read, the result is empty. The cost of a page is known only after the
+/// page has arrived, so reads have no exact bound.
 fn units_of(charge: &Charge) -> Vec<(Scope, f64)> {
     let ChargedUnits::Write(key, consumed) = &charge.consumed else { return Vec::new() };
     let partition = Scope::PartitionKey(format!("{:?}", key.attributes().get("pk")));

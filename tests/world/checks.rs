@@ -18,7 +18,8 @@ use super::{delete, plan, values};
 /// A query for all rows of every run.
 pub(crate) const ALL: ListQuery = ListQuery { run: None, open_only: false, after: Cursor::START, limit: 1_000_000 };
 
-/// The attributes that the tool may change. `old` and `new` are paired, because the plan moves values between them.
+/// The attributes that the tool is allowed to change. `old` and `new` are paired, because the plan moves values between
+/// them.
 const TOOL_ATTRIBUTES: [(&str, Option<&str>); 5] =
     [("old", Some("new")), ("new", Some("old")), ("copied", None), ("marker", None), ("legacy", None)];
 
@@ -53,8 +54,8 @@ impl World {
         all
     }
 
-    /// Checks the tool's writes: each must have changed an existing item, had an effect, touched only the attributes
-    /// that the tool may change, and lost no value.
+    /// Checks the tool's writes. Each one must have had an effect on an existing item, changed only allowed attributes,
+    /// and lost no value.
     pub(crate) async fn check_versions(&self, during: &str) {
         let is_way_back = during == "rollback" || during == "the way back";
         for version in self.new_versions() {
@@ -113,9 +114,9 @@ impl World {
         }
     }
 
-    /// Checks that a complete pass missed no item. An item that the application never changed must match all changes in
-    /// the plan, or be listed as failed or diverged. While applications write both attributes, this method also checks
-    /// the move on every other item.
+    /// Checks that a complete pass has processed every item. An item that the application never changed must match all
+    /// changes in the plan, or be listed as failed or diverged. While applications write both attributes, this method
+    /// also checks the move on every other item.
     pub(crate) async fn check_no_item_is_missed(&self) {
         let failures = self.state.failures(ALL).await.unwrap();
         let diverged = self.state.diverged(ALL).await.unwrap();
@@ -147,8 +148,8 @@ impl World {
         }
     }
 
-    /// Returns every item as it is now. If the application never changed an item, the result also contains the item as
-    /// it was before the migration.
+    /// Returns every current item. If the application never changed an item, the result also contains its image from
+    /// before the migration.
     fn items(&self) -> Vec<(ItemKey, Item, Option<&Item>)> {
         let item = |(key, versions): (&ItemKey, &[Version])| {
             let untouched = versions.iter().all(|version| version.author != Author::Application);
@@ -158,7 +159,7 @@ impl World {
         self.table.history(|history| history.all().filter_map(item).collect())
     }
 
-    /// Returns the seed's items that the application never changed, as they are now.
+    /// Returns the current images of the seed's items that the application never changed.
     fn untouched_items(&self) -> impl Iterator<Item = (ItemKey, Item)> {
         self.items().into_iter().filter_map(|(key, item, before)| before.map(|_| (key, item)))
     }
@@ -200,7 +201,7 @@ impl World {
             let of_kind = self.state.mismatches(report.run, verdict, u32::MAX).await.unwrap();
             found.extend(of_kind.into_iter().map(|mismatch| (mismatch.key.to_text(), mismatch.verdict)));
         }
-        // If the plan has a file of keys, its passes read no other items.
+        // If the plan has a file of keys, its passes read only the items in this file.
         let items: Vec<_> = self.items().into_iter().filter(|(_, item, _)| is_read(&self.plan, item)).collect();
         let mut maybe_put = 0;
         for (key, item, before) in &items {
@@ -217,7 +218,7 @@ impl World {
                 }
             } else if values::computes(&self.plan) {
                 let verdict = self.computed_verdict(key, item);
-                // Without an answer of the program, nothing shows that the output is right.
+                // If the program gives no answer, the tool cannot confirm that a stored output is correct.
                 let may_fail = self.plan.recomputes() && !self.is_program_reliable.load(Ordering::Relaxed);
                 let is_asked = may_fail && item.contains_key("summary") && verdict < Verdict::Stale;
                 (verdict, if is_asked { Verdict::Stale } else { verdict })
@@ -252,8 +253,8 @@ impl World {
         json["mismatches"] == 0
     }
 
-    /// Checks the items of the seed that the application never changed. None of these items may still contain both the
-    /// old and the new attribute with the same value. Call this method after a contract.
+    /// Checks that no item of the seed still has an old value that implies its new value. Ignores items that the
+    /// application has changed. Call this method after a contract.
     pub(crate) fn check_contracted(&self) {
         for (key, item) in self.untouched_items() {
             let is_moved = plan::moves(&self.plan) && is_selected(&self.plan, &item) == Some(true);
@@ -263,19 +264,19 @@ impl World {
         }
     }
 
-    /// Checks that every item that the application never changed is as it was before the migration. Call this method
-    /// after a rollback.
+    /// Checks that every item that the application never changed equals its image from before the migration. Call this
+    /// method after a rollback.
     pub(crate) async fn check_restored(&self) {
         let failures = self.state.failures(ALL).await.unwrap();
         for (key, item) in self.untouched_items() {
             let Some(seed) = self.seed_items.get(&key.to_text()) else { continue };
-            // A rollback never lowers the version of an item.
+            // A rollback never lowers an item's version.
             let mut seed = seed.clone();
             if bumps(&self.plan) && item.get("version") != seed.get("version") {
                 seed.extend(item.get("version").map(|version| ("version".to_owned(), version.clone())));
             }
             let seed = &seed;
-            // While applications write both attributes, the tool treats an equal pair as written by an application.
+            // If a pair is equal during dual writes, the tool assumes that an application wrote it.
             let equal = self.is_equal_pair(seed);
             let failed = failures.iter().any(|row| row.key == key);
             if item != *seed && !(failed || (equal && !plan::in_place(&self.plan))) {
@@ -286,21 +287,20 @@ impl World {
 }
 
 impl World {
-    /// Returns whether the plan moves or copies values, but does not select the item.
+    /// Returns whether the plan belongs to the family of `plan.rs` and does not select the item.
     fn is_left_out(&self, item: &Item) -> bool {
         let is_of_other_family = self.plan.deletes_items() || self.plan.puts_items() || values::computes(&self.plan);
         !is_of_other_family && is_selected(&self.plan, item) != Some(true)
     }
 
-    /// Returns whether the item has an old value that implies its new value.
+    /// Returns whether the item has an old value and exactly the new value that the old value implies.
     fn is_equal_pair(&self, item: &Item) -> bool {
         let old = item.get("old").map(|old| plan::new_value(plan::replaces(&self.plan), old));
         old.is_some() && old.as_ref() == item.get("new")
     }
 
-    /// Checks that every old value is the last value that an application wrote, at either attribute. If no application
-    /// wrote the item, the old value must be the seed's. Call this method after a rollback that followed new-only
-    /// writes.
+    /// Checks that every old value is the last value that an application wrote to either attribute. If no application
+    /// wrote the item, the old value must be the seed's. Call this method after a rollback from new-only writes.
     pub(crate) fn check_old_values(&self) {
         let replaces = plan::replaces(&self.plan);
         let wrong = self.table.history(|history| {

@@ -1,5 +1,5 @@
-//! What the tool promises about every write. Each claim is checked on its own, so that a failing seed says which
-//! promise was broken.
+//! The tool's promises about every write. The tests check each claim separately, so that a failing seed names the
+//! broken promise.
 
 use std::fmt;
 
@@ -15,15 +15,15 @@ use super::select;
 /// A promise that a write can break.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Claim {
-    /// The last copy of a value is lost.
+    /// A write destroyed the last copy of a value.
     LostUpdate,
-    /// An item that somebody deleted is there again.
+    /// A write recreated a deleted item.
     Resurrection,
-    /// A value was computed from inputs that the item no longer had when the write took effect.
+    /// A value was computed from inputs that had changed when the write took effect.
     StaleComputation,
-    /// A pass wrote an item that the plan does not select, and no earlier write of the tool justifies it.
+    /// A pass wrote an item that was not selected and that the tool had not written before.
     UnselectedTouched,
-    /// An attribute changed that is not a target of the plan.
+    /// A write changed an attribute that is not a target of the plan.
     UntouchedChanged,
     /// A write did not raise the version by one, although the plan has `bump`.
     VersionNotRaised,
@@ -47,7 +47,7 @@ pub(crate) fn bumps(plan: &Plan) -> bool {
     plan.changes.iter().any(|change| matches!(change, Change::Bump { .. }))
 }
 
-/// Returns the version that a write gives to an item with this version. `None` if it cannot be raised.
+/// Returns the item's version after the next write, or `None` if the version cannot be raised.
 pub(crate) fn next_version(item: &Item) -> Option<Value> {
     match item.get("version") {
         Some(Value::N(number)) => {
@@ -64,7 +64,7 @@ impl World {
         self.violation(format!("{claim}: {what}"));
     }
 
-    /// Checks the claims that are the same for every kind of change. `is_way_back` is true if the pass undoes values.
+    /// Checks the claims that apply to every kind of change. `is_way_back` is true if the pass undoes values.
     pub(crate) fn check_claims(&self, version: &NewVersion, is_way_back: bool, at: &str) {
         let plan = &self.plan;
         let (before, after) = match (&version.before, &version.after) {
@@ -99,7 +99,7 @@ impl World {
         }
     }
 
-    /// Returns whether the tool wrote the item before it wrote this version.
+    /// Returns whether the tool wrote an earlier version of the item.
     fn was_touched_before(&self, version: &NewVersion) -> bool {
         self.table.history(|history| {
             let item = history.all().find(|(key, _)| **key == version.key);

@@ -34,8 +34,8 @@ fn is_computable(plan: &Plan, item: &Item) -> bool {
     })
 }
 
-/// Returns what a change computes for this target. `Ok(None)` means that there is nothing to compute, and an error that
-/// the item has no result.
+/// Returns the value that a change computes for this target. `Ok(None)` means that the change computes nothing for this
+/// item. An error means that the expression has no result.
 fn computed(target: &str, item: &Item) -> Result<Option<Value>, ()> {
     match target {
         "label" => label(item).map(Some).ok_or(()),
@@ -121,7 +121,7 @@ impl World {
         self.was_made_by_the_tool(key, has_tag)
     }
 
-    /// Returns whether a write of the tool made this true for the item.
+    /// Returns whether a write of the tool made this condition true for the item.
     fn was_made_by_the_tool(&self, key: &ItemKey, is_true: impl Fn(&Item) -> bool) -> bool {
         self.table.history(|history| {
             let versions = history.all().find(|(other, _)| *other == key).map(|(_, versions)| versions);
@@ -157,7 +157,7 @@ impl World {
             let Some(to) = to else { continue };
             let applies = applies(plan, change, item);
             is_left_out &= applies == Some(false) || matches!(change, Change::Bump { .. });
-            // A constant is not recorded, because the plan itself says what it was.
+            // The tool does not record constants, because the plan contains them.
             let is_recorded = !matches!(change, Change::Set { .. } | Change::Append { .. } | Change::Bump { .. });
             let ours = |now: &Value| is_recorded && self.was_written_by_the_tool(key, to.root(), now);
             let is_ours = to.get(item).is_some_and(ours);
@@ -229,7 +229,7 @@ impl World {
     }
 }
 
-/// Returns the verdict on one change. An old result of the tool itself never counts as done.
+/// Returns the verdict on one change. An outdated result of the tool itself never counts as done.
 fn change_verdict(plan: &Plan, change: &Change, item: &Item, is_ours: bool) -> Verdict {
     let skips = change.skips_existing() && !is_ours;
     let target = |expected: Option<Value>, there: Option<&Value>| match (expected, unless_missing(plan, change, there))
@@ -241,7 +241,7 @@ fn change_verdict(plan: &Plan, change: &Change, item: &Item, is_ours: bool) -> V
     };
     match change {
         Change::Compute { to, .. } => match (computed(to.root(), item), to.get(item)) {
-            // Nothing implies the value any more.
+            // The item no longer has the input, so nothing implies the value.
             (Ok(None), Some(_)) if is_ours => Verdict::Unexpected,
             (Ok(None), _) => Verdict::Matching,
             (result, there) => target(result.unwrap_or_default(), there),

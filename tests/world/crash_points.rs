@@ -1,4 +1,4 @@
-//! Kills the tool at every named crash point, with every kind of change and of selection.
+//! Kills the tool at every named crash point, for every kind of change and every kind of selection.
 
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
@@ -14,14 +14,16 @@ use super::scene::{Forced, play_cell, play_traced};
 /// The maximum number of seeds in which a cell must be hit.
 const SEEDS: u64 = 30;
 
-/// Number of seeds to play for a cell that cannot be hit.
+/// Number of seeds to play for an impossible cell.
 const SEEDS_OF_IMPOSSIBLE: u64 = 1;
 
-/// Returns why a plan with only this kind of change never reaches a crash point. `None` if it does.
+/// Returns the reason why a plan with only this kind of change never reaches a crash point. Returns `None` if such a
+/// plan can reach the crash point.
 fn impossible(kind: Kind, point: CrashPoint) -> Option<&'static str> {
-    // The put of a derived item is confirmed like a delete, and its removal is marked as a deleted item that is back.
+    // Puts of derived items use the crash points of deletes. The tool confirms such a put like a delete. The removal of
+    // a derived item is recorded like the restoration of a deleted item.
     let deletes = matches!(kind, Kind::Delete | Kind::Put);
-    // For other plans, the journal alone shows what they wrote.
+    // Plans with other kinds of change need no baseline, because the journal alone shows their writes.
     let has_baseline = matches!(kind, Kind::Move | Kind::Copy | Kind::Replace | Kind::StableWhere | Kind::Keys);
     match point {
         CrashPoint::BaselineUnrecorded | CrashPoint::BaselineRecorded | CrashPoint::BaselineCompletion
@@ -35,8 +37,8 @@ fn impossible(kind: Kind, point: CrashPoint) -> Option<&'static str> {
     }
 }
 
-/// Plays seeds of a cell until one of them is killed at the cell's crash point, but at least `least` seeds. Returns the
-/// number of kills, and the violations of all these seeds.
+/// Plays seeds of a cell until the tool is killed at the cell's crash point. Plays at least `least` seeds. Returns the
+/// number of kills, and the violations of all played seeds.
 fn play_until_hit((kind, point): Forced, least: u64) -> (u64, Vec<String>) {
     let most = if impossible(kind, point).is_some() { SEEDS_OF_IMPOSSIBLE } else { SEEDS };
     let mut violations = Vec::new();
@@ -80,7 +82,7 @@ fn every_crash_point_is_hit_with_every_kind_of_change() {
     assert!(wrong.is_empty(), "these cells are hit although they are impossible, or are never hit: {wrong:?}");
 }
 
-/// Prints the number of kills of each cell. A dash stands for an impossible cell.
+/// Prints the number of kills of each cell. `-` marks an impossible cell.
 fn print_table(hits: &BTreeMap<Forced, (u64, Vec<String>)>) {
     for (n, point) in CrashPoint::ALL.into_iter().enumerate() {
         println!("{:>14} {n:>2} = {point}", "");
@@ -96,7 +98,8 @@ fn print_table(hits: &BTreeMap<Forced, (u64, Vec<String>)>) {
     }
 }
 
-/// Plays one seed of one cell, and prints its trace: `BACKFILL_TEST_WORLD_CELL=Delete,page-uncommitted,1`.
+/// Plays one seed of one cell, and prints its trace. `BACKFILL_TEST_WORLD_CELL=Delete,page-uncommitted,1` selects the
+/// cell and the seed.
 #[test]
 fn one_cell() {
     let Ok(text) = std::env::var("BACKFILL_TEST_WORLD_CELL") else { return };

@@ -1,5 +1,5 @@
-//! Worlds in which the plan deletes the selected items. Writers change the selection's inputs, add attributes, delete
-//! items and create them again. The writers keep the promise that the plan names.
+//! Worlds in which the plan deletes the selected items. Writers change the selection's inputs, add attributes, and
+//! delete and recreate items. The writers keep the promise that the plan's gap rule requires.
 
 use std::collections::BTreeSet;
 
@@ -17,7 +17,7 @@ use super::plan::{Generated, INDEX, Rates, load_plan, spend_limit};
 use super::scene::World;
 use super::select::{self, GROUPS, Selections, is_selected};
 
-/// All attributes of the items, other than the key.
+/// All attributes of the items, except key attributes.
 const ATTRIBUTES: [&str; 17] = [
     "n",
     "old",
@@ -44,7 +44,7 @@ pub(crate) fn plan(wish: Option<Kind>, rng: &mut Rng) -> Generated {
     let segments = [1, 2, 4][rng.usize(..3)];
     let write = [100, 1_000][rng.usize(..2)];
     let rates = Rates { table: write.into(), index: write.into(), partition_key: write.into() };
-    // Without `legacy` in the list, each item with this attribute is a failure.
+    // If the list does not contain `legacy`, each item with this attribute is a failure.
     let listed = &ATTRIBUTES[..ATTRIBUTES.len() - rng.usize(..2)];
     let gap = match rng.u8(..3) {
         0 => "version = \"version\"".to_owned(),
@@ -72,7 +72,7 @@ fn gap(plan: &Plan) -> Option<&GapRule> {
     plan.changes.iter().find_map(|change| Some(change.deletion()?.0))
 }
 
-/// Returns whether no application writes while this plan runs.
+/// Returns whether the plan requires that no application writes.
 pub(crate) fn stops_writers(plan: &Plan) -> bool {
     gap(plan) == Some(&GapRule::WritersStopped)
 }
@@ -82,7 +82,7 @@ pub(crate) fn raises_version(plan: &Plan) -> bool {
     matches!(gap(plan), Some(GapRule::Version(_)))
 }
 
-/// Gives an item a version that it never had.
+/// Gives an item a random new version.
 pub(crate) fn raise_version(item: &mut Item, rng: &mut Rng) {
     let version = 1_000 + u64::from(rng.u32(..)) * 1_000 + u64::from(rng.u16(..));
     item.insert("version".to_owned(), Value::N(Num::parse(&version.to_string()).unwrap()));
@@ -92,7 +92,7 @@ fn has_version(plan: &Plan, item: &Item) -> bool {
     !raises_version(plan) || matches!(item.get("version"), Some(Value::N(_)))
 }
 
-/// Returns whether the item has no attribute beyond those that the plan lists.
+/// Returns whether the plan lists every attribute of the item.
 fn is_listed(plan: &Plan, item: &Item) -> bool {
     match gap(plan) {
         Some(GapRule::Attributes(names)) => {
@@ -102,7 +102,7 @@ fn is_listed(plan: &Plan, item: &Item) -> bool {
     }
 }
 
-/// Returns the correct verdict on an item that exists.
+/// Returns the correct verdict on an existing item.
 pub(crate) fn verdict(plan: &Plan, item: &Item) -> Verdict {
     let skips = plan.on_not_computable == OnNotComputable::Skip;
     match is_selected(plan, item) {
@@ -159,7 +159,7 @@ impl World {
         }
     }
 
-    /// Returns the item that the tool deleted last with this key.
+    /// Returns the item with this key that the tool deleted last.
     fn last_deleted(&self, key: &ItemKey) -> Option<Item> {
         self.table.history(|history| {
             let (_, versions) = history.all().find(|(other, _)| *other == key)?;
@@ -169,7 +169,7 @@ impl World {
         })
     }
 
-    /// Returns how often the tool has put the item back since it deleted the item last.
+    /// Returns the number of times that the tool has restored the item since its last delete.
     fn puts_since_delete(&self, key: &ItemKey) -> usize {
         self.table.history(|history| {
             let Some((_, versions)) = history.all().find(|(other, _)| *other == key) else { return 0 };
@@ -178,8 +178,8 @@ impl World {
         })
     }
 
-    /// Checks that each item that the application never changed is as it was before the migration. Does not check items
-    /// about which the tool does not know whether it deleted them.
+    /// Checks that each item that the application never changed equals its image from before the migration. Skips items
+    /// with a recorded failure, because the tool does not know whether it has deleted them.
     pub(crate) async fn check_undeleted(&self) {
         let failures = self.state.failures(ALL).await.unwrap();
         let failed: BTreeSet<String> = failures.iter().map(|row| row.key.to_text()).collect();

@@ -1,5 +1,5 @@
-//! The lists and maps whose elements the plans of `values.rs` change. Writers change, add, append and remove elements,
-//! and remove or replace the whole container. The checks compute the correct containers without the tool.
+//! Lists and maps whose elements the plans of `values.rs` change. Writers change, add, append and remove elements, and
+//! remove or replace the whole container. The checks compute the correct containers without the tool.
 
 use backfill::internals::change::{Each, ElementEdit, OnExisting};
 use backfill::internals::item::{Item, Num, Value};
@@ -79,13 +79,13 @@ fn element(rng: &mut Rng) -> Value {
     Value::M(members)
 }
 
-/// The changes in the elements, as the checks make them.
+/// The checks' own implementation of the changes in elements.
 struct Changes<'a> {
     on_existing: OnExisting,
     null_is_missing: bool,
     removes: bool,
     converts: bool,
-    /// What the plan computes for each element, if it computes a member.
+    /// The member that the plan computes for each element, if any.
     kind: Option<Value>,
     item: &'a Item,
 }
@@ -178,7 +178,8 @@ pub(crate) fn is_computable(plan: &Plan, each: &Each, item: &Item) -> bool {
     Changes::new(plan, each, item).is_computable()
 }
 
-/// Returns the container after the changes. `None` if nothing changes, or if a different value prevents the write.
+/// Returns the container after the changes. Returns `None` if nothing changes, or if an existing value prevents the
+/// write.
 pub(crate) fn changed(plan: &Plan, item: &Item) -> Option<Value> {
     let each = plan.changes.iter().find_map(|change| change.each())?;
     let changes = Changes::new(plan, each, item);
@@ -196,7 +197,7 @@ pub(crate) fn changed(plan: &Plan, item: &Item) -> Option<Value> {
     (lines != Some(&after)).then_some(after)
 }
 
-/// Returns whether the element has different values at the old and the new name.
+/// Returns whether the element has a value under the old name and a different value under the new name.
 fn is_other(members: &Item) -> bool {
     members.contains_key("sku") && members.contains_key("product") && members.get("sku") != members.get("product")
 }
@@ -219,7 +220,7 @@ pub(crate) fn verdict(plan: &Plan, each: &Each, item: &Item) -> Verdict {
     elements.into_iter().map(|element| changes.verdict(element)).max().unwrap_or(Verdict::Matching)
 }
 
-/// Returns whether an element has a member that no application writes.
+/// Returns whether an element has a member that only the tool writes.
 fn has_own_member(container: &Value) -> bool {
     let is_own = |element: &Value| match element {
         Value::M(members) => members.contains_key("kind") || members.get("cur") == Some(&Value::S("EUR".to_owned())),
@@ -229,8 +230,8 @@ fn has_own_member(container: &Value) -> bool {
 }
 
 impl World {
-    /// Checks that no element has a member that only the tool writes, unless the rollback reported its item. Call this
-    /// method after a rollback.
+    /// Checks that the rollback has reported every item in which an element still has a member that only the tool
+    /// writes. Call this method after a rollback.
     pub(crate) async fn check_no_element_is_left(&self) {
         let Ok(Some(run)) = self.state.current_run(phase::ROLLBACK).await else { return };
         let of_rollback = || ListQuery { run: Some(run.id), ..ALL };

@@ -25,10 +25,10 @@ const RUNS: u64 = 40;
 
 const CHANGE_AT: f64 = 0.35;
 
-/// An ETA, and the time at which it was given.
+/// An ETA, and the time of its output.
 #[derive(Debug, Clone, Copy)]
 struct Forecast {
-    /// The fraction of the items that were done.
+    /// The fraction of processed items at this time.
     done: f64,
     at: Duration,
     eta: Option<Eta>,
@@ -62,7 +62,7 @@ impl SimulatedRun {
         let plan = load("plan.toml", &text).unwrap().plan;
         let mut description = plan::description();
         description.indexes.clear();
-        // DynamoDB's count may be six hours old.
+        // DynamoDB's item count can be six hours old.
         description.item_count = (f64::from(items) * (0.995 + 0.01 * rng.f64())) as u64;
         let latency = (Duration::from_millis(4), Duration::from_millis(12));
         let table = MemoryTable::new(description.clone(), latency, FaultPlan::NONE, rng.u64(..));
@@ -119,13 +119,13 @@ impl SimulatedRun {
         SimulatedRun { changed, forecasts: watches.await.unwrap(), end }
     }
 
-    /// Returns the first forecast after this fraction of the items.
+    /// Returns the first forecast that was made after this fraction of the items was processed.
     fn forecast_at(&self, done: f64) -> Forecast {
         *self.forecasts.iter().find(|forecast| forecast.done >= done).unwrap()
     }
 }
 
-/// The range of the ETA contains the true end, and is narrow enough to be useful.
+/// The ETA's range contains the true end, and is narrow enough to be useful.
 #[test]
 fn the_eta_contains_the_true_end() {
     let runs: Vec<SimulatedRun> = std::thread::scope(|scope| {

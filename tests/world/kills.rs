@@ -1,4 +1,4 @@
-//! Kills the tool at named crash points. A process that reaches its crash point never continues: the call in which it
+//! Kills the tool at named crash points. A process that reaches its crash point never continues. The call in which it
 //! dies does not return, and the simulation drops the process.
 
 use std::collections::BTreeMap;
@@ -8,7 +8,7 @@ use backfill::internals::state::CrashPoint;
 use backfill::internals::state::memory::CrashHook;
 use tokio::sync::Notify;
 
-/// Kills processes at crash points, and counts where.
+/// Kills processes at crash points, and counts the kills at each point.
 #[derive(Debug, Default)]
 pub(crate) struct Killer {
     inner: Mutex<Inner>,
@@ -17,7 +17,8 @@ pub(crate) struct Killer {
 
 #[derive(Debug, Default)]
 struct Inner {
-    /// The crash point at which the running process dies, and how often it passes this point before.
+    /// The crash point at which the running process dies, and the number of times that the process passes this point
+    /// before it dies.
     target: Option<(CrashPoint, u32)>,
     /// Number of kills at each crash point.
     kills: BTreeMap<CrashPoint, u64>,
@@ -25,16 +26,15 @@ struct Inner {
 }
 
 impl Killer {
-    /// Kills the next process when it reaches `point` for the time number `times`, counted from 0. `None` kills it at
-    /// no crash point.
+    /// Sets the crash point at which the next process dies, and the number of times that the process passes this point
+    /// before it dies. With `None`, the process dies at no crash point.
     pub(crate) fn aim(&self, target: Option<(CrashPoint, u32)>) {
         let mut inner = self.inner.lock().unwrap();
         inner.target = target;
         inner.dead = false;
     }
 
-    /// Reports that the process reached a crash point. Returns whether it dies there. Always returns true if the
-    /// process is already dead.
+    /// Records that the process has reached a crash point. Returns whether the process dies there or is already dead.
     pub(crate) fn reach(&self, point: CrashPoint) -> bool {
         let mut inner = self.inner.lock().unwrap();
         if inner.dead {
@@ -56,7 +56,7 @@ impl Killer {
         }
     }
 
-    /// Like [`Killer::reach`]. Never returns if the process dies.
+    /// Calls [`Killer::reach`]. Never returns if the process dies.
     pub(crate) async fn pass(&self, point: CrashPoint) {
         if self.reach(point) {
             std::future::pending::<()>().await;
@@ -67,7 +67,7 @@ impl Killer {
     pub(crate) async fn died(&self) {
         loop {
             self.died.notified().await;
-            // The process may have completed before it could be dropped. Then the next one must not die instead.
+            // The process can complete before it is dropped. In this case, the next process must not die in its place.
             if self.inner.lock().unwrap().dead {
                 return;
             }

@@ -8,7 +8,7 @@ use super::select;
 /// A kind of change or of selection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) enum Kind {
-    /// A move through a whole cutover.
+    /// A move through a complete cutover.
     Move,
     /// A move in one write.
     MoveInPlace,
@@ -17,14 +17,14 @@ pub(crate) enum Kind {
     /// A removal in place.
     Remove,
     Compute,
-    /// A computed value that replaces an attribute, through a whole cutover.
+    /// A computed value that replaces an attribute, through a complete cutover.
     Replace,
     /// A conversion under the same name.
     Convert,
     /// A conversion under a new name.
     ConvertInto,
     Append,
-    /// A version that every write raises, together with a constant.
+    /// A version that every write raises, in a plan with a constant.
     Bump,
     Exec,
     Delete,

@@ -1,11 +1,11 @@
 //! The deterministic world: a simulation of `run`, `verify` and `rollback`. The world consists of a table in memory, a
-//! state in memory and a live application. It injects faults, and kills the tool at any point. The simulation uses
+//! state in memory and a live application. The simulation injects faults, and kills the tool at any point. It uses
 //! virtual time and one thread.
 //!
 //! A seed determines everything: the items, the plan, the content and time of the application's writes, the faults, and
-//! the moments of the kills. So a failing seed can be repeated as a single test: `BACKFILL_TEST_WORLD_SEED=N cargo test
+//! the moments of the kills. So a failing seed can be repeated as a single test. `BACKFILL_TEST_WORLD_SEED=N cargo test
 //! --test world one_seed -- --nocapture` prints the events of seed N. `BACKFILL_TEST_WORLDS=N` plays N seeds instead of
-//! the few that `cargo test` plays by default.
+//! the default number.
 
 #![expect(clippy::print_stdout, reason = "the test prints its figures")]
 
@@ -67,8 +67,8 @@ struct Campaign {
 }
 
 impl Campaign {
-    /// Plays `seeds` seeds, beginning with the seed `first`. Plays them in parallel, with one thread per core. Each
-    /// seed runs on a single thread, independently of the other seeds.
+    /// Plays `seeds` seeds, beginning with the seed `first`, in parallel with one thread per core. Each seed runs on a
+    /// single thread, independently of the other seeds.
     fn play(first: u64, seeds: u64) -> Campaign {
         let next = AtomicU64::new(first);
         let threads = thread::available_parallelism().map_or(1, NonZeroUsize::get);
@@ -223,7 +223,7 @@ fn is_found(planted: PlantedBug, by: &str) {
     is_found_by(planted, by, |seed| play(seed, Some(planted)));
 }
 
-/// Like [`is_found`], with plans that have only this kind of change.
+/// Checks a planted bug like [`is_found`], but only with plans that have this kind of change.
 fn is_found_in(kind: Kind, planted: PlantedBug, by: &str) {
     is_found_by(planted, by, |seed| play_kind(seed, kind, Some(planted)));
 }

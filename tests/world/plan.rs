@@ -60,15 +60,15 @@ pub(crate) fn description() -> TableDescription {
     }
 }
 
-/// The text before every new value, if the plan computes the new value from the old one.
+/// The prefix of every new value in plans that compute the new value from the old one.
 const PREFIX: &str = "n:";
 
 /// A generated plan whose file of keys has not been read yet.
 pub(crate) type Generated = (LoadedPlan, Rates);
 
 /// Generates a plan with a move, and with some of these changes: a copy out of a document, a constant, a removal, a
-/// version. One plan in eight puts derived items instead. A quarter of the others compute values, and another quarter
-/// delete items. A quarter of the remaining plans with a cutover compute the new value from the old one, instead of
+/// version. One plan in eight puts derived items instead. Of the other plans, a quarter compute values, and a quarter
+/// delete items. Of the remaining plans with a cutover, a quarter compute the new value from the old one instead of
 /// moving it.
 ///
 /// With `wish`, the plan has only this kind of change, or only a change with this kind of selection.
@@ -79,7 +79,7 @@ pub(crate) fn plan(wish: Option<Kind>, rng: &mut Rng) -> Generated {
     match (wish, rng.u8(..4)) {
         (Some(Kind::Delete), _) | (None, 1) => return delete::plan(wish, rng),
         (Some(Kind::Move | Kind::MoveInPlace | Kind::Copy | Kind::Set | Kind::Remove | Kind::Replace), _) => {}
-        // A plan with a cutover may have these selections too.
+        // A plan with a cutover can have these selections too.
         (Some(Kind::StableWhere | Kind::Keys), 0 | 1) => {}
         (Some(_), _) | (None, 0) => return values::plan(wish, rng),
         (None, _) => {}
@@ -118,7 +118,7 @@ pub(crate) fn plan(wish: Option<Kind>, rng: &mut Rng) -> Generated {
         Some(_) | None => "[[change]]\nmove = \"old\"\nto = \"new\"\n",
     };
     let is_wished = |kind: Kind| wish == Some(kind);
-    // An in-place pass may use eventually consistent reads only if the plan contains no copy. So only a quarter of the
+    // An in-place pass uses eventually consistent reads only if the plan contains no copy. So only a quarter of the
     // in-place plans contain a copy.
     if is_wished(Kind::Copy) || (wish.is_none() && rng.u8(..4) < if in_place { 1 } else { 2 }) {
         text += "[[change]]\ncopy = \"doc.x\"\nto = \"copied\"\n";
@@ -138,10 +138,10 @@ pub(crate) fn plan(wish: Option<Kind>, rng: &mut Rng) -> Generated {
 const REPLACE: &str = "[[change]]\ncompute = \"new\"\nas = '\"n:\" + item.old'\nreplaces = \"old\"\n\
                        inverse = 'item.new.substring(2)'\n";
 
-/// Like [`REPLACE`], but no old value can be computed from a new one.
+/// A change like [`REPLACE`], but without an inverse.
 const REPLACE_FOR_EVER: &str = "[[change]]\ncompute = \"new\"\nas = '\"n:\" + item.old'\nreplaces = \"old\"\n";
 
-/// Generates a limit on the capacity that a run may spend. The runs never reach it, but they reserve capacity.
+/// Generates a limit on the capacity that a run spends. The runs never reach it, but they reserve capacity.
 pub(crate) fn spend_limit(wish: Option<Kind>, rng: &mut Rng) -> &'static str {
     if wish.is_some() || rng.bool() { "max_wcu = 1000000\n" } else { "" }
 }
@@ -151,7 +151,7 @@ pub(crate) fn load_plan(text: &str) -> LoadedPlan {
     load("plan.toml", text).unwrap_or_else(|error| panic!("{error:?}\n{text}"))
 }
 
-/// Returns whether a plan writes in place or only writes values, so that it has no cutover.
+/// Returns whether a plan has no cutover, because it writes in place or only writes values.
 pub(crate) fn in_place(plan: &Plan) -> bool {
     plan.strategy == Strategy::InPlace || values::computes(plan) || plan.puts_items()
 }
@@ -161,7 +161,7 @@ pub(crate) fn keeps_version(plan: &Plan) -> bool {
     super::claims::bumps(plan) && !values::computes(plan)
 }
 
-/// Returns whether a plan moves the old value to the new attribute, or replaces it by a computed value.
+/// Returns whether a plan moves the old value to the new attribute, or replaces it with a computed value.
 pub(crate) fn moves(plan: &Plan) -> bool {
     replaces(plan) || plan.changes.iter().any(|change| matches!(change, Change::Move { .. }))
 }
@@ -171,7 +171,7 @@ pub(crate) fn replaces(plan: &Plan) -> bool {
     plan.changes.iter().any(|change| matches!(change, Change::Compute { replaces: Some(_), .. }))
 }
 
-/// Returns whether there is no way back after applications have written only new values.
+/// Returns whether a rollback is impossible after applications have written only new values.
 pub(crate) fn is_one_way(plan: &Plan) -> bool {
     plan.changes.iter().any(|change| change.without_inverse().is_some())
 }

@@ -1,5 +1,6 @@
-//! A stand-in for the program of an `exec` change. It computes the summary of an item from its inputs. It is slow, and
-//! sometimes gives no answer, an answer that does not fit, or no valid answer for a whole batch.
+//! Defines a replacement for the program of an `exec` change. The replacement computes an item's summary from the
+//! item's inputs. It is slow. Sometimes it gives no answer or an answer without outputs for an item, or no valid answer
+//! for a whole batch.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -21,11 +22,11 @@ const INPUTS: [&str; 2] = ["status", "kind"];
 pub(crate) const CHANGE: &str = "[[change]]\nexec = [\"summarize\"]\ninputs = [\"status\", \"kind\"]\n\
                                  outputs = [\"summary\"]\nmarker = \"summary_of\"\n";
 
-/// The change in a plan whose program is deterministic, so that there is no marker.
+/// The change in a plan whose program is deterministic and needs no marker.
 pub(crate) const DETERMINISTIC: &str = "[[change]]\nexec = [\"summarize\"]\ninputs = [\"status\", \"kind\"]\n\
                                         outputs = [\"summary\"]\ndeterministic = true\n";
 
-/// Returns the inputs that the item has.
+/// Returns the item's inputs for the program.
 pub(crate) fn inputs(item: &Item) -> Item {
     INPUTS.into_iter().filter_map(|name| Some((name.to_owned(), item.get(name)?.clone()))).collect()
 }
@@ -40,7 +41,7 @@ pub(crate) fn summary(inputs: &Item) -> Value {
     Value::S(inputs.iter().map(|(name, value)| format!("{name}={} ", value.to_json())).collect())
 }
 
-/// The stand-in that one process of the tool asks.
+/// The program that one process of the tool uses.
 #[derive(Debug)]
 pub(crate) struct StandIn {
     pub(crate) rng: Mutex<Rng>,

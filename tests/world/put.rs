@@ -1,5 +1,5 @@
 //! Worlds in which the plan puts a derived item for each selected item. Writers change the inputs, delete sources, and
-//! put, change and delete the derived items themselves. Several sources can share a derived key.
+//! put, change and delete derived items. Several sources can share a derived key.
 
 use std::collections::BTreeSet;
 
@@ -16,7 +16,7 @@ use super::plan::{Generated, INDEX, Rates, key_of, load_plan, spend_limit};
 use super::scene::World;
 use super::select::{self, Selections, is_selected};
 
-/// The sort key of every derived item. No selection of these plans includes it.
+/// The sort key of every derived item. The selections of these plans include no item with this sort key.
 const LOOKUP: &str = "LOOKUP";
 
 /// The change in a plan.
@@ -43,7 +43,7 @@ pub(crate) fn plan(wish: Option<Kind>, rng: &mut Rng) -> Generated {
     (load_plan(&text), rates)
 }
 
-/// Computes the derived item of a source without the tool. Returns `None` if there is no result.
+/// Computes the derived item of a source without the tool. Returns `None` if the source has no result.
 fn derived(source: &Item) -> Option<Item> {
     let (Some(Value::S(pk)), Some(Value::S(status))) = (source.get("pk"), source.get("status")) else { return None };
     let what = match source.get("kind") {
@@ -76,7 +76,7 @@ fn alter(item: &mut Item) {
     item.insert("what".to_owned(), Value::S("another".to_owned()));
 }
 
-/// Generates the derived items that exist before the migration. Some of them are right, and some are wrong.
+/// Generates the derived items that exist before the migration. Some of them are correct, and some are wrong.
 pub(crate) fn existing(sources: &[Item], rng: &mut Rng) -> Vec<Item> {
     let items = sources.iter().filter_map(derived).filter_map(|mut item| {
         match rng.u8(..10) {
@@ -109,7 +109,7 @@ pub(crate) fn change(table: &MemoryTable, source: &ItemKey, rng: &mut Rng) {
     });
 }
 
-/// Changes an input of the derived item.
+/// Changes an input of a derived item.
 pub(crate) fn input(rng: &mut Rng) -> &'static str {
     ["status", "kind"][rng.usize(..2)]
 }
@@ -122,8 +122,8 @@ fn current(table: &MemoryTable, key: &ItemKey) -> Option<Item> {
 }
 
 impl World {
-    /// Checks one write of the tool: it puts an item that is missing and follows from its source, or removes what the
-    /// tool put before.
+    /// Checks one write of the tool. It must put a missing item that its source implies, or remove an item that the
+    /// tool has put.
     pub(crate) fn check_put(&self, version: &NewVersion, is_way_back: bool, at: &str) {
         let NewVersion { key, number, before, after, .. } = version;
         match (before, after, is_way_back) {
@@ -142,7 +142,7 @@ impl World {
                 }
             }
             (Some(removed), None, true) if is_derived(key) => {
-                // If an application deletes the item and puts an equal one, the tool cannot see this.
+                // The tool cannot notice that an application has deleted the item and put an equal one.
                 if !self.has_put(key, removed) {
                     let what = format!("{at}: a derived item is deleted that the tool did not put: {removed:?}");
                     self.broken(Claim::LostUpdate, &what);
@@ -155,7 +155,7 @@ impl World {
         }
     }
 
-    /// Returns the item immediately before the version with this number.
+    /// Returns the item as it was immediately before the version with this number.
     fn item_before(&self, key: &ItemKey, number: u64) -> Option<Item> {
         self.table.history(|history| {
             let (_, versions) = history.all().find(|(other, _)| *other == key)?;
@@ -195,7 +195,7 @@ impl World {
         }
     }
 
-    /// Returns whether the source of a derived item is gone, is not selected any more, or has another derived key now.
+    /// Returns whether the source of a derived item is gone, is no longer selected, or now has a different derived key.
     fn is_orphan(&self, key: &ItemKey, item: &Item) -> bool {
         let Some(source) = source_of(item).and_then(|source| current(&self.table, &source)) else { return true };
         match is_selected(&self.plan, &source) {
@@ -205,9 +205,9 @@ impl World {
         }
     }
 
-    /// Returns whether an application put the derived item, and it is an orphan now. If a transaction of the tool was
-    /// on its way when its process died, the tool cannot know whether it put an equal item itself, so it may report the
-    /// orphan.
+    /// Returns whether an application put the derived item, which is now an orphan. If a transaction was in flight when
+    /// the tool's process died, the tool does not know whether it has put an equal item. So the tool is allowed to
+    /// report such an orphan.
     pub(crate) fn is_maybe_put(&self, key: &ItemKey, item: &Item) -> bool {
         is_derived(key) && !self.has_put(key, item) && self.is_orphan(key, item)
     }
@@ -221,10 +221,11 @@ impl World {
         })
     }
 
-    /// Checks that a rollback removed every derived item that the tool put and nobody changed, or reported it.
+    /// Checks that a rollback has removed or reported every derived item that was put by the tool and has not changed
+    /// since.
     pub(crate) async fn check_no_derived_item_is_left(&self) {
         let Ok(Some(run)) = self.state.current_run(phase::ROLLBACK).await else { return };
-        // A run that was killed has not reported everything. The items that remain are in the reports of earlier runs.
+        // A killed run has not reported all items.
         if run.status != RunStatus::Complete {
             return;
         }

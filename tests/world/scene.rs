@@ -1,4 +1,4 @@
-//! Plays one seed from the first run to the contract or the rollback. Kills the tool along the way, and checks every
+//! Plays one seed from the first run to the contract or the rollback. Kills the tool several times, and checks every
 //! step.
 
 use std::cell::Cell;
@@ -44,7 +44,7 @@ pub(crate) struct SeedResult {
     /// Number of faults that took effect, by kind.
     pub(crate) fired: BTreeMap<SimulatedFault, u64>,
     pub(crate) kills: u64,
-    /// Number of kills at each crash point. The other kills were at random moments.
+    /// Number of kills at each crash point. All other kills were at random moments.
     pub(crate) kills_at: BTreeMap<CrashPoint, u64>,
     /// The kinds of change and of selection in the plan.
     pub(crate) kinds: Vec<Kind>,
@@ -52,7 +52,7 @@ pub(crate) struct SeedResult {
     pub(crate) writes: u64,
 }
 
-/// A kind of change or of selection, and the crash point at which every command is killed.
+/// A kind of change or selection, and the crash point at which every command is killed.
 pub(crate) type Forced = (Kind, CrashPoint);
 
 /// Plays a seed. This takes milliseconds.
@@ -70,7 +70,7 @@ pub(crate) fn play_cell(seed: u64, cell: Forced) -> SeedResult {
     play_with(seed, (Some(cell.0), Some(cell)), None, None)
 }
 
-/// Plays a seed with a trace of everything that happens.
+/// Plays a seed with a trace of all events.
 pub(crate) fn play_traced(seed: u64, cell: Option<Forced>) -> SeedResult {
     play_with(seed, (cell.map(|(kind, _)| kind), cell), None, Some(String::new()))
 }
@@ -107,7 +107,7 @@ pub(crate) struct World {
     pub(crate) table: MemoryTable,
     pub(crate) seed_items: BTreeMap<String, Item>,
     pub(crate) keys: Vec<ItemKey>,
-    /// How many changes and how many requests have already been checked.
+    /// The number of changes and the number of requests that have already been checked.
     pub(crate) checked: Cell<(u64, usize)>,
     pub(crate) flag: Arc<MemoryFlag>,
     pub(crate) state: MemoryState,
@@ -116,13 +116,13 @@ pub(crate) struct World {
     pub(crate) random: Random,
     pub(crate) planted: Option<PlantedBug>,
     pub(crate) process: u32,
-    /// For each pass, the process that runs it and the time at which the pass began.
+    /// The process and the start time of each pass.
     pub(crate) passes: Vec<(u32, Duration)>,
     /// The running instances of the application.
     pub(crate) applications: Vec<AbortOnDropHandle<()>>,
     pub(crate) kills: u64,
-    /// A kind of fault that rarely changes the outcome. Each request that gets a fault gets this kind, unless this kind
-    /// cannot be injected into the request. So the kind is tested often enough.
+    /// A kind of fault that rarely changes the outcome. All faults have this kind, except those in requests for which
+    /// the kind is impossible. So the kind is tested often enough.
     pub(crate) preferred: Option<SimulatedFault>,
 }
 
@@ -229,7 +229,7 @@ impl World {
         self.check_budgets("run");
         self.table.set_faults(FaultPlan::NONE);
         self.is_program_reliable.store(true, Ordering::Relaxed);
-        // The next pass changes the items that were written behind the scan position. After that pass, no work is left.
+        // The next pass changes the items that were written behind the scan position. After this pass, no work is left.
         self.command(run(true), 0).await;
         let writes = self.writes();
         self.command(run(true), 0).await;
@@ -245,7 +245,7 @@ impl World {
             return self.contract(changes).await;
         }
         if self.plan.deletion() == Some(false) {
-            // There is no way back.
+            // A rollback is not possible.
             return;
         }
         self.roll_back(changes).await;
@@ -322,8 +322,8 @@ impl World {
     }
 }
 
-/// Returns the kind of fault that a seed favours. Every third seed favours one of the two kinds that rarely change the
-/// outcome. So even a few seeds contain many of these faults.
+/// Returns the kind of fault that a seed prefers, if any. Every third seed prefers one of the two kinds that rarely
+/// change the outcome. So even a small number of seeds contains many of these faults.
 fn preferred_fault(seed: u64) -> Option<SimulatedFault> {
     match seed % 6 {
         0 => Some(SimulatedFault::NoImage),
@@ -332,7 +332,8 @@ fn preferred_fault(seed: u64) -> Option<SimulatedFault> {
     }
 }
 
-/// Returns a fault plan. The fraction of requests with a fault is `share`, or 0.3 if the seed favours a kind of fault.
+/// Returns a fault plan. `share` is the fraction of requests with a fault. If the seed prefers a kind of fault, this
+/// fraction is 0.3 instead.
 fn faults(share: f64, preferred: Option<SimulatedFault>) -> FaultPlan {
     let share = if preferred.is_some() { 0.3 } else { share };
     FaultPlan { share, late: Duration::from_secs(3), stale: STALE, preferred }

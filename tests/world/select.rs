@@ -1,5 +1,5 @@
-//! Selects items: by a `where` that writers can make true or false, by a `where` over stable attributes, by a file of
-//! keys, and through an index. The checks evaluate the selection on their own.
+//! Generates selections: by a `where` that writers can make true or false, by a `where` over stable attributes, by a
+//! file of keys, and through an index. The checks evaluate the selection without the tool.
 
 use backfill::internals::item::{Item, ItemKey, Value};
 use backfill::internals::plan::Plan;
@@ -18,7 +18,7 @@ const BY_KIND: &str = "has(item.kind) && item.kind == \"order\"";
 const UNLABELLED: &str = "!has(item.label)";
 const BY_GROUP: &str = "has(item.group) && item.group == \"g1\"";
 
-/// Which selections a plan may have.
+/// The possible selections of a plan.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Selections {
     /// Only selections that no writer can change.
@@ -48,7 +48,7 @@ pub(crate) fn section(may: Selections, wish: Option<Kind>, rng: &mut Rng) -> Str
         _ if may == Selections::OfSources => String::new(),
         (Some(Kind::Keys), _) | (None, 0) => format!("keys = \"{KEYS_FILE}\"\n"),
         (Some(Kind::Index), _) => format!("index = \"{GROUPS}\"\n"),
-        // Items enter and leave an index, so its key is not stable.
+        // Items enter and leave an index, so the index key is not stable.
         (None, 1) if may != Selections::Fixed && condition != BY_GROUP => format!("index = \"{GROUPS}\"\n"),
         (Some(_) | None, _) => String::new(),
     };
@@ -60,12 +60,12 @@ pub(crate) fn section(may: Selections, wish: Option<Kind>, rng: &mut Rng) -> Str
     }
 }
 
-/// Returns whether writers may change the attribute `group`.
+/// Returns whether writers can change the attribute `group`.
 pub(crate) fn changes_group(plan: &Plan) -> bool {
     plan.select.as_ref().is_none_or(|selection| selection.condition.source() != BY_GROUP)
 }
 
-/// Gives a new item its group, which depends only on its key.
+/// Sets the group of a new item, which depends only on the item's key.
 pub(crate) fn set_group(item: &mut Item) {
     match number(item) % 4 {
         0 => drop(item.remove("group")),
@@ -93,7 +93,7 @@ pub(crate) fn keys_file(keys: &[ItemKey]) -> String {
     lines.collect::<String>() + "{\"pk\": \"nobody\", \"sk\": \"998\"}\n"
 }
 
-/// Returns whether the file of keys has the item.
+/// Returns whether the file of keys contains the item's key.
 fn is_listed(item: &Item) -> bool {
     !number(item).is_multiple_of(3)
 }
@@ -110,13 +110,13 @@ fn number(item: &Item) -> u32 {
     }
 }
 
-/// Returns whether no writer can change which items the plan selects.
+/// Returns whether the plan's selection is safe from changes by writers.
 pub(crate) fn is_fixed(plan: &Plan) -> bool {
     let is_fixed = |source: &str| source == BY_KEY || source == BY_GROUP;
     plan.index.is_none() && plan.select.as_ref().is_none_or(|selection| is_fixed(selection.condition.source()))
 }
 
-/// Returns whether the plan selects the item. `None` means that this cannot be computed.
+/// Returns whether the plan selects the item, or `None` if the condition has no result.
 pub(crate) fn is_selected(plan: &Plan, item: &Item) -> Option<bool> {
     if !is_read(plan, item) || (plan.index.is_some() && !item.contains_key("group")) {
         return Some(false);

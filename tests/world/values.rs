@@ -1,5 +1,5 @@
-//! Worlds in which the plan selects items and computes values. The checks compute the correct values on their own,
-//! without the tool's expressions (`computed.rs`).
+//! Worlds in which the plan selects items and computes values. The checks (`computed.rs`) compute the correct values
+//! without the tool's expressions.
 
 use backfill::internals::change::Change;
 use backfill::internals::item::{Item, Num, Value};
@@ -15,7 +15,7 @@ use super::select::{self, Selections};
 /// The conditions of single changes.
 const CONDITIONS: [&str; 3] = ["", "has(item.kind)", "has(item.kind) && item.kind == \"order\""];
 
-/// What the plans add to the set `tags`.
+/// The member that the plans add to the set `tags`.
 pub(crate) const TAG: &str = "migrated";
 
 /// The attributes that these plans read and write, and that applications change.
@@ -23,9 +23,9 @@ pub(crate) const ATTRIBUTES: [&str; 10] =
     ["kind", "status", "price", "version", "label", "tags", "weight", "amount", "summary", "summary_of"];
 
 /// Generates a plan with some of these changes: compute `label` from `status` and the sort key, convert `price`,
-/// convert `weight` into `amount`, let a program compute `summary`, set `marker`, and append to `tags`. The plan may
-/// also change the elements of `lines`, raise `version` and, in place, move `old` to `new`. Most of these changes may
-/// have their own condition, and a NULL may count as missing.
+/// convert `weight` into `amount`, let a program compute `summary`, set `marker`, append to `tags`. The plan can also
+/// change the elements of `lines`, raise `version` and, in place, move `old` to `new`. Most of these changes can have
+/// their own condition, and a NULL can count as missing.
 pub(crate) fn plan(wish: Option<Kind>, rng: &mut Rng) -> Generated {
     let in_place = rng.bool();
     let strategy = if in_place { "in-place" } else { "expand-contract" };
@@ -74,7 +74,7 @@ fn changes(in_place: bool, wish: Option<Kind>, rng: &mut Rng) -> String {
         let options = options(rng, false);
         text += &elements::changes(&options, rng);
     }
-    // A plan of this family has at least one change that the other families do not have.
+    // A plan of this family has at least one change that is specific to the family.
     if may_have(Kind::Exec, rng) || (wish.is_none() && text.is_empty()) {
         text += if rng.bool() { program::CHANGE } else { program::DETERMINISTIC };
     }
@@ -112,7 +112,7 @@ pub(crate) fn computes(plan: &Plan) -> bool {
         | Change::Append { .. }
         | Change::Each { .. }
         | Change::Exec { .. } => true,
-        // Plans with a move or a removal may raise the version too.
+        // Plans with a move or a removal can raise the version too.
         Change::Bump { .. } => plan.changes.iter().all(Change::only_writes_values),
         Change::Compute { replaces: Some(_), .. }
         | Change::Move { .. }
@@ -132,7 +132,7 @@ pub(crate) fn add_attributes(item: &mut Item, rng: &mut Rng) {
     }
 }
 
-/// Changes one of these attributes to a value of a random kind, or removes it.
+/// Sets one of these attributes to a value of a random kind, or removes it.
 pub(crate) fn change_attribute(item: &mut Item, name: &str, rng: &mut Rng) {
     let text = |text: &str| Some(Value::S(text.to_owned()));
     let number = |text: &str| Some(Value::N(Num::parse(text).unwrap()));
@@ -174,7 +174,7 @@ fn set(members: &[&str]) -> Value {
     Value::Ss(members.iter().map(|member| (*member).to_owned()).collect())
 }
 
-/// Returns whether a change applies to a selected item. `None` means that this cannot be computed.
+/// Returns whether a change applies to a selected item, or `None` if its condition has no result.
 pub(crate) fn applies(plan: &Plan, change: &Change, item: &Item) -> Option<bool> {
     let Some(selection) = &plan.options.of_change(change).applies_to else { return Some(true) };
     let place = CONDITIONS.iter().position(|source| *source == selection.condition.source()).unwrap();
@@ -192,12 +192,12 @@ pub(crate) fn applies_at(plan: &Plan, name: &str, item: &Item) -> bool {
     plan.changes.iter().find(of_name).is_none_or(|change| applies(plan, change, item) == Some(true))
 }
 
-/// Returns the value, unless it is a NULL that counts as missing at the target of this change.
+/// Returns the value, or `None` if it is a NULL that counts as missing at the target of this change.
 pub(crate) fn unless_missing<'v>(plan: &Plan, change: &Change, value: Option<&'v Value>) -> Option<&'v Value> {
     value.filter(|value| !(plan.options.of_change(change).null_is_missing && **value == Value::Null))
 }
 
-/// Returns the set with the appended member. `None` if the value is not such a set.
+/// Returns the set with the appended member, or `None` if the value is not a string set.
 pub(crate) fn appended(tags: Option<&Value>) -> Option<Value> {
     match tags {
         None => Some(set(&[TAG])),
@@ -209,7 +209,7 @@ pub(crate) fn appended(tags: Option<&Value>) -> Option<Value> {
     }
 }
 
-/// Returns the set without the appended member. `None` if nothing is left.
+/// Returns the set without the appended member. Returns `None` if the set then has no member.
 pub(crate) fn without_tag(tags: Option<&Value>) -> Option<Value> {
     let Some(Value::Ss(members)) = tags else { return None };
     let others: Vec<String> = members.iter().filter(|member| *member != TAG).cloned().collect();
@@ -223,7 +223,7 @@ pub(crate) fn label(item: &Item) -> Option<Value> {
     }
 }
 
-/// Returns the converted price. `None` means that the price cannot be converted.
+/// Returns the converted price, or `None` if it cannot be converted.
 pub(crate) fn price(value: &Value) -> Option<Value> {
     match value {
         Value::S(text) => Num::parse(text).ok().map(Value::N),

@@ -1,5 +1,5 @@
-//! Computes the correct verdicts on an item from only the plan and the table's history. The tests compare the tool's
-//! verdicts with these correct verdicts.
+//! Computes the correct verdicts on an item from the plan and the table's history alone. The tests compare the tool's
+//! verdicts with them.
 //!
 //! These verdicts are correct only before the cutover, while the old attribute contains the correct value.
 
@@ -13,8 +13,8 @@ use super::plan::new_value;
 /// An item of the table, with the facts on which its verdict depends.
 pub(crate) struct KnownItem<'a> {
     pub(crate) item: &'a Item,
-    /// The item before the migration. `None` if the application has written the item since then. In that case, a
-    /// target's value may or may not be preexisting.
+    /// The item before the migration. `None` if the application has written the item since then. In that case, it is
+    /// unknown whether a target's value is preexisting.
     pub(crate) before: Option<&'a Item>,
 }
 
@@ -78,7 +78,7 @@ fn in_place_move_verdict(item: &Item, from: &Path, to: &Path, on_existing: OnExi
     }
 }
 
-/// Returns the best and the worst correct verdict on a pair of attributes that both stay.
+/// Returns the best and the worst correct verdict on a pair of attributes. Both attributes stay after the pass.
 fn pair_verdicts(
     known: &KnownItem<'_>,
     (from, to): (&Path, &Path),

@@ -1,6 +1,5 @@
-//! The connection between the tool and the table. The connection logs every request and reply. If a write would destroy
-//! a value, the connection checks that write before sending it. The connection can also simulate a bug that a test
-//! plants in the tool.
+//! The connection between the tool and the table. It logs every request and reply. Before it sends a write, it checks
+//! that the values that the write destroys are durable. It can also simulate a bug that a test plants in the tool.
 
 use std::sync::{Arc, Mutex};
 
@@ -26,23 +25,23 @@ pub(crate) enum PlantedBug {
     EarlyCheckpoint,
     /// Writes lack the condition that the item exists.
     NoExistenceCheck,
-    /// Deletes do not pin the item's image, and the tool does not see what they removed.
+    /// Deletes do not pin the item's image, and their replies do not contain the removed item.
     UnguardedDelete,
-    /// Deletes are never sent, and the tool takes them as accepted.
+    /// Deletes are never sent, but the tool treats them as accepted.
     LostDelete,
-    /// The write that puts a deleted item back replaces an item that exists.
+    /// The write that restores a deleted item overwrites an existing item.
     UnguardedRestore,
     /// A write's consumed units are counted twice.
     ReconciledTwice,
     /// A write is sent a second time without permits, as an SDK with its own retries would do.
     SentTwice,
-    /// Writes pin no inputs of computed values, no inputs of the selection, and no targets.
+    /// Writes do not pin the inputs of computed values, the inputs of the selection, and the targets.
     UnpinnedInputs,
     /// Writes do not raise the version.
     NoBump,
     /// Writes change an attribute that is not a target.
     ForeignAttribute,
-    /// Writes of a list or map lack the condition that it has not changed since it was read.
+    /// Writes of a list or map lack the condition that the container is unchanged since the read.
     UnguardedElements,
     /// A rollback restores a list or map, but its elements keep a member that the migration wrote.
     PartlyRestoredElements,
@@ -50,7 +49,7 @@ pub(crate) enum PlantedBug {
     OldCaches,
 }
 
-/// What a connection has recorded.
+/// The records of a connection.
 #[derive(Default)]
 pub(crate) struct WireLog {
     /// All events, as text. `None` if no trace is requested, because writing a trace takes most of a seed's time.
@@ -66,7 +65,7 @@ pub(crate) struct WireLog {
 pub(crate) struct Wire {
     pub(crate) connection: MemoryConnection,
     pub(crate) process: u32,
-    /// This process's state. Calls on this handle take no virtual time.
+    /// The state of this process. Calls through this handle need no virtual time.
     pub(crate) state: MemoryState,
     pub(crate) planted: Option<PlantedBug>,
     pub(crate) began: Instant,
@@ -109,7 +108,7 @@ impl Wire {
         }
     }
 
-    /// Commits a page as if all its items were done.
+    /// Commits a page before its items are written. The counts treat all items of the page as done.
     async fn commit_early(&self, request: &PageRequest, page: &Page) {
         let Ok(Some(run)) = self.state.current_run(phase::EXPAND).await else { return };
         let after = request.segment.checked_sub(1);
@@ -124,7 +123,7 @@ impl Wire {
     }
 }
 
-/// Adds the member that the migration writes to each element of a list that this action restores.
+/// If this action restores a list, adds to each element the member that the migration writes.
 fn keep_currency(action: &mut Action) {
     let Action::SetValue { to, value: Value::L(list) } = action else { return };
     if to.root() == "lines" {
@@ -241,8 +240,8 @@ impl Sink for Wire {
     }
 }
 
-/// Reads the keys of a file. Unlike the tool's own source, it reads the file on the simulation's only thread, so that a
-/// seed always gives the same events.
+/// Reads the keys of a file. Unlike the tool's own source of keys, it reads the file on the simulation's only thread,
+/// so that a seed always produces the same events.
 pub(crate) struct ListedKeys(pub(crate) PreparedKeys);
 
 #[async_trait]

@@ -27,8 +27,7 @@ fn decide_write(changes: &[Change], image: &Item, indexes: Vec<IndexSchema>) -> 
     }
 }
 
-/// Returns the number of units that the table consumes, and the number that an index consumes if its key is the
-/// string attribute `k`.
+/// Returns the write's units on the table, and its units on an index whose key is the string attribute `k`.
 fn units(changes: &[Change], image: Json, projection: Projection) -> (Units, Units) {
     let write = decide_write(changes, &item(image), vec![index(&[("k", "S")], projection)]);
     (write.cost.table, write.cost.total() - write.cost.table)

@@ -1,4 +1,4 @@
-//! Computes a container after the changes in its elements. This module is pure.
+//! Computes the new value of a container from the changes in its elements. The functions of this module are pure.
 
 use std::borrow::Cow;
 
@@ -8,19 +8,20 @@ use crate::change::formula::at_path;
 use crate::expr::{Facts, StepBudget};
 use crate::item::{Item, MAX_ITEM_BYTES, NotComputable, Path, PathStep, Value, item_bytes, value_bytes};
 
-/// A container after the changes in its elements.
+/// The result of the changes in the elements of a container.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Edited {
-    /// The container, or `None` if it stays as it is.
+    /// The new container, or `None` if it stays unchanged.
     pub after: Option<Value>,
-    /// Whether a target has another value than the one that the plan implies, so that the item must not be written.
+    /// Whether a target has a value that differs from the plan and that the tool must not overwrite. If so, the item
+    /// must not be written.
     pub has_diverged: bool,
-    /// The first such target. `None` in a map, because the names in it are often data.
+    /// The first such target in a list. `None` in a map, because the names in a map are often data.
     pub diverged_at: Option<Path>,
-    /// The number of bytes of the new values, if they alone are larger than the item may become. The container is then
-    /// not built.
+    /// The size of the new values in bytes, if they alone exceed the maximum size of an item. In this case, the
+    /// container is not built.
     pub too_many_bytes: Option<usize>,
-    /// Whether a target has another value that counts as done.
+    /// Whether a target has a value that differs from the plan but counts as done.
     pub has_skipped: bool,
     /// Whether an element already matches the plan.
     pub is_applied: bool,
@@ -28,7 +29,7 @@ pub struct Edited {
     pub has_unexpected: bool,
     /// The worst difference between an element and the plan.
     pub fault: Option<ElementFault>,
-    /// The first path with this difference. `None` in a map.
+    /// The first path in a list with this difference. `None` in a map.
     pub fault_at: Option<Path>,
 }
 
@@ -56,26 +57,26 @@ pub enum EditFailure {
 struct ElementEditor<'a> {
     item: &'a Item,
     facts: &'a Facts,
-    /// The steps that the expressions of all elements of this item may still take.
+    /// The remaining step budget for the expressions of all elements of this item.
     steps: StepBudget,
     edited: Edited,
-    /// Why the shape of an element does not allow a change. A missing result in another element is reported instead, so
-    /// that the order of the changes does not matter.
+    /// Why the shape of an element does not allow a change. If another element has no result, that failure is reported
+    /// instead, so that the order of the changes does not matter.
     rejected: Option<String>,
     /// The container, if it is a list, and the position of the element in it.
     place: Option<(&'a Path, usize)>,
-    /// The number of bytes of all new values so far.
+    /// The size in bytes of all new values so far.
     bytes: usize,
-    /// A new item that is larger than this is never written.
+    /// The maximum size of the new item in bytes. A larger item is never written.
     max_bytes: usize,
 }
 
-/// The value of a path in the new element: `None` removes it.
+/// The value of a path in the new element. `None` removes the path.
 type Replacement<'a> = (&'a Path, Option<Cow<'a, Value>>);
 
 impl Each {
     /// Returns the container of this item after the changes. If the container is missing or NULL, there is nothing to
-    /// change. The same is true for a value of another type, unless a change computes or converts values.
+    /// change. The same is true if the value is neither a list nor a map, unless a change computes or converts values.
     ///
     /// # Errors
     ///
@@ -134,7 +135,7 @@ impl Each {
         if let Some(why) = editor.rejected {
             return Err(EditFailure::Rejected(why));
         }
-        // An element changes exactly if an edit writes or removes one of its values.
+        // `element` sets `after` as soon as one element changes.
         let is_changed = editor.edited.after.take().is_some();
         let too_many_bytes = Some(editor.bytes).filter(|bytes| *bytes > editor.max_bytes);
         let after = Some(after).filter(|_| is_changed && too_many_bytes.is_none());
@@ -143,7 +144,7 @@ impl Each {
 }
 
 impl ElementEditor<'_> {
-    /// Returns one element after all edits. Each edit reads the element as it was. `name` names the element in errors.
+    /// Returns one element after all edits. Each edit reads the original element. `name` names the element in errors.
     fn element(
         &mut self,
         edits: &[ElementEdit],
@@ -151,8 +152,8 @@ impl ElementEditor<'_> {
         name: impl Fn() -> String,
     ) -> Result<Value, EditFailure> {
         let Value::M(before) = element else {
-            // Such an element has no members to move, set, remove or convert. An expression that needs them has no
-            // result.
+            // An element that is not a map has no members to move, set, remove or convert. An expression that needs
+            // members has no result.
             for edit in edits {
                 if let ElementEdit::Compute { expression, .. } = edit {
                     let value = expression.evaluate_element(self.item, element, self.facts, &mut self.steps);
@@ -177,7 +178,8 @@ impl ElementEditor<'_> {
         self.edited.after = Some(Value::Null);
         self.bytes += replacements.iter().filter_map(|(_, value)| value.as_deref()).map(value_bytes).sum::<usize>();
         if self.bytes > self.max_bytes {
-            // A large value in many elements would need much memory, and the write is refused anyway.
+            // A large value in many elements would need much memory. The write is refused anyway, so do not build the
+            // element.
             return Ok(Value::Null);
         }
         let mut after = before.clone();
@@ -248,8 +250,8 @@ impl ElementEditor<'_> {
         Ok(())
     }
 
-    /// Handles a target whose value cannot be computed. With `skip`, any existing value counts as done, as it does for a
-    /// target outside a container.
+    /// Handles a target whose value cannot be computed. With `skip`, any existing value counts as done, as it does for
+    /// a target outside a container.
     fn no_result(
         &mut self,
         before: &Item,
@@ -299,14 +301,14 @@ impl ElementEditor<'_> {
         Ok(true)
     }
 
-    /// Records that this target prevents the write. The first one in the list is reported, so the order of the edits
-    /// does not matter.
+    /// Records that this target prevents the write. Of several such targets, the first one in the list is reported, so
+    /// the order of the edits does not matter.
     fn diverge(&mut self, to: &Path) {
         self.edited.has_diverged = true;
         self.edited.diverged_at = self.edited.diverged_at.take().into_iter().chain(self.place_of(to)).min();
     }
 
-    /// Records a difference at this path. Of several equal ones, the first one in the list is reported.
+    /// Records a difference at this path. Of several equally severe differences, the first one in the list is reported.
     fn report(&mut self, fault: ElementFault, at: &Path) {
         self.edited.has_unexpected |= fault == ElementFault::Unexpected;
         match self.edited.fault {
@@ -318,7 +320,7 @@ impl ElementEditor<'_> {
         self.edited.fault_at = self.edited.fault_at.take().into_iter().chain(self.place_of(at)).min();
     }
 
-    /// Returns the path in the item of this path of the element, if the container is a list.
+    /// Converts a path within the element to a path within the item. Returns `None` if the container is a map.
     fn place_of(&self, path: &Path) -> Option<Path> {
         let (container, at) = self.place?;
         let element = container.steps().iter().cloned().chain([PathStep::Index(at)]);
@@ -335,7 +337,7 @@ impl ExistingRule {
         (!counts_as_missing).then_some(value)
     }
 
-    /// Checks that a missing target can be created. Missing maps on the way are created too.
+    /// Checks that a missing target can be created. Missing parent maps are created with it.
     fn check_placement(self, to: &Path, element: &Item) -> Result<(), EditFailure> {
         for ancestor in to.ancestors() {
             let depth = ancestor.steps().len();
@@ -363,7 +365,7 @@ impl ExistingRule {
 }
 
 impl EditFailure {
-    /// Returns the same failure, with the element in which it occurred.
+    /// Adds the name of the element to the reason for the failure.
     fn at(self, element: &str) -> EditFailure {
         match self {
             EditFailure::NotComputable(why) => {
@@ -374,8 +376,8 @@ impl EditFailure {
     }
 }
 
-/// Puts a value into a new element. Creates the missing maps on the way, and replaces a NULL by a map:
-/// [`ExistingRule::check_placement`] has allowed both.
+/// Puts a value into a new element. Creates missing parent maps, and replaces a NULL parent with a map.
+/// [`ExistingRule::check_placement`] has checked that both are allowed.
 fn put(element: &mut Item, path: &Path, value: Value) {
     for ancestor in path.ancestors() {
         if matches!(ancestor.get(element), None | Some(Value::Null)) {

@@ -1,12 +1,13 @@
 //! `each`: changes in every element of a list, or in every value of a map.
 //!
-//! All changes of one container give one new value for the whole container. The write stores this value under the
-//! condition that the container is still the one that was read. It never addresses an element by its position, because
-//! another element may have this position when the write arrives. The journal records the exact old container.
+//! All changes in one container together produce one new value of the whole container. The write stores this value on
+//! condition that the container has not changed since it was read. The write never addresses an element by its
+//! position, because another element may have this position when the write arrives. The journal records the exact old
+//! container.
 //!
-//! [`Each::edit`] is a pure function. Applying it twice gives the same container as applying it once: no edit reads what
-//! another edit writes, and no edit reads what it writes itself. The plan's rules ensure both. The order of the edits
-//! therefore does not matter either.
+//! [`Each::edit`] is a pure function. The plan's rules ensure that no edit reads a value that another edit or the edit
+//! itself writes. So applying the function twice gives the same container as applying it once, and the order of the
+//! edits does not matter.
 
 mod edit;
 #[cfg(test)]
@@ -136,8 +137,8 @@ impl Each {
         &self.inputs
     }
 
-    /// Returns whether the write can remove or replace a value of an element. Readers of the element then see the new
-    /// form at once.
+    /// Returns whether the write can remove or replace a value of an element. If so, readers of the element see the new
+    /// form immediately after the write.
     pub fn destroys_values(&self) -> bool {
         self.edits.iter().any(|edit| match edit {
             ElementEdit::Move { .. } | ElementEdit::Remove { .. } | ElementEdit::Convert { .. } => true,
@@ -201,7 +202,8 @@ impl ElementEdit {
         }
     }
 
-    /// Returns what happens to an existing value at the target, or `None` if the edit has no target of its own.
+    /// Returns what happens to an existing value at the target, or `None` if the edit removes a value or converts a
+    /// value in place.
     pub fn existing(&self) -> Option<ExistingRule> {
         match self {
             ElementEdit::Move { existing, .. }
@@ -212,7 +214,7 @@ impl ElementEdit {
         }
     }
 
-    /// Returns the paths of the item, outside the element, from which a value is computed.
+    /// Returns the item's paths outside the element from which a value is computed.
     fn item_inputs(&self) -> &[Path] {
         match self {
             ElementEdit::Compute { expression, .. } => expression.inputs(),
@@ -242,7 +244,7 @@ impl Draft<'_> {
         self.already_applied |= edited.is_applied;
         self.skipped.extend(edited.has_skipped.then(|| container.clone()));
         if let (Some(before), Some(bytes)) = (container.get(self.item), edited.too_many_bytes) {
-            // The size rule refuses this write, because the item would have more bytes than it may have.
+            // The size rule refuses this write, because the item would exceed the maximum size.
             return self.overwrite_with_too_many_bytes(container, before, bytes);
         }
         if let (Some(before), Some(after)) = (container.get(self.item), &edited.after) {

@@ -12,7 +12,7 @@ use crate::change::tests::{check, item};
 use crate::item::{Num, Value};
 use crate::plan::load;
 
-/// What the plan of the property test makes of an element, computed in another way.
+/// Returns an element after the changes of the property test's plan. This code is independent of the tested code.
 fn expected(element: &Value) -> Value {
     let Value::M(before) = element else { return element.clone() };
     let mut after = before.clone();
@@ -96,7 +96,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 3_000, ..ProptestConfig::default() })]
 
     /// The written container is the expected one. A second run writes nothing, verification agrees, the order of the
-    /// changes has no meaning, and undo restores the item byte for byte.
+    /// changes does not matter, and undo restores the item byte for byte.
     #[test]
     fn a_container_changes_exactly_once_and_back(
         container in any_container(),
@@ -136,7 +136,7 @@ proptest! {
         }
     }
 
-    /// With every `on_existing`, a container that was written needs no second write.
+    /// For every value of `on_existing`, a written container needs no second write.
     #[test]
     fn the_function_of_a_container_is_idempotent(
         container in any_container(),
@@ -161,7 +161,7 @@ proptest! {
         }
     }
 
-    /// The changes of an accepted plan give the same container in any order, and when they are made twice.
+    /// The changes of an accepted plan produce the same container in any order, and also if they are applied twice.
     #[test]
     fn an_accepted_plan_does_not_depend_on_order_or_repetition(
         (changes, shuffled) in proptest::collection::vec(any_change(), 1..4)
@@ -202,7 +202,7 @@ proptest! {
     }
 }
 
-/// A change in each element that may or may not fit to the others.
+/// A random change in elements. It may conflict with the other changes of a plan.
 fn any_change() -> impl Generator<Value = String> {
     let path = || proptest::sample::select(vec!["a", "b", "a.x", "a.y", "b.x", "c", "d", "d.e", "l", "l[0].z"]);
     prop_oneof![

@@ -65,7 +65,7 @@ fn lines(container: Json) -> Item {
     item(json!({"pk": {"S": "1"}, "lines": container}))
 }
 
-/// Returns the text of an item. Two texts are equal only if all values are, with every digit.
+/// Returns the text of an item. Two texts are equal only if all values are equal, including every digit of a number.
 pub(super) fn text(image: &Item) -> String {
     item_to_json(image).to_string()
 }
@@ -99,7 +99,8 @@ fn every_kind_of_change_works_in_a_list_and_in_a_map() {
     }
 }
 
-/// Lists of zero, one and fifty elements, some with a currency, some with an element that is not a map.
+/// Tests lists of zero, one and fifty elements. Some elements have a currency, and some lists have an element that is
+/// not a map.
 #[test]
 fn a_default_in_every_line_of_a_basket() {
     let plan = plan(&[SET]);
@@ -155,7 +156,7 @@ fn an_element_that_is_not_a_map_stays() {
         json!([{"S": "note"}, {"N": "1.0"}, {"NULL": true}, {"L": [{"M": {"sku": {"S": "x"}}}]}, {"SS": ["a"]}]);
     let image = lines(json!({"L": others}));
     assert_eq!(expand(&plan(&[MOVE, SET, REMOVE, CONVERT, INTO, COMPUTE])).decide(&image), Decision::NothingToDo);
-    // The expression has no result for a text.
+    // The expression has no result for a string.
     let unguarded = "each = \"lines[*]\"\ncompute = \"a\"\nas = 'element.name'";
     let Decision::NotComputable(why) = expand(&plan(&[unguarded])).decide(&image) else { panic!() };
     assert_eq!(why.reason(), "in `lines[0]`: `element.name` is missing");
@@ -271,7 +272,7 @@ fn undo_restores_only_what_this_migration_wrote() {
     let write = written(&plan, &first);
     let history = history_of(&[&write]);
     let after = check(&write, &first);
-    // A live writer appended a line since.
+    // A live writer has appended a line since the write.
     let appended = lines(json!({"L": [line("product_id", "a"), line("product_id", "b")]}));
     assert_eq!(undo(&plan).decide_with(&appended, &history), Decision::Diverged(vec![path("lines")]));
     let gone = item(json!({"pk": {"S": "1"}}));
@@ -280,8 +281,9 @@ fn undo_restores_only_what_this_migration_wrote() {
     assert_eq!(undo(&plan).decide_with(&first, &history), Decision::AlreadyApplied);
 }
 
-/// A live writer extends a container that the tool has written, and a second pass changes it. The container before the
-/// second pass then has elements that the first pass changed. To restore it would keep a part of the migration.
+/// A live writer extends a container that the tool has written, and a second pass changes the container. Before the
+/// second pass, the container already has elements that the first pass changed. Undo must not restore this state,
+/// because these elements would stay migrated.
 #[test]
 fn undo_reports_a_container_that_was_extended_between_two_writes() {
     let line = |name: &str, value: &str| json!({"M": {name: {"S": value}}});
@@ -302,13 +304,14 @@ fn undo_reports_a_container_that_was_extended_between_two_writes() {
                 .flat_map(|(write, origin)| write.pre_images.iter().map(move |pre| (origin, pre.clone())));
             let history = ItemHistory::new([], rows);
             assert_eq!(undo(&plan).decide_with(&after, &history), left);
-            // The second write did not arrive: the elements that the first write changed are still there.
+            // If the second write did not arrive, the elements that the first write changed still exist.
             assert_eq!(undo(&plan).decide_with(&extended, &history), left);
         }
     }
 }
 
-/// Every container before a write is the one that the tool wrote last, so the first one is the application's.
+/// Each write found the container that the tool had written before. Only the first container comes from the
+/// application.
 #[test]
 fn undo_restores_the_first_container_of_a_chain() {
     let computed = "each = \"lines[*]\"\ncompute = \"rate\"\nas = 'has(item.rate) ? item.rate : 0'\n\
@@ -327,7 +330,8 @@ fn undo_restores_the_first_container_of_a_chain() {
     assert_eq!(check(&back, &after).get("lines"), first.get("lines"));
 }
 
-/// Without a change that destroys values, a plan keeps its own next step. Otherwise it ends as an in-place plan does.
+/// If a change in elements destroys values, the plan is an in-place plan, even with the strategy `expand-contract`. If
+/// the change destroys no values, the plan is a set-only plan.
 #[test]
 fn a_plan_that_replaces_members_works_in_place_with_every_strategy() {
     let over = SET.replace("skip", "overwrite");
@@ -400,7 +404,7 @@ fn a_container_that_makes_the_item_too_large_is_not_sent() {
     assert!(matches!(expand(&plan).decide(&image), Decision::Refused(_, Rule::ItemSize { .. })));
 }
 
-/// The new container is not built once its new values alone are larger than an item.
+/// The new container is not built if its new values alone exceed the maximum size of an item.
 #[test]
 fn a_large_value_is_not_copied_into_every_element() {
     let large = "x".repeat(150_000);

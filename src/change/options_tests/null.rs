@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// A missing document, an empty one and a NULL all become the same document, and a rollback restores each of them.
+/// A missing document, an empty document and a NULL all become the same document, and a rollback restores each of them.
 #[test]
 fn a_null_at_a_map_or_at_the_target_counts_as_missing() {
     for strategy in ["in-place", "expand-contract"] {
@@ -34,7 +34,7 @@ fn a_null_at_a_map_or_at_the_target_counts_as_missing() {
     }
 }
 
-/// Without the field, a NULL is a value, and no document can be put in its place.
+/// Without `null_is_missing`, a NULL is a value, and the tool does not replace it with a document.
 #[test]
 fn a_null_is_a_value_by_default() {
     let plan = plan("strategy = \"in-place\"", "", &["move = \"street\"\nto = \"address.street\""]);
@@ -44,7 +44,7 @@ fn a_null_is_a_value_by_default() {
     assert_eq!(expand(&plan).decide(&member), Decision::Diverged(vec![path("address.street")]));
 }
 
-/// A live writer puts a value in the place of the NULL, or the other way round. The condition of the write then fails.
+/// A live writer replaces the NULL with a value, or the value with a NULL. The condition of the write then fails.
 #[test]
 fn the_write_is_conditional_on_the_null() {
     let plan = plan("strategy = \"in-place\"", "", &[STREET]);
@@ -60,7 +60,7 @@ fn the_write_is_conditional_on_the_null() {
     }
 }
 
-/// A NULL at the source is a value: it is moved, and the target then counts as done.
+/// A NULL at the source is a value. A run moves it, and the target then counts as done.
 #[test]
 fn a_null_at_the_source_is_a_value() {
     let plan = plan("strategy = \"in-place\"", "", &["move = \"a\"\nto = \"b\"\nnull_is_missing = true"]);
@@ -71,7 +71,8 @@ fn a_null_at_the_source_is_a_value() {
     assert_eq!(check(&written(&expand(&plan), &both), &both), now);
 }
 
-/// `skip` fills what is missing. A NULL is missing, so it is filled, and it never counts as a skipped value.
+/// With `skip`, a run fills missing targets. A target with a NULL is missing, so the run fills it, and the NULL never
+/// counts as a skipped value.
 #[test]
 fn skip_fills_a_null() {
     let plan = plan("on_existing = \"skip\"", "", &["set = \"tier\"\nvalue = \"free\"\nnull_is_missing = true"]);
@@ -98,8 +99,8 @@ fn contract_keeps_the_source_of_a_null() {
     }
 }
 
-/// An old-only writer removed the source after the run had filled a NULL. The migration's own value then implies
-/// nothing, and readers must not see it.
+/// An old-only writer removes the source after the run has replaced a NULL. After this removal, no old value implies
+/// the value that the migration wrote, so readers must not see this value.
 #[test]
 fn a_filled_null_is_not_preexisting() {
     let (null, other) = (json!({"NULL": true}), json!({"S": "before"}));
@@ -108,7 +109,7 @@ fn a_filled_null_is_not_preexisting() {
         ("on_existing = \"skip\"", true, &null),
         ("on_existing = \"overwrite\"", true, &null),
         ("on_existing = \"overwrite\"", true, &other),
-        // So is every other value that the run overwrote.
+        // Any other value that the run overwrote is not preexisting either.
         ("on_existing = \"overwrite\"", false, &null),
         ("on_existing = \"overwrite\"", false, &other),
     ] {
@@ -122,7 +123,7 @@ fn a_filled_null_is_not_preexisting() {
         let own = without_source(&json!({"S": "x"}));
         assert_eq!(verdict(&plan, &own, &history), Verdict::Unexpected, "{on_existing} {before}");
         assert_eq!(verdict(&plan, &without_source(&json!({"S": "other"})), &history), Verdict::Matching);
-        // A repair sees the same mismatch, and leaves the value to a rollback, which restores the value before it.
+        // A repair finds the same mismatch and keeps the value. A rollback then restores the previous value.
         let repair = || {
             let rules = plan.item_rules();
             Repair::new(&plan.changes, plan.strategy, Truth::Old, key(), Vec::new()).with_rules(rules)
@@ -132,8 +133,8 @@ fn a_filled_null_is_not_preexisting() {
     }
 }
 
-/// Applications wrote both attributes after the run had filled a NULL. A rollback removes their new value, as it does
-/// if the target was absent.
+/// Applications write both attributes after the run has replaced a NULL. A rollback replaces the applications' new
+/// value with the NULL.
 #[test]
 fn undo_of_dual_writes_brings_the_null_back() {
     let plan = plan("", "", &["move = \"a\"\nto = \"b\"\nnull_is_missing = true"]);

@@ -3,7 +3,7 @@
 
 use super::*;
 
-/// A plan that overwrites the target of its copy, and the value that it overwrites.
+/// Returns plans that overwrite the target of their copy, each with the value that it overwrites.
 fn overwriting() -> [(Plan, Value); 2] {
     let copy = |options: &str| format!("copy = \"a\"\nto = \"b\"\nwhere = 'has(item.kind)'\n{options}");
     let in_place = |changes: &str, more: &str| plan(&format!("strategy = \"in-place\"\n{more}"), "", &[changes]);
@@ -29,7 +29,7 @@ fn without(image: &Item, name: &str) -> Item {
     image
 }
 
-/// Checks the rollback of an item. `found` is the item that the run overwrote, with this write.
+/// Checks the rollback of an item. `found` is the item before the run overwrote its target with `write`.
 fn check_restored(plan: &Plan, found: &Item, write: &GuardedWrite, history: &ItemHistory, event: &str) {
     let after = check(write, found);
     let undo = undo(plan);
@@ -42,7 +42,7 @@ fn check_restored(plan: &Plan, found: &Item, write: &GuardedWrite, history: &Ite
             !matches!(undo.decide_with(&restored, history), Decision::Write(_)),
             "{event}: a second rollback writes"
         );
-        // A writer that changes the target meanwhile keeps its value.
+        // If a writer changes the target meanwhile, the writer's value stays.
         assert_eq!(update(&back, Some(&with(&now, "b", Value::S("later".to_owned())))), None, "{event}");
     }
     let later = with(&after, "b", Value::S("later".to_owned()));
@@ -96,8 +96,8 @@ fn a_value_that_the_migration_created_is_removed() {
     }
 }
 
-/// In a plan with a cutover, a record of an overwritten value proves the write too, even if the stable attribute changed.
-/// The target did not exist before the migration, so the rollback removes it.
+/// In a plan with a cutover, a record of an overwritten value proves the write too, even if the stable attribute
+/// changed. The target did not exist before the migration, so the rollback removes it.
 #[test]
 fn a_record_of_an_overwritten_value_proves_the_write() {
     let moved = "move = \"a\"\nto = \"b\"\nwhere = 'has(item.kind) && item.kind == \"x\"'";

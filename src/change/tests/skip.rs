@@ -10,7 +10,7 @@ fn an_existing_value_counts_as_done() {
         for strategy in [ExpandContract, InPlace] {
             let skipped = Decision::Skipped(vec![path(left)]);
             assert_eq!(decide(std::slice::from_ref(&change), strategy, Skip, &item(image.clone())), skipped);
-            // The item's other changes are written. The write fails if the target no longer has the existing value.
+            // The item's other changes are written. The write fails if the target has lost its value.
             let plan = [change.clone(), copy("c", "d")];
             let Decision::Write(write) = decide(&plan, strategy, Skip, &item(image.clone())) else { panic!() };
             assert_eq!(write.actions.len(), 1);
@@ -19,7 +19,7 @@ fn an_existing_value_counts_as_done() {
             assert_eq!(update(&write, Some(&raced)), None, "{change:?}");
         }
     }
-    // An equal value is not skipped: an in-place move removes the old value.
+    // An equal value is not skipped. An in-place move still removes the old value.
     let equal = json!({"pk": {"S": "1"}, "a": {"S": "1"}, "b": {"S": "1"}});
     assert_eq!(decide(&[mv("a", "b")], ExpandContract, Skip, &item(equal.clone())), Decision::AlreadyApplied);
     assert_eq!(decide_and_apply(&[mv("a", "b")], InPlace, Skip, &equal), json!({"pk": {"S": "1"}, "b": {"S": "1"}}));

@@ -62,8 +62,8 @@ fn a_rollback_after_new_only_writes_copies_them_to_the_old_attribute() {
     assert_eq!(scenario.image["a"], Value::S("new".into()));
 }
 
-/// If no pass has created a new value, the old path has the only value. This value stays, and the item's other changes
-/// are still made.
+/// If the item has no new value, the old path has the only copy of the value. This value stays, and the item's other
+/// changes are still made.
 #[test]
 fn a_rollback_after_new_only_writes_leaves_an_old_value_without_a_new_one() {
     let plan = [mv("a", "b"), copy("c", "d")];

@@ -1,5 +1,5 @@
-//! `cutover --dry-run`: reports whether the step is possible, and for how many items readers would see the new value
-//! for the first time.
+//! `cutover --dry-run`: reports whether the step is possible, and counts the items from which readers would read the
+//! new value for the first time.
 
 use std::io::Write as _;
 
@@ -41,7 +41,7 @@ pub(super) async fn dry_run(
             json!({ "type": "cutover_dry_run", "new_alone": new_alone, "next": next })
         },
         |out| {
-            writeln!(out, "Dry run: this step would be taken. Nothing was changed.")?;
+            writeln!(out, "Dry run: this step is possible. Nothing was changed.")?;
             match listed {
                 Some(listed) => {
                     writeln!(

@@ -30,8 +30,8 @@ pub(crate) async fn cutover(global: &Global, args: CutoverArgs) -> anyhow::Resul
     if let Some(reason) = outcome.stopped() {
         output::warn(&format!("stopped: {reason}"));
     }
-    // After a step back, no next command is shown. The next step forward would be the step that was just undone, and
-    // only the operator knows why it was undone.
+    // After a step back, do not suggest a next command. It would repeat the step that the operator has just undone, and
+    // only the operator knows the reason.
     let is_back = matches!(step, Step::Back { .. });
     let commands = terminal::commands(global, &args.plan);
     let is_stated = kind(migration.plan()) == PlanKind::Stated;

@@ -20,12 +20,11 @@ const DEMO_FILES: [&str; 6] = ["table.db", "table.db-wal", "table.db-shm", "stat
 /// The name of the flag table in the plan.
 const FLAGS: &str = "flags";
 
-/// Prepares the folder. Clears the folder if its demo is finished, or if `fresh` is set. Keeps an unfinished demo.
-/// Refuses a folder if one of its files has the name of a demo's file but does not belong to a demo, and leaves such a
-/// folder unchanged.
+/// Prepares the folder. Clears the folder if its demo is finished, or if `fresh` is set. Keeps an unfinished demo. If
+/// another program's file has the name of a demo file, refuses the folder and leaves it unchanged.
 pub(crate) async fn prepare(dir: &Path, plan: &str, fresh: bool) -> anyhow::Result<()> {
     if is_finished(dir, plan).await? || fresh {
-        clear(dir).with_context(|| format!("cannot clear {}; nothing was started", dir.display()))?;
+        clear(dir).with_context(|| format!("cannot clear {}; the demo was not started", dir.display()))?;
     }
     std::fs::create_dir_all(dir).with_context(|| format!("cannot create {}; nothing was done", dir.display()))?;
     let file = dir.join("plan.toml");
@@ -37,13 +36,13 @@ pub(crate) async fn prepare(dir: &Path, plan: &str, fresh: bool) -> anyhow::Resu
     written.with_context(|| format!("cannot write {}; nothing was done", file.display()))
 }
 
-/// Whether the folder contains a completed demo. Fails if a file has the name of a demo's file but does not belong to a
-/// demo, or if the folder's demo is running now.
+/// Returns whether the folder contains a completed demo. Fails if another program's file has the name of a demo file,
+/// or if the folder's demo is running.
 async fn is_finished(dir: &Path, plan: &str) -> anyhow::Result<bool> {
     let plan_file = dir.join("plan.toml");
     let state = dir.join("state.db");
     let refuse = |what: &str| {
-        let text = format!("{} {what}. Nothing was touched. Name another folder with --dir", dir.display());
+        let text = format!("{} {what}. Nothing was changed. Name another folder with --dir", dir.display());
         Err(Refusal::error(Exit::Refused, text))
     };
     match std::fs::read_to_string(plan_file) {

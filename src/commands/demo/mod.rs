@@ -36,8 +36,8 @@ const PLAN: &str = concat!(
 const SEED: u64 = 1;
 
 /// Minimum number of items for which the demo starts the proxy between the tool and the engine. The proxy keeps scan
-/// pages short, but the pages of a smaller table are short anyway. Without the proxy, a write takes about a tenth less
-/// CPU time (measured with `cargo bench --bench cpu`).
+/// pages short. The pages of a smaller table are short even without the proxy, and a write then takes about a tenth
+/// less CPU time (measured with `cargo bench --bench cpu`).
 const LONG_PAGES_FROM: u64 = 50_000;
 
 /// Runs the demo through the playbook, or resumes a stopped demo.
@@ -97,7 +97,7 @@ async fn open(global: &Global, plan: &Path) -> anyhow::Result<Session> {
 }
 
 /// Carries out one step of the demo. If the step changes items, shows an item before and after the step. Returns the
-/// values of [`carry_out`], and the item as JSON.
+/// two results of [`carry_out`], and the item as JSON.
 async fn carry_out_showing_item(
     step: &DemoStep,
     session: &mut Session,
@@ -116,7 +116,7 @@ async fn carry_out_showing_item(
     Ok((stopped, result, json!({ "before": before, "after": after })))
 }
 
-/// Carries out one step of the demo. Returns two values: the exit code if the demo stopped during this step, and the
+/// Carries out one step of the demo. Returns two results: the exit code if the demo stopped during this step, and the
 /// result of the step as JSON.
 async fn carry_out(step: &DemoStep, session: &mut Session) -> anyhow::Result<(Option<Exit>, Json)> {
     if step.goal == Goal::Contract && !wait_for_soak(&session.driver).await? {

@@ -33,7 +33,7 @@ pub(crate) const STEPS: [DemoStep; 10] = [
     step(
         Goal::CutoverTo(CutoverTarget::DualWrite),
         "cutover --to dual-write",
-        "Writers write both attributes from now on, so items inserted behind the scan position have the new one too.",
+        "Writers write both attributes from now on, so items inserted behind the scan position have the new attribute too.",
     ),
     writing_step(
         Goal::Run { again: false },
@@ -46,7 +46,7 @@ pub(crate) const STEPS: [DemoStep; 10] = [
         ..step(
             Goal::CutoverTo(CutoverTarget::ReadNew(10)),
             "cutover --to read-new --percent 10",
-            "Too early, on purpose: the gate is closed while items are diverged. The refusal names the next step.",
+            "This step is too early, on purpose. The gate is closed while items are diverged. The refusal names the next step.",
         )
     },
     step(
@@ -84,9 +84,9 @@ pub(crate) const STEPS: [DemoStep; 10] = [
     ),
 ];
 
-/// Returns the number of steps that the migration has completed. The step back returns the flag to the value that it
-/// had before readers moved. So a demo that was killed right after the step back moves readers forward and back once
-/// more.
+/// Returns the number of steps that the migration has completed. After the step back, the flag has the same value as
+/// before readers moved, so this function cannot distinguish the two cases. A demo that was killed right after the step
+/// back therefore moves readers forward and back once more.
 pub(crate) async fn completed_steps(driver: &Driver) -> anyhow::Result<usize> {
     let state = driver.state();
     let diverged = driver.store.open_work(None).await?.diverged;

@@ -18,7 +18,7 @@ use backfill::internals::state::{
 };
 use backfill::internals::telemetry::affected_json;
 
-/// The rows of a list. A record that cannot be read appears as an error in the list.
+/// The rows of a list. An error stands for a record that cannot be read.
 type Rows<T> = Vec<Result<T, UnreadableRow>>;
 
 /// Lists open failures and diverged items.
@@ -66,7 +66,8 @@ pub(crate) async fn list(global: &Global, plan: &Path, limit: u32) -> anyhow::Re
     )
 }
 
-/// Returns whether a run, and not a rollback, found one of these items diverged.
+/// Returns whether a run found at least one of these items diverged. Items that only a rollback found diverged do not
+/// count.
 fn has_diverged_source(diverged: &Rows<DivergedRecord>, runs: &[RunRecord]) -> bool {
     let is_run = |record: &DivergedRecord| runs.iter().any(|run| run.id == record.run && run.phase == phase::EXPAND);
     diverged.iter().flatten().any(is_run)
@@ -83,7 +84,7 @@ fn mismatch_json(mismatch: &Mismatch) -> Json {
             "paths": mismatch.paths.iter().map(ToString::to_string).collect::<Vec<_>>(), "why": mismatch.why })
 }
 
-/// Writes the items that the passes of a rollback noted for this reason.
+/// Writes the items that the passes of a rollback recorded with this reason.
 fn write_noted(out: &mut Vec<u8>, reason: Leftover, items: &AffectedItems, journal: &str) -> IoResult<()> {
     for (key, path) in &items.first {
         writeln!(out, "{}  {key}  {path}", reason.label())?;
@@ -99,8 +100,8 @@ fn write_noted(out: &mut Vec<u8>, reason: Leftover, items: &AffectedItems, journ
     }
 }
 
-/// Returns the items that the passes of the last rollback noted for this reason. The result is empty if a new run has
-/// begun since.
+/// Returns the items that the passes of the last rollback recorded with this reason. The result is empty if a new run
+/// has begun since.
 async fn noted(
     state: &dyn StateReader,
     runs: &[RunRecord],

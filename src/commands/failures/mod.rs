@@ -20,7 +20,7 @@ use backfill::internals::passes::RetryResult;
 use backfill::internals::preflight::Acceptance;
 use backfill::internals::telemetry::{counts_json, write_counts};
 
-/// Retries items that are signed or encrypted on the client, too.
+/// The command that also retries items that are signed or encrypted on the client.
 const ACCEPT_ENCRYPTED: &str = "failures retry --accept client-encryption";
 
 /// Lists or retries failures.

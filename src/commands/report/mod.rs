@@ -79,7 +79,8 @@ fn default_path(state: &Path, format: ReportFormat) -> PathBuf {
     PathBuf::from(name)
 }
 
-/// Writes a file of mode 0600 atomically: a reader sees the old file or the whole new file, also after a crash.
+/// Writes a file of mode 0600 atomically: a reader sees either the old file or the complete new file, even after a
+/// crash.
 fn write_file(path: &Path, content: &[u8]) -> std::io::Result<()> {
     let folder = match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
@@ -95,7 +96,7 @@ fn write_file(path: &Path, content: &[u8]) -> std::io::Result<()> {
     let temporary = folder.join(temporary);
     let written = write_and_sync(&temporary, content).and_then(|()| std::fs::rename(&temporary, path));
     if written.is_err() {
-        // The rename failed or the disk is full. Report that error, and not one from removing the rest.
+        // The rename failed or the disk is full. Report that error, not an error from removing the temporary file.
         let _ = std::fs::remove_file(&temporary);
         return written;
     }
@@ -104,10 +105,11 @@ fn write_file(path: &Path, content: &[u8]) -> std::io::Result<()> {
     Ok(())
 }
 
-/// The beginnings of the reports that this command writes.
+/// The first bytes of the reports that this command writes, one entry for each format.
 const REPORT_MARKS: [&[u8]; 2] = [b"<!doctype html>", b"# Migration report"];
 
-/// Refuses to replace anything but an earlier report: a slip of the keyboard must not destroy a state file or a plan.
+/// Refuses to replace a file other than an earlier report, because a mistyped path must not destroy a state file or a
+/// plan.
 fn check_replaceable(path: &Path) -> std::io::Result<()> {
     let found = match std::fs::symlink_metadata(path) {
         Ok(found) => found,

@@ -25,7 +25,7 @@ pub(super) async fn serve(
     let server = start(global, args, address, migration, commands).await?;
     let url = format!("http://{}/", server.address());
     let first = server.first_page();
-    // Listen before the URL is printed: a script may send the signal as soon as it reads the URL.
+    // Listen for the signal before printing the URL. A script can send the signal as soon as it reads the URL.
     let interrupted = signals::interruption()?;
     output::write_result(
         global,

@@ -40,9 +40,8 @@ async fn is_rolled_back(migration: &Migration) -> bool {
     status.map_or(true, |outcome| outcome.snapshot().status.stage == MigrationStage::RolledBack)
 }
 
-/// Prints the result of a command that makes one or more passes over the table. `is_recorded` tells whether the state
-/// file records that the phase is complete. If `is_recorded` is false and the command made no pass, there was nothing
-/// to undo.
+/// Prints the result of a command that makes one or more passes over the table. `is_recorded` is true if the state file
+/// records that the phase is complete. If it is false and the command made no pass, there was nothing to undo.
 pub(crate) fn report(
     global: &Global,
     outcome: &PassOutcome,

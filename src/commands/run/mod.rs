@@ -42,12 +42,11 @@ pub(crate) async fn run(global: &Global, args: RunArgs) -> anyhow::Result<Exit> 
         None => output::stderr(ALREADY_COMPLETE),
         Some(_) => output::warn(STOPPED_BEFORE_RUN),
     }
-    // If the command was stopped, the stop determines the exit code, even if it came before the run began or after the
-    // run ended.
+    // A stop determines the exit code, even if the stop came before the run began or after the run ended.
     let exit = Exit::from_run(report.open, report.stopped);
     let next = match report.stopped {
-        // A run that has begun resumes without the command's options. If the run has not begun, the next command needs
-        // the same options again.
+        // To resume a run that has begun, the next command needs no options. If the run has not begun, the next command
+        // must repeat this command's options.
         Some(_) if outcome.worked() => Some(report.next()),
         Some(_) => Some(commands.render(&words)),
         None if report.open.failures > 0 => Some(commands.render(failures_command(migration.state_path()).await)),

@@ -35,7 +35,7 @@ pub(crate) struct CommandResult {
 struct Problem {
     kind: ErrorKind,
     message: String,
-    /// Replaces the advice of the kind.
+    /// The advice to print instead of the error kind's advice.
     remedy: Option<&'static str>,
 }
 
@@ -138,10 +138,10 @@ impl ErrorKind {
             ErrorKind::Request => "Follow the message, then run the same command again.",
             ErrorKind::Rejected => "Correct the plan, and give it another [migration] name.",
             ErrorKind::ClientEncryption => {
-                "Leave these items to an application that has the keys, or accept them with --accept client-encryption."
+                "Change these items with an application that has the encryption keys, or use --accept client-encryption."
             }
             ErrorKind::Program => "Correct the cause, then run the same command again.",
-            ErrorKind::Interrupted => "`backfill status PLAN` shows the state and the command that continues.",
+            ErrorKind::Interrupted => "`backfill status PLAN` shows the state and the next command.",
             ErrorKind::Unexpected => "Run the same command again; if it fails again, report it.",
         }
     }
@@ -282,7 +282,7 @@ impl CommandResult {
             Exit::Failures => ("some items would fail", "Fix the causes that the report lists, or the plan."),
             Exit::Mismatch => (
                 "some items would count as diverged",
-                "Look at the items that the report lists. For attributes, `on_existing` in the plan decides which values stay.",
+                "Check the items that the report lists. In changes of attributes, `on_existing` decides which values stay.",
             ),
             Exit::Done
             | Exit::Unexpected
@@ -295,7 +295,7 @@ impl CommandResult {
         let remedy = if plan_may_change {
             remedy
         } else {
-            "Look at the items that the report lists. Do not change the plan: the migration has begun with it."
+            "Check the items that the report lists. Do not change the plan, because the migration has begun with it."
         };
         let error =
             result.error.map(|problem| Problem { message: message.to_owned(), remedy: Some(remedy), ..problem });
@@ -341,7 +341,7 @@ impl CommandResult {
         }
     }
 
-    /// Adds the fields that every document contains.
+    /// Adds the fields that every JSON document contains.
     pub(crate) fn document(&self, mut document: Json) -> Json {
         let CommandResult { exit, error, next, not_before } = self;
         let error = error.as_ref().map(|Problem { kind, message, remedy }| {
@@ -364,7 +364,7 @@ impl CommandResult {
     }
 }
 
-/// Returns the plan errors in this error; `None` if it contains none. Plan errors have their own text form.
+/// Returns the plan errors in this error; `None` if it contains none. Plan errors are printed in a form of their own.
 pub(crate) fn plan_errors(error: &anyhow::Error) -> Option<&PlanErrors> {
     match error.downcast_ref::<MigrationError>() {
         Some(MigrationError::Plan(plan)) => Some(plan),

@@ -24,7 +24,7 @@ pub(crate) enum Exit {
     Failures = 4,
     /// The command finished, but the values of some items differ from the values that the plan implies.
     Mismatch = 5,
-    /// A limit stopped the command, or an error that affects the whole run stopped it. The command can be resumed.
+    /// A limit or an error that affects the whole run stopped the command. The command can be resumed.
     Stopped = 6,
     /// The state file is locked, damaged, or belongs to another plan or table.
     State = 7,
@@ -90,8 +90,8 @@ impl Exit {
         }
     }
 
-    /// Returns the exit code for an engine that did not start, or that failed. If its address or its file cannot be
-    /// used, nothing was started.
+    /// Returns the exit code for an engine that did not start or that failed. If an address or a file cannot be used,
+    /// nothing was started.
     #[cfg(feature = "local")]
     fn from_local_error(error: &LocalError) -> Exit {
         match error {
@@ -150,7 +150,7 @@ impl Exit {
 pub(crate) struct Refusal {
     /// The exit code.
     pub exit: Exit,
-    /// The message: what happened, which work was not done, and what the operator can do.
+    /// The message. It says what happened, which work was not done, and what the operator can do.
     pub message: String,
 }
 

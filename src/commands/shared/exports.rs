@@ -1,4 +1,4 @@
-//! What a command exports: turns the arguments into destinations.
+//! Turns the arguments that select metrics destinations into these destinations.
 
 use std::fs::{File, OpenOptions};
 use std::io::{Error as IoError, ErrorKind as IoErrorKind, IsTerminal as _, Read as _, Result as IoResult, Write as _};
@@ -14,17 +14,17 @@ use crate::commands::shared::output;
 use backfill::internals::telemetry::display::suspend;
 use backfill::internals::telemetry::metrics::{EmfOptions, Exports, LineWriter};
 
-/// Returns what a command exports.
+/// Returns the destinations to which a command sends its metrics.
 ///
 /// # Errors
 ///
-/// Fails if a destination cannot be used. An export must not block the way back: there, the function only prints a
-/// warning, and the command continues without that destination.
+/// Fails if a destination cannot be used. A step back or a rollback must not fail because of metrics. If the command is
+/// one of these, the function only prints a warning, and the command continues without that destination.
 pub(crate) fn exports(global: &Global, args: ExportArgs, is_way_back: bool) -> anyhow::Result<Exports> {
     let or_warn = |result: Result<(), Refusal>| match result {
         Ok(()) => Ok(true),
         Err(refusal) if is_way_back => {
-            output::warn(&format!("{refusal}. The way back continues without it"));
+            output::warn(&format!("{refusal}. The command continues without it"));
             Ok(false)
         }
         Err(Refusal { exit, message }) => Err(Refusal { exit, message: format!("{message}. Nothing was done") }),
@@ -54,7 +54,8 @@ pub(crate) fn exports(global: &Global, args: ExportArgs, is_way_back: bool) -> a
     })
 }
 
-/// Checks that lines can be appended to a file, without creating it: a command that is refused later creates nothing.
+/// Checks that lines can be appended to a file. Does not create the file, because a refused command must create
+/// nothing.
 fn check_emf(global: &Global, path: &Path) -> Result<(), Refusal> {
     let shown = path.display();
     let unusable = |why: &dyn std::fmt::Display| Refusal {
@@ -72,11 +73,11 @@ fn check_emf(global: &Global, path: &Path) -> Result<(), Refusal> {
         Destination::Stdout | Destination::Stderr => Ok(()),
         Destination::File => match std::fs::metadata(path) {
             Ok(found) if found.is_dir() => Err(unusable(&"it is a folder")),
-            // Do not open a pipe: this would wait until somebody reads from it.
+            // Do not open a pipe: the call would block until a reader opens it.
             Ok(found) if !found.is_file() => Ok(()),
             Ok(_) => {
                 if !is_emf(path).map_err(|error| unusable(&error))? {
-                    return Err(unusable(&"it exists, and contains something else than EMF lines"));
+                    return Err(unusable(&"it exists, and contains something other than EMF lines"));
                 }
                 OpenOptions::new().append(true).open(path).map(drop).map_err(|error| unusable(&error))
             }
@@ -109,7 +110,8 @@ impl Destination {
     fn of(path: &Path) -> Destination {
         match path.to_str() {
             Some("-" | "/dev/stdout") => Destination::Stdout,
-            // The device cannot be opened if stderr is a socket, and a line in it could break the progress bar.
+            // Do not open `/dev/stderr`: the call fails if stderr is a socket, and a line that bypasses this process
+            // could break the progress bar.
             Some("/dev/stderr") => Destination::Stderr,
             Some(_) | None => Destination::File,
         }
@@ -125,8 +127,8 @@ fn line_writer(path: PathBuf) -> LineWriter {
     }
 }
 
-/// Returns the function that writes lines to stdout or stderr. It uses a file descriptor of its own: if nobody reads the
-/// stream, only this function waits, and not the rest of the program, which would wait for the lock of the stream.
+/// Returns the function that writes lines to stdout or stderr. The function has its own file descriptor and does not
+/// lock the stream. So if nobody reads the stream, only this function blocks, not the rest of the program.
 fn stream_writer(stream: BorrowedFd<'_>, is_terminal: bool) -> LineWriter {
     let own = stream.try_clone_to_owned().map(File::from);
     Arc::new(move |line| {
@@ -136,12 +138,12 @@ fn stream_writer(stream: BorrowedFd<'_>, is_terminal: bool) -> LineWriter {
     })
 }
 
-/// Appends a line with one write, so that lines of several processes do not mix. Opens the file each time, so that a
-/// program may rename it to start a new one. Only this user can read a file that is created here.
+/// Appends a line with one write, so that lines of several processes do not mix. Opens the file for each line, so that
+/// another program can rename the file to rotate it. Creates the file readable only by this user.
 fn append(path: &Path, line: &str) -> IoResult<()> {
     let mut file = OpenOptions::new().append(true).create(true).mode(0o600).open(path)?;
     match file.write(line.as_bytes())? {
         written if written == line.len() => Ok(()),
-        _ => Err(IoError::new(IoErrorKind::StorageFull, "only a part of a line was written")),
+        _ => Err(IoError::new(IoErrorKind::StorageFull, "only part of a line was written")),
     }
 }

@@ -31,7 +31,7 @@ pub(crate) fn init(global: &Global, command: &'static str) {
     };
     let filter = EnvFilter::try_from_env("BACKFILL_LOG").unwrap_or_else(|_| EnvFilter::new(level));
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_target(false);
-    // Tests may start logging twice. The second start changes nothing.
+    // Tests can start logging twice. The second start changes nothing.
     let _ = match global.log_format {
         LogFormat::Text => builder
             .with_writer(|| LogLine::new(LogFormat::Text))
@@ -90,8 +90,8 @@ impl Drop for LogLine {
     }
 }
 
-/// Formats the fields of an event for people. An event with a type is for scripts, and its message contains all figures,
-/// so the other fields would only repeat them.
+/// Formats the fields of an event for people. If an event has a type, shows only its message. The message contains all
+/// figures, and the other fields are for scripts.
 struct TextFields;
 
 impl<'w> FormatFields<'w> for TextFields {

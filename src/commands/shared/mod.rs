@@ -6,6 +6,7 @@ pub(crate) mod exports;
 pub(crate) mod logging;
 pub(crate) mod next_step;
 pub(crate) mod output;
+pub(crate) mod panics;
 pub(crate) mod signals;
 pub(crate) mod template_table;
 pub(crate) mod terminal;

@@ -1,4 +1,4 @@
-//! The step that follows a command, for the end of its output.
+//! The next step of a migration. A command prints it at the end of its output.
 
 use std::io::Write as _;
 use std::path::Path;
@@ -16,7 +16,7 @@ pub(crate) struct NextStep {
     pub(crate) not_before: Option<String>,
 }
 
-/// Returns the command to run after a run left failures: `failures list` if an item is not computable, otherwise
+/// Returns the command to run after a run with failures: `failures list` if an item is not computable, otherwise
 /// `failures retry`. A retry cannot change an item that is not computable until somebody corrects the item or the plan.
 pub(crate) async fn failures_command(state: &Path) -> &'static str {
     let lists = match state::read(state) {
@@ -27,14 +27,14 @@ pub(crate) async fn failures_command(state: &Path) -> &'static str {
 }
 
 impl NextStep {
-    /// Returns a step that may begin now.
+    /// Returns a step that can be taken now.
     pub(crate) fn now(command: String) -> NextStep {
         NextStep { command, not_before: None }
     }
 
-    /// Finds the next step after another command has ended. Reads only the state file, so the call consumes no
-    /// capacity. The result is right only if the ended command held the state file, because then the file contains the
-    /// current flag. Returns `None` if the migration is over, or if the state file cannot be read.
+    /// Finds the next step after a command has ended. Reads only the state file, so the call consumes no capacity. The
+    /// result is correct only if that command held the state file, because then the file contains the current flag.
+    /// Returns `None` if the migration is over, or if the state file cannot be read.
     pub(crate) async fn find(migration: &Migration, commands: &CommandLine) -> Option<NextStep> {
         let mut options = StatusOptions::default();
         options.offline = true;
@@ -48,7 +48,7 @@ impl NextStep {
         Some(NextStep { command, not_before: status.not_before.map(to_text) })
     }
 
-    /// Replaces a repair by the verification that shows what the repair would overwrite.
+    /// Replaces a suggested repair with a verification, which shows what the repair would overwrite.
     pub(crate) fn look_first(self, commands: &CommandLine) -> NextStep {
         match self.command == commands.render("verify --all --repair") {
             true => NextStep::now(commands.render("verify --all")),

@@ -17,8 +17,8 @@ use backfill::internals::clock::wall_clock;
 use backfill::internals::engine::StopReason;
 use backfill::internals::outside::{escaped_json, escaped_lines, escaped_styled};
 
-/// The options that determine what this process writes, and in which format. They are set once, before the command
-/// begins.
+/// The options that determine the content and the format of this process's output. They are set once, before the
+/// command begins.
 static OPTIONS: OnceLock<Options> = OnceLock::new();
 
 /// The global options that affect the output.
@@ -38,7 +38,7 @@ static IS_WRITTEN: AtomicBool = AtomicBool::new(false);
 /// Sets the options of the output. `--quiet` suppresses all remarks on stderr except warnings, questions and errors.
 pub(crate) fn set_options(global: &Global, command: &'static str) {
     let options = Options { output: global.output, log_format: global.log_format, quiet: global.quiet, command };
-    // Tests may set the options twice. The second call changes nothing.
+    // Tests can set the options twice. The second call changes nothing.
     let _ = OPTIONS.set(options);
 }
 
@@ -140,8 +140,8 @@ pub(crate) fn warn(text: &str) {
     remark("WARN", text, &for_stderr(&escaped_lines(text).to_string()));
 }
 
-/// Writes the error for a command line that cannot be parsed. The options are not set in this case, so the caller
-/// passes the log format.
+/// Writes the error for an invalid command line. In this case the output options are not set, so the caller passes the
+/// log format.
 pub(crate) fn usage_error(text: &str, format: LogFormat) {
     write_remark(Some(format), "ERROR", text, &escaped_lines(text).to_string());
 }
@@ -163,13 +163,13 @@ fn write_remark(format: Option<LogFormat>, level: &str, text: &str, styled: &str
     }
 }
 
-/// The type of a log event that names no other type.
+/// The default type of a log event.
 pub(crate) const LOG_EVENT: &str = "log";
 
-/// The version of the form of JSON log lines. It increases when a field is removed or changes its meaning.
+/// The version of the JSON log format. It increases when a field is removed or changes its meaning.
 const LOG_VERSION: u32 = 1;
 
-/// A line of the JSON log. The fields have the order in which people read them.
+/// A line of the JSON log. The order of the fields suits human readers.
 #[derive(Serialize)]
 struct JsonEvent<'a> {
     time: String,
@@ -199,7 +199,7 @@ pub(crate) fn write_json_line(line: &str) {
     write_stderr(&escaped_json(line));
 }
 
-/// Writes text to stderr without breaking the progress bar. Keeps it back while [`hold_stderr`] applies.
+/// Writes text to stderr without breaking the progress bar. While [`hold_stderr`] applies, stores the text instead.
 pub(crate) fn write_stderr(text: &str) {
     if let Some(held) = held().as_mut() {
         if held.len() == MAX_HELD {
@@ -214,7 +214,7 @@ pub(crate) fn write_stderr(text: &str) {
     });
 }
 
-/// Maximum number of texts that are kept back. If there are more, the oldest are dropped.
+/// Maximum number of stored texts. Above this number, the oldest texts are dropped.
 const MAX_HELD: usize = 200;
 
 static HELD: Mutex<Option<VecDeque<String>>> = Mutex::new(None);
@@ -223,13 +223,14 @@ fn held() -> MutexGuard<'static, Option<VecDeque<String>>> {
     HELD.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Keeps back all text for stderr, because a view fills the terminal. [`release_stderr`] writes the text.
+/// From now on, stores all text for stderr, because a view fills the terminal. [`release_stderr`] writes the stored
+/// text.
 #[cfg(feature = "watch")]
 pub(crate) fn hold_stderr() {
     held().get_or_insert_default();
 }
 
-/// Writes what [`hold_stderr`] kept back.
+/// Writes the text that was stored since [`hold_stderr`].
 #[cfg(feature = "watch")]
 pub(crate) fn release_stderr() {
     let kept = held().take();
@@ -243,10 +244,10 @@ pub(crate) fn report_stop(global: &Global, reason: &StopReason, next: &str) -> a
     write_result(global, &command_result, || json!({ "type": "stopped" }), |_| Ok(()))
 }
 
-/// Reports that the operator interrupted the command before its work began, or interrupted the work for the second
-/// time. The process ends right after this report.
+/// Reports that the operator interrupted the command before its work began, or interrupted it a second time. The
+/// process ends right after this report.
 pub(crate) fn report_interruption() {
-    // The command may have moved the flag, even if it has begun no pass. So this text does not tell the operator to
+    // Even if the command has begun no pass, it might have moved the flag. So this text does not tell the operator to
     // repeat the command.
     warn(
         "stopped immediately. Nothing is lost: a later command repeats uncommitted work. `backfill status PLAN`, with the \
@@ -262,7 +263,8 @@ pub(crate) fn report_interruption() {
 pub(crate) fn report_error(output: Output, color: Color, error: &anyhow::Error) -> Exit {
     let command_result = CommandResult::failed(error);
     match plan_errors(error) {
-        // The text of a plan error is already escaped where it quotes the plan, and contains its own color codes.
+        // In the text of a plan error, the quoted parts of the plan are already escaped. The text also contains color
+        // codes, which must stay.
         Some(plan) => {
             remark("ERROR", &plan.render(false), &escaped_styled(&plan.render(color.on_stderr())));
         }
@@ -278,7 +280,7 @@ pub(crate) fn report_error(output: Output, color: Color, error: &anyhow::Error) 
 /// Writes the JSON document of an error, unless the process has already written a document.
 pub(crate) fn report_document(output: Output, command_result: &CommandResult) {
     if output == Output::Json {
-        // A failed write here is ignored, because the error is already on stderr and in the exit code.
+        // Do not report a failed write: the command's own error is already on stderr and in the exit code.
         let _ = write_document(command_result, json!({ "type": "error" }));
     }
 }

@@ -1,5 +1,5 @@
-//! Handles Ctrl-C, SIGTERM and SIGHUP. During a pass, the first signal stops the pass: the process waits for requests
-//! in flight and then exits. A second Ctrl-C or SIGTERM makes the process exit immediately. Before the first pass, and
+//! Handles Ctrl-C, SIGTERM and SIGHUP. The first signal during a pass stops the pass: the process waits for requests in
+//! flight and then exits. A second Ctrl-C or SIGTERM makes the process exit immediately. Before the first pass, and
 //! while a question waits for its answer, the first signal makes the process exit immediately. SIGHUP arrives when the
 //! terminal closes. A process that was started with `nohup` continues to ignore SIGHUP.
 
@@ -23,8 +23,8 @@ static IS_ASKING: AtomicBool = AtomicBool::new(false);
 /// The work that a signal stops.
 #[derive(Debug)]
 struct Work {
-    /// Stops the command's current work. `None` until the command has begun work whose requests in flight must
-    /// complete.
+    /// Stops the command's current work. `None` until the command begins work that must wait for its requests in
+    /// flight.
     stopper: Option<Stopper>,
     /// Whether this process has received a signal.
     is_stopping: bool,
@@ -35,18 +35,18 @@ struct Work {
 enum Effect {
     /// Nothing.
     Ignore,
-    /// Stops the work: requests in flight complete.
+    /// Stops the work after the requests in flight have completed.
     Drain,
     /// Ends the process.
     Exit,
 }
 
 impl Work {
-    /// Records a signal and decides what it does. `is_asking` is true while a question waits for its answer.
+    /// Records a signal and decides its effect. `is_asking` is true while a question waits for its answer.
     fn receive(&mut self, is_hangup: bool, is_asking: bool) -> Effect {
         let is_second_signal = std::mem::replace(&mut self.is_stopping, true);
         match self.stopper {
-            // When a terminal closes, the shell and the kernel may each send SIGHUP. So a second SIGHUP does not mean
+            // When a terminal closes, the shell and the kernel can each send SIGHUP. So a second SIGHUP does not mean
             // that the process must exit immediately.
             _ if is_hangup && is_second_signal => Effect::Ignore,
             Some(_) if !is_second_signal && !is_asking => Effect::Drain,
@@ -54,7 +54,7 @@ impl Work {
         }
     }
 
-    /// Sets the stopper of work that begins. If a signal has already arrived, stops this work at once.
+    /// Sets the stopper of the work that begins now. If a signal has already arrived, stops this work at once.
     fn begin(&mut self, stop: Stopper) {
         if self.is_stopping {
             stop.stop(StopReason::Interrupted);
@@ -64,7 +64,7 @@ impl Work {
 }
 
 /// Sets the stopper for the work that begins now. The next signal then stops this work, and the process does not exit
-/// immediately. If a signal arrived after earlier work of this process, the new work stops at once.
+/// immediately. If a signal has already arrived, the new work stops at once.
 pub(crate) fn drain_with(stop: Stopper) {
     work().begin(stop);
 }

@@ -30,7 +30,7 @@ pub(crate) async fn describe(global: &Global, name: &str) -> Result<TemplateTabl
     })
 }
 
-/// Returns what is known of a table that cannot be described: its name and the values from the command line.
+/// Returns the known facts about a table whose description is unknown: its name and the values from the command line.
 pub(crate) fn undescribed(global: &Global, name: &str) -> TemplateTable {
     let TableRef { name, region, endpoint_url, profile, .. } = table_ref(global, name);
     TemplateTable {
@@ -52,7 +52,7 @@ pub(crate) fn undescribed(global: &Global, name: &str) -> TemplateTable {
 ///
 /// # Errors
 ///
-/// Fails if the template is not a valid plan, because the table has a name that DynamoDB does not allow.
+/// Fails if DynamoDB does not allow the table's name, because the template is then not a valid plan.
 pub(crate) fn migration(global: &Global, table: &TemplateTable) -> Result<Migration, MigrationError> {
     Migration::from_text("--table", &template(Some(table)), terminal::options(global, false))
 }

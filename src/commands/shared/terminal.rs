@@ -1,5 +1,4 @@
-//! The terminal as the observer of a migration. This observer prints notices and questions on stderr, and reads answers
-//! from stdin.
+//! The terminal observer of a migration. It prints notices and questions on stderr, and reads answers from stdin.
 
 use std::io::{BufRead as _, IsTerminal as _};
 use std::path::Path;
@@ -63,7 +62,7 @@ impl Observer for Terminal {
     }
 }
 
-/// Whether a notice is a warning, or contains facts that the operator needs to answer a question. `--quiet` does not
+/// Whether a notice is a warning or contains facts that the operator needs to answer a question. `--quiet` does not
 /// suppress such notices.
 fn is_important(notice: &Notice<'_>) -> bool {
     match notice {

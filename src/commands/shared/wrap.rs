@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use textwrap::core::display_width;
 use textwrap::{Options, WordSplitter};
 
-/// Minimum width of a line. A narrower terminal also gets lines of this width, because shorter lines would be hard to
+/// Minimum width of a line. On a narrower terminal, lines still have this width, because shorter lines would be hard to
 /// read.
 const LEAST_WIDTH: usize = 40;
 
@@ -58,8 +58,8 @@ fn text_column(line: &str) -> usize {
     }
 }
 
-/// Whether a copy of the line must stay usable: a command line, a line that ends with a command line after a colon, or
-/// JSON.
+/// Whether the operator must be able to copy the line unchanged: a command line, a line that ends with a colon and a
+/// command line, or JSON.
 fn is_verbatim(line: &str) -> bool {
     let is_command = |text: &str| {
         let word = text.split(' ').next().unwrap_or_default();
@@ -71,8 +71,8 @@ fn is_verbatim(line: &str) -> bool {
 
 /// Replaces the spaces inside backticks by [`JOINT`], so that a command inside a sentence stays on one line.
 fn join_code(line: &str) -> String {
-    // If the number of backticks is odd, it is unknown which words are code. If the line already contains the joint
-    // character, that character must not become a space.
+    // Return the line unchanged in two cases. If the number of backticks is odd, it is unknown which words are code. If
+    // the line already contains the joint character, the later replacement of joints would turn it into a space.
     if line.matches('`').count() % 2 == 1 || line.contains(JOINT) {
         return line.to_owned();
     }

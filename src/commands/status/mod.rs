@@ -34,7 +34,7 @@ pub(crate) async fn status(global: &Global, args: StatusArgs) -> anyhow::Result<
     options.offline = args.offline;
     let commands = terminal::commands(global, &args.plan);
     let outcome = match Box::pin(migration.status(&options)).await {
-        // The plan has no state yet, or its state is elsewhere.
+        // The migration has not begun, or its state file has another path.
         Err(error) if is_absent(migration.state_path()).await => {
             let why = error.to_string().trim_end_matches('.').to_owned();
             let refused = MigrationError::Refused { why, next: commands.render("check") };
@@ -49,13 +49,12 @@ pub(crate) async fn status(global: &Global, args: StatusArgs) -> anyhow::Result<
     let fingerprint = outcome.fingerprint();
     let same_plan = outcome.matches_plan();
     let next_step = match &summary.holder {
-        // A process holds the state file. Until this process ends, `cutover --back` is the only step that is not
-        // refused.
+        // A process holds the state file. Until this process ends, the only possible step is `cutover --back`.
         Some(_) => None,
         None => NextStep::from_status(&snapshot.status, &commands),
     };
     let socket = summary.holder.as_ref().and_then(|_| existing_socket(migration.state_path()));
-    // The plan that began the migration is unknown if the plan file has another meaning now.
+    // If the meaning of the plan file has changed, the plan that began the migration is unknown.
     let cleanup = match same_plan {
         true => CleanupEntry::due(migration.plan(), &snapshot.status, summary.holder.is_some(), summary.pre_images),
         false => Vec::new(),
@@ -85,7 +84,10 @@ pub(crate) async fn status(global: &Global, args: StatusArgs) -> anyhow::Result<
                 writeln!(out, "journal: purged at {at}. A rollback is not possible any more.")?;
             }
             if !same_plan {
-                writeln!(out, "note: the plan or one of its files has changed: this state belongs to another plan.")?;
+                writeln!(
+                    out,
+                    "note: the plan or one of its files has changed, so this state belongs to another plan."
+                )?;
                 let plan = migration.plan();
                 if plan.keys.is_some() || !plan.program_digests().is_empty() {
                     writeln!(

@@ -12,7 +12,7 @@ use backfill::internals::playbook::{MigrationStage, Override, TableBackup};
 use backfill::internals::report::CleanupEntry;
 use backfill::internals::state::LockHolder;
 
-/// Writes the text form. `can_roll_back` tells whether a rollback of a complete migration is possible.
+/// Writes the text form. `can_roll_back` is true if a complete migration can still be rolled back.
 pub(crate) fn write_standing(
     out: &mut Vec<u8>,
     snapshot: &MigrationSnapshot,
@@ -62,7 +62,7 @@ pub(crate) fn write_standing(
             writeln!(out, "next, not before {until}: {command}")
         }
         (Some(NextStep { command, not_before: None }), _) => writeln!(out, "next: {command}"),
-        (None, Some(holder)) => writeln!(out, "next: nothing until this process ends: {holder}"),
+        (None, Some(holder)) => writeln!(out, "next: wait until this process ends: {holder}"),
         (None, None) if status.stage == MigrationStage::Verify && can_roll_back => {
             writeln!(out, "next: nothing; rollback is possible")
         }
@@ -73,7 +73,7 @@ pub(crate) fn write_standing(
     }
 }
 
-/// Says why a pass that has read everything is not complete, and how it ends.
+/// Says why a pass that has read the whole table is not complete, and how to complete it.
 fn unfinished_text(stage: MigrationStage, failures: u64) -> Option<String> {
     if failures == 0 {
         return None;

@@ -8,7 +8,7 @@ use backfill::internals::state::StateSummary;
 use backfill::internals::state::phase::EXPAND;
 use backfill::internals::telemetry::{Worker, write_counts, write_spend};
 
-const ENDED_READ_ONLY: &str = "ended; its unread pages are now only read and counted, not written";
+const ENDED_READ_ONLY: &str = "ended; a read-only pass counts the items on its remaining pages";
 
 /// Writes the text form.
 pub(crate) fn write_status(

@@ -1,4 +1,4 @@
-//! The directives of a date pattern, such as `%Y`, and the parts of a date that they stand for.
+//! The directives of a date pattern, such as `%Y`, and the part of a date that each directive stands for.
 
 use self::Part::{Char, Fraction, HalfDay, Month, Number, Offset, Seconds, Weekday};
 
@@ -15,10 +15,10 @@ pub(super) enum Part {
     Weekday { full: bool },
     /// `AM` or `PM`.
     HalfDay { upper: bool },
-    /// A fraction of a second, after a point if `point` is set. The number of digits can be fixed. If it is not fixed,
-    /// the fraction with its point can be missing.
+    /// A fraction of a second. It follows a point if `point` is set. `digits` fixes the number of digits. Without a
+    /// fixed number, a text can omit the fraction and its point.
     Fraction { point: bool, digits: Option<usize> },
-    /// The offset from UTC, as hours and minutes. A text may have `Z` for UTC.
+    /// The offset from UTC, as hours and minutes. A text can have `Z` for UTC.
     Offset { colon: bool },
     /// The number of seconds since 1970.
     Seconds,
@@ -45,11 +45,11 @@ pub(super) enum Field {
 pub(super) enum Pad {
     Zeros,
     Spaces,
-    /// The number has no zeros in front, and can have fewer digits than its width.
+    /// The number has no leading zeros, and can have fewer digits than its width.
     None,
 }
 
-/// A part of a date. A text must not name the same part twice, because the two could contradict each other.
+/// A part of a date. A text must not name the same part twice, because the two values could contradict each other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Component {
     Year,
@@ -67,7 +67,7 @@ pub(super) enum Component {
     Seconds,
 }
 
-/// The directives and their parts. No directive is the start of another.
+/// The directives and their parts. No directive is a prefix of another.
 pub(super) const DIRECTIVES: &[(&str, &[Part])] = &[
     ("%%", &[Char('%')]),
     ("%Y", &[YEAR]),
@@ -185,7 +185,7 @@ impl Field {
 }
 
 impl Part {
-    /// Returns the part of a date that this element names, or `None` for a character.
+    /// Returns the part of a date that this element names, or `None` for a literal character.
     pub(super) fn component(&self) -> Option<Component> {
         Some(match self {
             Char(_) => return None,
@@ -213,7 +213,7 @@ impl Part {
         }
     }
 
-    /// Returns whether the text of this element can be taken for the end of `before`, which has a variable width.
+    /// Returns whether the start of this element's text could also belong to `before`, which has a variable width.
     pub(super) fn continues(&self, before: &Part) -> bool {
         match self {
             Char(c) => c.is_ascii_digit() || (*c == '.' && matches!(before, Fraction { point: true, .. })),

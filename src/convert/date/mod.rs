@@ -87,7 +87,7 @@ impl DateFormat {
         }
     }
 
-    /// Returns whether every text of this format names its offset from UTC, so that it needs no time zone.
+    /// Returns whether every text of this format contains its offset from UTC. Such a text needs no time zone.
     pub fn names_offset(&self) -> bool {
         match self {
             DateFormat::Rfc3339 => true,
@@ -198,10 +198,10 @@ impl DateWriter {
         DateWriter { format, unit, zone }
     }
 
-    /// Converts a number. A pattern may leave out a part of the time. Otherwise the text is exact.
+    /// Converts a number. A pattern can omit parts of the time. The text is exact except for these parts.
     pub(super) fn write(&self, number: &Num) -> Result<Value, NotComputable> {
         let nanoseconds = number::whole(number, self.unit.power())
-            .ok_or_else(|| NotComputable::new("the number is not a time, or is more exact than nanoseconds"))?;
+            .ok_or_else(|| NotComputable::new("the number is not a time, or is more precise than nanoseconds"))?;
         let moment = Moment::from_nanoseconds(nanoseconds).ok_or_else(|| {
             let unit = self.unit.name();
             NotComputable::new(format!("the number is not a time in {unit}: it is outside the years -9999 to 9999"))

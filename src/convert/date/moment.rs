@@ -4,7 +4,7 @@ use jiff::civil::DateTime;
 use jiff::tz::{Offset, TimeZone};
 use jiff::{SignedDuration, Timestamp};
 
-/// The start of the count of seconds: 1970-01-01 00:00 in UTC.
+/// The epoch, from which seconds are counted: 1970-01-01 00:00 in UTC.
 const EPOCH: DateTime = DateTime::constant(1970, 1, 1, 0, 0, 0, 0);
 
 /// A point in time in the years -9999 to 9999 (UTC). It holds the number of nanoseconds since 1970.
@@ -15,7 +15,7 @@ const EPOCH: DateTime = DateTime::constant(1970, 1, 1, 0, 0, 0, 0);
 pub(super) struct Moment(i128);
 
 impl Moment {
-    /// Returns the moment that is this number of nanoseconds after 1970 began, or `None` if it is out of range.
+    /// Returns the moment that is this number of nanoseconds after the epoch, or `None` if it is out of range.
     pub(super) fn from_nanoseconds(nanoseconds: i128) -> Option<Moment> {
         utc(nanoseconds).map(|_| Moment(nanoseconds))
     }
@@ -33,7 +33,7 @@ impl Moment {
     /// Returns the local time in a time zone, and the zone's offset from UTC at that moment. Returns `None` if the
     /// local time is not in the years -9999 to 9999.
     pub(super) fn local(self, zone: &TimeZone) -> Option<(DateTime, Offset)> {
-        // At both ends, a day is missing from `Timestamp`. No zone changes its offset there.
+        // `Timestamp` lacks about a day at each end of the range. No zone changes its offset on these days.
         let (min, max) = (Timestamp::MIN.as_nanosecond(), Timestamp::MAX.as_nanosecond());
         let offset = zone.to_offset(Timestamp::from_nanosecond(self.0.clamp(min, max)).ok()?);
         let local = utc(self.0)?.checked_add(SignedDuration::from_secs(offset.seconds().into())).ok()?;

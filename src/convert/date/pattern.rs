@@ -1,5 +1,6 @@
 //! Date patterns: a strict subset of `strftime`. Each directive has exactly one reading, so a text fits a pattern in
-//! one way or not at all. A number has all its digits unless the directive says `-`, and a space is exactly one space.
+//! one way or not at all. A number has all its digits unless the directive contains `-`. A space stands for exactly one
+//! space.
 
 use std::ops::Range;
 
@@ -15,7 +16,7 @@ pub struct Pattern {
 /// An error in a pattern.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PatternError {
-    /// The bytes of the pattern that are wrong.
+    /// The wrong part of the pattern, as a byte range.
     pub span: Range<usize>,
     /// What is wrong.
     pub title: String,
@@ -26,8 +27,8 @@ pub struct PatternError {
 }
 
 impl Pattern {
-    /// Parses a pattern of texts that are read. It must name everything that determines a time, except for the offset
-    /// from UTC.
+    /// Parses a pattern for reading texts. It must name everything that determines a time, except for the offset from
+    /// UTC.
     pub fn for_reading(source: &str) -> Result<Pattern, PatternError> {
         let parts = parse(source)?;
         check_single(&parts)?;
@@ -43,7 +44,7 @@ impl Pattern {
         Ok(Pattern::new(source, parts))
     }
 
-    /// Parses a pattern of texts that are written. It can leave out parts of the time.
+    /// Parses a pattern for writing texts. It can leave out parts of the time.
     pub fn for_writing(source: &str) -> Result<Pattern, PatternError> {
         let parts = parse(source)?;
         if parts.iter().all(|(part, _)| part.component().is_none()) {
@@ -63,7 +64,7 @@ impl Pattern {
         self.parts.iter().any(|part| matches!(part.component(), Some(Component::Offset | Component::Seconds)))
     }
 
-    /// Returns whether the texts of this pattern say that they are in UTC: the pattern has a `Z` after the time.
+    /// Returns whether the texts of this pattern appear to be in UTC, because the pattern has a `Z` after the time.
     pub fn claims_utc(&self) -> bool {
         let parts: Vec<(Part, Range<usize>)> = self.parts.iter().map(|part| (part.clone(), 0..0)).collect();
         literal_utc(&parts).is_some()
@@ -109,8 +110,8 @@ fn unknown_directive(source: &str, at: usize) -> PatternError {
         Some('Q') => "use %z for an offset, or `zone` for the time zone of all texts".to_owned(),
         Some('c' | 'x' | 'X' | 'r' | '+') => "its text depends on the system: name each part".to_owned(),
         Some('n' | 't') => "write each character between the parts as it is in the text".to_owned(),
-        Some('k') => "use %H, or %-H for hours without a zero in front".to_owned(),
-        Some('l') => "use %I, or %-I for hours without a zero in front".to_owned(),
+        Some('k') => "use %H, or %-H for hours without a leading zero".to_owned(),
+        Some('l') => "use %I, or %-I for hours without a leading zero".to_owned(),
         Some('N' | 'f' | 'L') => "use %f, %3f, %6f or %9f; or %.f, %.3f, %.6f or %.9f with the point".to_owned(),
         Some(_) => {
             format!("valid directives: {}", DIRECTIVES.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(" "))
@@ -124,7 +125,7 @@ fn unknown_directive(source: &str, at: usize) -> PatternError {
     )
 }
 
-/// Refuses a number without a fixed width before another number: `111` could be 1 and 11, or 11 and 1.
+/// Refuses a number without a fixed width before another number. For example, `111` could be 1 and 11, or 11 and 1.
 fn check_adjacent(parts: &[(Part, Range<usize>)]) -> Result<(), PatternError> {
     for pair in parts.windows(2) {
         let [(before, first), (after, second)] = pair else { continue };
@@ -165,7 +166,7 @@ fn literal_utc(parts: &[(Part, Range<usize>)]) -> Option<&(Part, Range<usize>)> 
     pair.last()
 }
 
-/// Returns whether a text must not have both parts.
+/// Returns whether the two parts exclude each other.
 fn excludes(a: Component, b: Component) -> bool {
     use Component::{Day, DayOfYear, HalfDay, Hour, Hour12, Month, Seconds};
     let is_pair = |x, y| (a == x && b == y) || (a == y && b == x);

@@ -12,7 +12,7 @@ use super::pattern::Pattern;
 pub(super) enum Reading {
     /// A point in time.
     Moment(Moment),
-    /// A date and a time of day, whose time zone the text does not name.
+    /// A date and a time of day in a time zone that the text does not name.
     Local(DateTime),
 }
 
@@ -35,7 +35,7 @@ pub(super) struct Parts {
     seconds: Option<i64>,
 }
 
-/// Reads a text in the format of RFC 3339. The letters `T` and `Z` may be lower case.
+/// Reads a text in the format of RFC 3339. The letters `T` and `Z` can be lower case.
 pub(super) fn rfc3339(text: &str) -> Option<Reading> {
     parts(RFC3339, text, true)?.reading()
 }
@@ -118,7 +118,7 @@ fn small(number: i16) -> Option<i8> {
     i8::try_from(number).ok()
 }
 
-/// The unread end of a text. The methods return `None` if the text does not continue as expected.
+/// The unread rest of a text. The methods return `None` if the text does not continue as expected.
 struct Cursor<'t> {
     text: &'t str,
     ignore_case: bool,
@@ -222,7 +222,7 @@ impl<'t> Cursor<'t> {
     }
 }
 
-/// Returns the digits unless they have a zero in front.
+/// Returns the digits, or `None` if they have a leading zero.
 fn without_zeros(digits: &str) -> Option<&str> {
     (digits == "0" || !digits.starts_with('0')).then_some(digits)
 }

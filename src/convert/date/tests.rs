@@ -295,7 +295,7 @@ fn numbers_become_dates() {
         // A time in milliseconds is not a time in seconds.
         ("rfc3339", s, "UTC", "1709164800123", "not a time in seconds"),
         ("rfc3339", s, "UTC", "1e120", "not a time"),
-        ("rfc3339", s, "UTC", "0.0000000001", "more exact than nanoseconds"),
+        ("rfc3339", s, "UTC", "0.0000000001", "more precise than nanoseconds"),
         ("rfc3339", s, "UTC", "-62167219201", "negative"),
         ("%Y", s, "UTC", "-62167219201", "negative"),
         ("%y", s, "UTC", "-31536001", "1969 and 2068"),
@@ -309,7 +309,7 @@ fn numbers_become_dates() {
     }
 }
 
-/// Every directive that jiff has with the same meaning.
+/// Together, these patterns contain every directive that has the same meaning in jiff.
 const PATTERNS: &[&str] = &[
     "%Y-%m-%d %H:%M:%S",
     "%FT%T%.f%:z",
@@ -337,7 +337,7 @@ fn nearby_offsets(zone: &TimeZone, local: DateTime) -> Vec<i32> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(400))]
 
-    /// The oracle tries every offset that the zone has around this time, and counts the offsets that are right.
+    /// The oracle tries every offset that the zone has around this time, and counts the valid offsets.
     #[test]
     fn local_times_around_transitions_are_read_exactly_or_refused(
         index in any::<Index>(),
@@ -366,7 +366,7 @@ proptest! {
         }
     }
 
-    /// A date with its offset from UTC means exactly one time, also while the clocks change.
+    /// A date with its offset from UTC means exactly one time, even while the clocks change.
     #[test]
     fn times_survive_rfc3339_in_every_zone(index in any::<Index>(), start in -2_000_000_000_i64..4_000_000_000, ms in -9_000_000_i64..9_000_000) {
         let zone = any_zone(index);
@@ -385,7 +385,7 @@ proptest! {
         }
     }
 
-    /// For these patterns, the texts are those of jiff.
+    /// For these patterns, jiff writes the same texts.
     #[test]
     fn texts_are_those_of_strftime(
         index in any::<Index>(),
@@ -402,7 +402,7 @@ proptest! {
                 continue;
             };
             prop_assert_eq!(&text, &zoned.strftime(pattern).to_string(), "{}", pattern);
-            // The text is read as the same local time, and jiff agrees.
+            // The reader returns the local time that was written, and jiff reads the same time.
             let format = DateFormat::Pattern(Pattern::for_reading(pattern).unwrap());
             let jiff = jiff::fmt::strtime::parse(pattern, &text).unwrap();
             match format.read(&text).unwrap() {

@@ -1,4 +1,4 @@
-//! Writes times as dates. If the text would mean a different time, the conversion has no result.
+//! Writes times as dates. If the text would mean a different time, the time is not computable.
 
 use jiff::civil::DateTime;
 use jiff::tz::{Offset, TimeZone};
@@ -9,8 +9,8 @@ use super::moment::Moment;
 use super::pattern::Pattern;
 use crate::item::NotComputable;
 
-/// Writes a time in the format of RFC 3339. In UTC the offset is `Z`. A fraction of a second has 3, 6 or 9 digits. In
-/// milliseconds, it always has at least 3.
+/// Writes a time in the format of RFC 3339. In UTC the offset is `Z`. A fraction of a second has 3, 6 or 9 digits. If
+/// the unit is milliseconds, the text always has a fraction.
 pub(super) fn rfc3339(moment: Moment, unit: EpochUnit, zone: &TimeZone) -> Result<String, NotComputable> {
     let (local, offset) = local(moment, zone)?;
     let mut text = String::new();

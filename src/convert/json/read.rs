@@ -1,5 +1,5 @@
-//! Reads JSON text strictly (RFC 8259). A document that DynamoDB or another reader of JSON could understand differently
-//! is refused: a name that occurs twice, an empty name, and a number with more than 38 digits.
+//! Reads JSON text strictly (RFC 8259). Refuses documents that DynamoDB or another reader of JSON could understand
+//! differently. Such documents have a name that occurs twice, an empty name, or a number with more than 38 digits.
 //!
 //! `serde_json` would read numbers as floats, so this reader finds the structure and the numbers itself. It leaves the
 //! strings and their escapes to `serde_json`.
@@ -15,7 +15,7 @@ pub(super) enum Document {
     Scalar,
 }
 
-/// Reads a JSON text. Nothing but white space may be before or after the value.
+/// Reads a JSON text. Only white space is allowed before and after the value.
 pub(super) fn document(text: &str) -> Result<Document, NotComputable> {
     let mut reader = Reader { text, at: 0 };
     let value = reader.value(1)?;
@@ -183,7 +183,7 @@ impl<'t> Reader<'t> {
         self.text.as_bytes().get(self.at).copied()
     }
 
-    /// Skips this byte if it is next. Returns whether it was.
+    /// Skips this byte if it is next. Returns whether the byte was skipped.
     fn skip(&mut self, byte: u8) -> bool {
         let is_next = self.next_byte() == Some(byte);
         self.at += usize::from(is_next);

@@ -12,7 +12,7 @@ fn at(second: i64) -> Timestamp {
     Timestamp::from_second(1_800_000_000 + second).unwrap()
 }
 
-/// Makes these changes, each as early as possible, and returns the resulting flag.
+/// Makes each of these changes as early as possible, and returns the resulting flag.
 fn after(changes: &[FlagChange]) -> Flag {
     changes.iter().fold(Flag::new(CACHE, at(0)), |flag, change| {
         flag.next(*change, flag.settled_at(), Duration::ZERO)
@@ -35,15 +35,15 @@ fn state(flag: &Flag) -> (WriteTo, ReadFrom, u8, bool, bool) {
 
 const FORWARD: [FlagChange; 3] = [FlagChange::DualWrite, FlagChange::ReadNew(100), FlagChange::WriteNew];
 
-/// With the percentages that this test uses, exactly the listed states can be reached.
+/// With this test's percentages, the reachable states are exactly the states of this list.
 #[test]
 fn these_states_are_reached_and_no_others() {
     use ReadFrom::{New, Old};
     let mut expected: HashSet<_> = [(WriteTo::Old, Old, 0, false, false), (WriteTo::Both, Old, 0, false, false)].into();
     expected.extend([1, 25, 99, 100].map(|percent| (WriteTo::Both, New, percent, false, false)));
     expected.extend([false, true].map(|contracting| (WriteTo::New, New, 100, true, contracting)));
-    // The next two states occur on the way back, when both attributes are written again. In the second state, the
-    // operator has accepted stale reads.
+    // The next two states occur during a rollback, after dual writes have resumed. In the second state, the operator
+    // has accepted stale reads.
     expected.extend([(WriteTo::Both, New, 100, true, false), (WriteTo::Both, Old, 0, true, false)]);
 
     let first = Flag::new(CACHE, at(0));
@@ -78,7 +78,7 @@ fn forward_changes_record_their_times() {
     }
 }
 
-/// After new-only writes, a verification is required before applications return to reading and writing only old values.
+/// Once applications have written only new values, they can return to old values only after a verification.
 #[test]
 fn the_way_back_from_new_only_writes() {
     let both = after(&[&FORWARD[..], &[FlagChange::DualWriteAgain]].concat());
@@ -109,16 +109,16 @@ fn each_change_waits_out_the_cache_of_the_one_before() {
     let flag = after(&FORWARD[..1]);
     assert_eq!(flag.settled_at(), at(120));
     let left = Duration::from_nanos(1);
-    // The result does not depend on the recorded time.
+    // Whether a change needs a wait does not depend on the recorded time.
     for now in [at(0), at(100_000)] {
         assert_eq!(flag.next(FlagChange::ReadNew(1), now, left), Err(FlagError::TooSoon { left }));
         assert!(flag.next(FlagChange::ReadNew(1), now, Duration::ZERO).is_ok());
     }
-    // If the change would still be refused after the wait, it is refused immediately.
+    // A change that would still be refused after the wait is refused immediately.
     assert!(matches!(flag.next(FlagChange::WriteNew, at(0), left), Err(FlagError::OutOfOrder(_))));
     assert!(matches!(flag.next(FlagChange::DualWrite, at(0), left), Err(FlagError::AlreadyInState(_))));
-    // Readers can go back to old values without a wait on two conditions. Old values must be fresh. Applications must
-    // write both attributes under every state of the flag that they may still obey.
+    // Readers can return to old values without a wait under two conditions. Old values must be fresh. In every flag
+    // state that applications may still obey, they must write both attributes.
     let back = FlagChange::ReadOld { accept_stale: false };
     assert!(after(&FORWARD[..2]).next(back, at(0), left).is_ok());
     let again = after(&[&FORWARD[..], &[FlagChange::DualWriteAgain]].concat());
@@ -132,7 +132,7 @@ fn each_change_waits_out_the_cache_of_the_one_before() {
     assert_eq!(last.settled_at(), Timestamp::MAX);
 }
 
-/// Every refusal of a step must suggest a command.
+/// Every refusal must suggest a command.
 #[test]
 fn refusals_say_what_to_do() {
     let ways: [&[FlagChange]; 5] = [

@@ -46,8 +46,8 @@ async fn a_renewed_lease_is_refused_and_a_released_one_is_not() {
     assert!(timeout(DURATION, lost).await.is_err(), "a released lease must not be reported as lost");
 }
 
-/// The holder dies without releasing its lease. Other processes wait for the whole duration, measured with their own
-/// clocks.
+/// The holder dies without releasing its lease. Other processes wait for one lease duration, which they measure with
+/// their own clocks.
 /// RUNBOOK: "After a crash the lease expires by itself"
 #[tokio::test(start_paused = true)]
 async fn a_lease_that_is_not_renewed_is_taken_over() {
@@ -61,7 +61,7 @@ async fn a_lease_that_is_not_renewed_is_taken_over() {
 }
 
 /// If several processes want the lease, exactly one of them gets it.
-/// RUNBOOK: "runs of one migration on two hosts exclude each other by a lease beside the flag"
+/// RUNBOOK: "a lease next to the flag prevents two hosts from running one migration at the same time"
 #[tokio::test(start_paused = true)]
 async fn only_one_of_many_processes_gets_the_lease() {
     let table = FakeTable::new();
@@ -95,7 +95,7 @@ async fn a_holder_that_cannot_renew_stops_before_others_may_begin() {
     assert!(began.elapsed() <= DURATION * 2 / 3);
     assert!(!other.is_finished(), "the other process must leave a third of the duration for requests in flight");
     let second = other.await.unwrap();
-    // The remaining faults also affect the other process's write, so the other process retries it.
+    // The remaining faults also affect the other process's write, so that process retries the write.
     assert_eq!(second.unwrap().fence(), 2);
 }
 
@@ -108,7 +108,7 @@ async fn lost_replies_do_not_lose_the_lease() {
         sleep(DURATION / 3).await;
     }
     assert!(!is_lost(&lease));
-    // The table is unreachable for a while, but not for too long.
+    // The table is unreachable for less than two thirds of the duration.
     table.fail(down());
     sleep(DURATION / 4).await;
     table.fail(None);
@@ -120,7 +120,7 @@ async fn lost_replies_do_not_lose_the_lease() {
     assert!(lease.lost().await.to_string().contains("no r"), "the message must give the cause");
 }
 
-/// As soon as a frozen process resumes, it notices that it lost its lease.
+/// When a frozen process resumes, it immediately notices that it lost its lease.
 #[tokio::test(start_paused = true)]
 async fn the_loss_names_the_new_holder() {
     let table = FakeTable::new();
@@ -154,8 +154,8 @@ fn record(owner: u8, fence: u64, counter: u64, released: bool) -> LeaseRecord {
 }
 
 proptest! {
-    /// A process may take the lease only if the lease is absent or released, or if the lease's counter did not change
-    /// for the whole duration.
+    /// A process may take the lease only if the lease is absent or released, or if its counter has not changed for one
+    /// lease duration.
     #[test]
     fn a_lease_is_free_only_if_its_counter_did_not_change_for_its_duration(
         looks in proptest::collection::vec((0_u64..40, 0_u8..2, 0_u64..2, 0_u64..2), 1..30),
@@ -190,7 +190,7 @@ async fn after_a_sleep_the_lease_is_renewed_if_nobody_took_it() {
     validity.wait_until_fresh().await;
     assert!(!is_lost(&lease) && validity.expirations() > 0);
     assert_eq!(lease.fence(), 1);
-    // If another process took over the lease during the sleep, this process must not send any request again.
+    // If another process took over the lease during the sleep, this process must not send any more requests.
     table.edit("lease", |item| {
         let taken = LeaseRecord { owner: "b".into(), fence: 2, counter: 0, duration: DURATION, released: false };
         item.extend(to_item(&taken));
@@ -225,7 +225,7 @@ async fn a_sleep_that_no_timer_notices_is_noticed_before_the_next_request() {
     assert!(!is_lost(&lease));
 }
 
-/// A process that has to wait for another process's lease announces the wait once.
+/// If a process has to wait for another process's lease, it announces the wait once.
 #[tokio::test(start_paused = true)]
 async fn waiting_for_a_lease_is_announced() {
     let table = FakeTable::new();

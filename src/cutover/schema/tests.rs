@@ -1,4 +1,4 @@
-//! Tests the published form of the flag, and that invalid content is refused.
+//! Tests the published form of the flag, and the refusal of invalid content.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ fn meta() -> FlagMeta {
     }
 }
 
-/// A flag in which every attribute is present.
+/// Returns a flag that has every attribute.
 fn whole_flag() -> Flag {
     let start: Timestamp = "2026-12-01T06:00:00.123456789Z".parse().unwrap();
     let step = |flag: Flag, change| flag.next(change, flag.settled_at(), Duration::ZERO).unwrap();

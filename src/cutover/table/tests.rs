@@ -66,8 +66,8 @@ async fn the_times_of_a_change_are_never_too_early() {
         let meta = meta();
         let mut latest = clock();
         let mut change = store.change(Some(&flag), &next, &meta);
-        // This process may die at any moment. The next process then measures its wait from the stored `changed_at`, so
-        // this time must not be too early at any moment.
+        // This process can die at any moment. The next process then measures its wait from the stored `changed_at`, so
+        // this time must never be too early.
         let stored = loop {
             let ended = tokio::time::timeout(Duration::from_millis(100), &mut change).await;
             let seen = store.read().await.unwrap().unwrap().0;
@@ -108,8 +108,8 @@ async fn the_refusal_shows_the_flag_before_and_after_somebody_elses_change() {
     assert!(created.to_string().contains("it was not there, and now it is [version 3"), "{created}");
 }
 
-/// A change's condition must compare more than the version, because somebody may edit the flag by hand without changing
-/// its version.
+/// The condition of a change must compare more than the version, because somebody can edit the flag by hand without
+/// changing its version.
 #[tokio::test(start_paused = true)]
 async fn a_state_that_was_edited_by_hand_is_noticed() {
     let table = FakeTable::new();
@@ -149,7 +149,7 @@ fn a_single_value_is_not_a_key_of_every_table() {
     }
 }
 
-/// RUNBOOK: "another migration uses this `key`: name another one"
+/// RUNBOOK: "another migration uses this `key`: choose a different `key`"
 #[test]
 fn a_flag_of_another_plan_is_foreign() {
     let plan =

@@ -1,5 +1,5 @@
-//! A table of control items in memory. The table evaluates conditions as DynamoDB does. Tests can inject faults into
-//! its writes.
+//! A table of control items in memory. It evaluates conditions as DynamoDB does. Tests can inject faults into writes to
+//! this table.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex};
@@ -13,7 +13,7 @@ use crate::item::KeyAttribute;
 pub(crate) enum PutFault {
     /// The write is applied, but its reply is lost.
     LoseReply,
-    /// The request is lost: the write is not applied, and the client gets no reply.
+    /// The request is lost. The write is not applied, and the client gets no reply.
     LoseRequest,
     /// DynamoDB throttles the write.
     Throttle,

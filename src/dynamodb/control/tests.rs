@@ -1,5 +1,5 @@
-//! Tests of control items, on a table in memory. The table evaluates conditions as DynamoDB does, and loses requests
-//! and replies.
+//! Tests of control items. They use a table in memory that evaluates conditions as DynamoDB does, and that loses
+//! requests and replies.
 
 use super::fake::{FakeTable, PutFault};
 use super::*;
@@ -48,7 +48,7 @@ async fn lost_requests_and_replies_do_no_harm() {
     }
 }
 
-/// The reply to a write is lost, and somebody else changes the written item before the client resends the write. The
+/// The reply to a write is lost. Before the client resends the write, somebody else changes the written item. The
 /// client must not report success.
 #[tokio::test(start_paused = true)]
 async fn a_writer_that_builds_on_a_lost_write_is_noticed() {
@@ -72,7 +72,9 @@ async fn it_gives_up_in_time_and_says_what_is_unknown() {
     let table = FakeTable::new();
     let item = table.item("a");
     let lost = |ambiguous| Some(TableError::Transient { message: "no route".into(), ambiguous });
-    for (error, uncertain, says) in [(lost(true), true, "checks first"), (lost(false), false, "It was not changed")] {
+    for (error, uncertain, says) in
+        [(lost(true), true, "checks this first"), (lost(false), false, "It was not changed")]
+    {
         table.fail(error);
         let began = Instant::now();
         let gave_up = item.put(version(1), None).await.unwrap_err();

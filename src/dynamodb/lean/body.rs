@@ -5,7 +5,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 
 use crate::item::{Item, Num, Value};
 
-/// The body of a request: a JSON object, whose members are written one after another.
+/// The body of a request. It is a JSON object whose members are written one after another.
 pub(super) struct Body {
     bytes: Vec<u8>,
 }
@@ -13,7 +13,7 @@ pub(super) struct Body {
 impl Body {
     /// Starts the body of a request for this table.
     pub(super) fn new(table: &str) -> Body {
-        // Most bodies have a few hundred bytes.
+        // Most bodies are a few hundred bytes long.
         let mut body = Body { bytes: Vec::with_capacity(1024) };
         body.bytes.push(b'{');
         body.text("TableName", table);
@@ -41,7 +41,7 @@ impl Body {
         write_item(&mut self.bytes, item);
     }
 
-    /// Writes the names of placeholders. Without names, nothing is written, because DynamoDB refuses an empty map.
+    /// Writes the names of placeholders. Writes nothing if there are no names, because DynamoDB refuses an empty map.
     pub(super) fn names<'n>(&mut self, member: &str, names: impl Iterator<Item = (&'n str, &'n str)>) {
         let mut names = names.peekable();
         if names.peek().is_none() {
@@ -123,7 +123,7 @@ fn write_binary(bytes: &mut Vec<u8>, binary: &[u8]) {
     bytes.push(b'"');
 }
 
-/// Writes a JSON string. Copies the stretches between the characters that must be escaped.
+/// Writes a JSON string. Copies each run of characters that need no escaping in one step.
 fn write_string(bytes: &mut Vec<u8>, text: &str) {
     bytes.push(b'"');
     let mut rest = text.as_bytes();

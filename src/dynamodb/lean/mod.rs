@@ -1,10 +1,11 @@
-//! A client for the requests that a run sends most often: `Scan` and `UpdateItem`. It needs less CPU time than the SDK,
-//! because it writes and reads JSON directly and skips the SDK's generic steps around a request.
+//! A client for `Scan` and `UpdateItem`, the requests that a run sends most often. The client needs less CPU time than
+//! the SDK because it writes and reads JSON directly and skips the SDK's generic steps around a request.
 //!
-//! The SDK stays the reference. It resolves the endpoint, the credentials and the region, it owns the connections, and
-//! it sends every other request. `Route` in `sdk` describes how the SDK sends requests, and this client does the same.
-//! Both clients share the check of replies, the classification of errors and the renewal of credentials. If this client
-//! cannot prepare a request, nothing was sent, and the SDK sends the request.
+//! The SDK remains the reference. It resolves the endpoint, the credentials and the region. It also owns the
+//! connections and sends all other requests. `Route` in `sdk` records how the SDK sends requests, and this client sends
+//! requests in the same way. Both clients share the code that checks replies, classifies errors and renews credentials.
+//! If this client cannot prepare a request, the SDK sends the request instead. This is safe because this client has
+//! sent nothing.
 
 mod body;
 mod reply;
@@ -33,18 +34,18 @@ use send::{Reply, Sender, Sent, unprepared};
 #[derive(Debug, Clone)]
 pub struct LeanTable {
     table: DynamoTable,
-    /// The sender for the newest route of the connection.
+    /// The sender that uses the connection's newest route.
     sender: Arc<RwLock<Option<Arc<Sender>>>>,
 }
 
 impl LeanTable {
-    /// Creates a handle for this table. The handle uses the table's connection.
+    /// Creates a handle that sends requests through this table's connection.
     pub fn new(table: DynamoTable) -> LeanTable {
         LeanTable { table, sender: Arc::default() }
     }
 
     /// Sends one request, and reads the reply with `read`. If DynamoDB refuses credentials that it accepted before, the
-    /// connection reloads them, and the request is sent once more.
+    /// connection reloads the credentials and sends the request once more.
     async fn send<T>(&self, target: &'static str, body: Vec<u8>, read: impl Fn(Reply) -> Sent<T>) -> Sent<T> {
         let body = Bytes::from(body);
         let request = |generation: Generation| {
@@ -58,7 +59,8 @@ impl LeanTable {
         self.table.connection().send_by(request, |error| is_credentials_error(error)).await
     }
 
-    /// Returns the sender for this generation of the connection. Returns `None` if its route is not known.
+    /// Returns the sender for this generation of the connection. Returns `None` if the generation's route is not known
+    /// or not usable.
     fn sender(&self, generation: &Generation) -> Option<Arc<Sender>> {
         let route = generation.route()?;
         let known = self.sender.read().unwrap_or_else(PoisonError::into_inner).clone();

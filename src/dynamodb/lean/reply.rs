@@ -1,9 +1,9 @@
 //! Reads the bodies of replies directly into items.
 //!
-//! This client reads a reply as the SDK does: unknown members are ignored, `null` is a missing member, and a value has
-//! exactly one type. There is one difference: if an ignored member contains invalid JSON, this client refuses the
-//! reply, but the SDK does not. The fields of a reply that a check needs are optional here, so that the check sees what
-//! is missing.
+//! This client reads a reply as the SDK does: unknown members are ignored, `null` counts as a missing member, and a
+//! value has exactly one type. There is one difference: if an ignored member contains invalid JSON, this client refuses
+//! the reply, but the SDK accepts it. Fields that a later check requires are optional here, so that the check can
+//! report a missing field.
 
 use std::cell::Cell;
 use std::collections::HashMap;
@@ -19,25 +19,25 @@ use crate::item::{Item, Num, Units, Value};
 /// A reply that was read.
 pub(super) struct Parsed<T> {
     pub(super) reply: T,
-    /// Whether an item in the reply has a value of a type that this version does not know. The reply then has NULL in its
-    /// place, and must not be used.
+    /// Whether an item in the reply contains a value of an unknown type. In that case, `reply` contains NULL in place
+    /// of the value and must not be used.
     pub(super) has_unknown_type: bool,
 }
 
-/// The error if a body is not the JSON that the reply must have.
+/// The error if a body is not the expected JSON.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct NotJson;
 
-/// Reads a reply. An empty body is an empty object, as it is to the SDK.
+/// Reads a reply. Treats an empty body as an empty object, as the SDK does.
 pub(super) fn read<T: DeserializeOwned + Default>(body: &[u8]) -> Result<Parsed<T>, NotJson> {
     if body.is_empty() {
         return Ok(Parsed { reply: T::default(), has_unknown_type: false });
     }
-    // serde also reads a list as an object.
+    // serde would also accept a list in place of an object.
     if body.trim_ascii_start().first() != Some(&b'{') {
         return Err(NotJson);
     }
-    // serde does not check the text of a member that it ignores.
+    // serde does not check whether ignored members are valid UTF-8.
     let body = std::str::from_utf8(body).map_err(|_| NotJson)?;
     HAS_UNKNOWN_TYPE.set(false);
     let reply = serde_json::from_str(body).map_err(|_| NotJson)?;
@@ -45,8 +45,8 @@ pub(super) fn read<T: DeserializeOwned + Default>(body: &[u8]) -> Result<Parsed<
 }
 
 thread_local! {
-    /// Whether `read` has met a value of an unknown type. That is not an error while reading, because the rest of the
-    /// body decides whether the reply is damaged, which a retry can resolve.
+    /// Whether `read` has found a value of an unknown type. Parsing continues after such a value, because a retry can
+    /// help if the rest of the body is damaged.
     static HAS_UNKNOWN_TYPE: Cell<bool> = const { Cell::new(false) };
 }
 
@@ -105,7 +105,7 @@ pub(super) struct ErrorText {
 }
 
 /// Reads the code and the message of an error reply. `header` is its `x-amzn-errortype`. If the body is not JSON, the
-/// reply has neither, because it may not be DynamoDB's.
+/// result contains neither a code nor a message, because the reply probably does not come from DynamoDB.
 pub(super) fn error_text(header: Option<&str>, body: &[u8]) -> ErrorText {
     let body = if body.is_empty() { b"{}" } else { body };
     let Ok(body) = serde_json::from_slice::<serde_json::Value>(body) else { return ErrorText::default() };
@@ -117,7 +117,7 @@ pub(super) fn error_text(header: Option<&str>, body: &[u8]) -> ErrorText {
     }
 }
 
-/// Removes the namespace in front of an error code, and the address behind it.
+/// Removes the namespace before an error code, and the URL after it.
 fn short_code(code: &str) -> &str {
     let code = code.split(':').next().unwrap_or(code);
     code.split_once('#').map_or(code, |(_, code)| code)
@@ -223,7 +223,7 @@ enum Tag {
     Bs,
     L,
     M,
-    /// `__type`, which is not part of the value.
+    /// The member `__type`, which is not part of the value.
     Metadata,
     Unknown,
 }

@@ -10,7 +10,8 @@ use crate::dynamodb::{FilteredPage, Page, PageRequest, TableError};
 use crate::item::{ItemKey, Position};
 
 impl LeanTable {
-    /// Reads one page. Returns `None` if the SDK has to send the request. Without a filter, no item counts as left out.
+    /// Reads one page. Returns `None` if the SDK has to send the request. Without a filter, the number of omitted items
+    /// is 0.
     pub(super) async fn scan(
         &self,
         request: &PageRequest,
@@ -25,7 +26,7 @@ impl LeanTable {
         }
     }
 
-    /// Returns `None` for a request that the SDK's client refuses.
+    /// Returns the body of the request, or `None` if the SDK's client would refuse the request.
     fn scan_body(&self, request: &PageRequest, filter: Option<&Filter>) -> Option<Vec<u8>> {
         let is_small = |number: u32| i32::try_from(number).is_ok();
         if !is_small(request.segment) || !is_small(request.total_segments) {
@@ -62,8 +63,8 @@ impl LeanTable {
         Some(body.finish())
     }
 
-    /// Returns the page in a reply. The inner error is about a reply that is complete, but that this version does not
-    /// understand.
+    /// Returns the page in a reply. The inner error means that the reply is complete, but contains something that this
+    /// version does not know.
     fn page(&self, reply: Reply, is_filtered: bool) -> Sent<Result<FilteredPage, TableError>> {
         let Ok(Parsed { reply: read, has_unknown_type }) = read::<ScanReply>(&reply.body) else {
             return reply.unreadable();
@@ -89,7 +90,7 @@ impl LeanTable {
     }
 }
 
-/// The error about an attribute whose type this version does not know.
+/// Creates the error for an attribute of an unknown type.
 pub(super) fn unknown_type() -> TableError {
     unusable_reply("an attribute has a type that this version does not know")
 }

@@ -21,14 +21,13 @@ use super::reply::error_text;
 use super::sign::{CONTENT_TYPE, Signer, Unsigned};
 use crate::dynamodb::sdk::{Flaw, Route, UnsentRequest, checksum};
 
-/// How requests name the tool. The SDK's client names the SDK instead.
+/// The `User-Agent` header of this client. The SDK's client sends the SDK's name in this header.
 const USER_AGENT: &str = concat!("backfill/", env!("CARGO_PKG_VERSION"));
 
-/// The result of a request. The errors are those that the SDK reports in the same situation, so they are classified in
-/// the same way.
+/// The result of a request. The errors are the same as the SDK's, so the same code classifies them.
 pub(super) type Sent<T> = Result<T, Box<SdkError<ErrorReply>>>;
 
-/// The error with which DynamoDB answered.
+/// An error reply from DynamoDB.
 #[derive(Debug, Default, thiserror::Error)]
 #[error("DynamoDB answered with an error")]
 pub(super) struct ErrorReply(ErrorMetadata);
@@ -39,18 +38,18 @@ impl ProvideErrorMetadata for ErrorReply {
     }
 }
 
-/// The error if the lean client cannot prepare a request. Nothing was sent, so the SDK can send the request instead. The
-/// SDK also knows best how to describe what is wrong, for example with the credentials.
+/// Returns the error for a request that the lean client cannot prepare. Nothing was sent, so the SDK can send the
+/// request instead. If the SDK fails as well, its error describes the cause best, for example missing credentials.
 pub(super) fn unprepared<T>() -> Sent<T> {
     Err(SdkError::construction_failure("the lean client cannot prepare the request").into())
 }
 
-/// Returns whether [`unprepared`] made this error.
+/// Returns whether [`unprepared`] created this error.
 pub(super) fn is_unprepared(error: &SdkError<ErrorReply>) -> bool {
     matches!(error, SdkError::ConstructionFailure(_))
 }
 
-/// A reply with a success status and a body that has arrived completely.
+/// A reply with a success status and a complete body.
 pub(super) struct Reply {
     pub(super) body: Bytes,
     /// The reply, with its body.
@@ -69,21 +68,22 @@ impl Reply {
     }
 }
 
-/// Sends requests along the route of an SDK client.
+/// Sends requests in the same way as an SDK client, as recorded in its route.
 #[derive(Debug)]
 pub(super) struct Sender {
     route: Arc<Route>,
     connector: SharedHttpConnector,
     host: String,
     signer: Signer,
-    /// Whether signatures use the time of DynamoDB's clock.
+    /// Whether signatures use DynamoDB's clock instead of this host's clock.
     corrects_clock: bool,
-    /// DynamoDB's clock minus this host's clock in milliseconds, according to the newest reply.
+    /// The difference in milliseconds between DynamoDB's clock and this host's clock, according to the newest reply.
+    /// Positive if DynamoDB's clock is ahead.
     skew: AtomicI64,
 }
 
 impl Sender {
-    /// Returns `None` if the route has no HTTP client or no usable host.
+    /// Creates a sender. Returns `None` if the route has no HTTP client or no usable host.
     pub(super) fn new(route: &Arc<Route>, corrects_clock: bool) -> Option<Sender> {
         let mut settings = HttpConnectorSettings::builder();
         // The SDK's HTTP client shares its connections among all requests with the same settings.
@@ -105,7 +105,7 @@ impl Sender {
         Arc::ptr_eq(&self.route, route)
     }
 
-    /// Sends one request, and returns the reply if its status is a success.
+    /// Sends one request, and returns the reply if its status is success.
     pub(super) async fn send(&self, target: &'static str, body: Bytes) -> Sent<Reply> {
         let has_left = AtomicBool::new(false);
         let attempt = self.attempt(target, body, &has_left);
@@ -129,7 +129,7 @@ impl Sender {
             return unprepared();
         };
         let connection = CaptureSmithyConnection::new();
-        // The SDK removes spaces from a token before it signs.
+        // The SDK removes extra spaces from a session token before it signs.
         let is_plain = |token: &str| token.trim() == token && !token.contains("  ");
         if !credentials.session_token().is_none_or(is_plain) {
             return unprepared();
@@ -143,7 +143,8 @@ impl Sender {
         self.measure_skew(&raw, sent_at);
         let status = raw.status();
         if matches!(status.as_u16(), 500 | 502..=504) {
-            // Like the SDK: the next request uses another connection, which may lead to another host.
+            // Like the SDK, use a new connection for the next request, because a new connection can lead to a different
+            // host.
             if let Some(connection) = connection.get() {
                 connection.poison();
             }
@@ -170,7 +171,7 @@ impl Sender {
         Err(SdkError::service_error(ErrorReply(metadata.build()), raw).into())
     }
 
-    /// Returns the credentials, from the cache that the SDK's client uses.
+    /// Returns the credentials from the cache of the SDK's client.
     async fn identity(&self) -> Option<Identity> {
         let components = &self.route.components;
         let resolver = components.identity_resolver(AuthSchemeId::new("sigv4"))?;
@@ -178,8 +179,8 @@ impl Sender {
         components.identity_cache().resolve_cached_identity(resolver, components, &none).await.ok()
     }
 
-    /// Returns whether the endpoint is valid for these credentials. The name of an account's own endpoint starts with
-    /// the account's ID. The SDK resolves that name again for each request, but here it is fixed.
+    /// Returns whether the endpoint is valid for these credentials. The host name of an account-based endpoint starts
+    /// with the account ID. The SDK resolves this name for each request, but here it is fixed.
     fn reaches_account_of(&self, credentials: &Credentials) -> bool {
         let label = self.host.split('.').next().unwrap_or_default();
         let is_account = label.len() == 12 && label.bytes().all(|byte| byte.is_ascii_digit());
@@ -211,8 +212,9 @@ impl Sender {
         self.route.components.time_source().unwrap_or_default().now()
     }
 
-    /// Compares DynamoDB's clock with this host's clock, like the SDK. Assumes that DynamoDB set its time halfway
-    /// between the request and the reply. Ignores replies from a cache and replies to very slow requests.
+    /// Measures the difference between DynamoDB's clock and this host's clock, in the same way as the SDK. Assumes that
+    /// DynamoDB read its clock halfway between the request and the reply. Ignores cached replies and replies to very
+    /// slow requests.
     fn measure_skew(&self, reply: &HttpResponse, sent_at: SystemTime) {
         const LONGEST: Duration = Duration::from_secs(15 * 60);
         let elapsed = self.now().duration_since(sent_at).unwrap_or_default();
@@ -233,8 +235,8 @@ fn shifted(time: SystemTime, milliseconds: i64) -> SystemTime {
     shifted.unwrap_or(time)
 }
 
-/// Returns the `Host` header for a URL: the host, and the port unless it is the scheme's own. Returns `None` if the URL
-/// contains a user name, because the HTTP client handles that in its own way.
+/// Returns the `Host` header for a URL. It contains the port only if the port is not the scheme's default. Returns
+/// `None` if the URL contains a user name, because the HTTP client handles such a URL in its own way.
 fn host_header(url: &str) -> Option<String> {
     let (scheme, rest) = url.split_once("://")?;
     let authority = rest.split(['/', '?', '#']).next()?;
@@ -247,7 +249,7 @@ fn host_header(url: &str) -> Option<String> {
     (!host.is_empty() && !host.contains('@')).then(|| host.to_owned())
 }
 
-/// Returns whether an error is about a reply that DynamoDB sent with this code.
+/// Returns whether an error is an error reply with this code.
 pub(super) fn has_code(error: &SdkError<ErrorReply>, code: &str) -> bool {
     error.as_service_error().is_some_and(|reply| reply.code() == Some(code))
 }

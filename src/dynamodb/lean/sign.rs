@@ -10,7 +10,7 @@ use sha2::{Digest as _, Sha256};
 /// The content type of every request.
 pub(super) const CONTENT_TYPE: &str = "application/x-amz-json-1.0";
 
-/// The text that the signature of a request covers, apart from its body.
+/// The parts of a request that its signature covers.
 pub(super) struct Unsigned<'r> {
     /// The `Host` header.
     pub(super) host: &'r str,
@@ -19,7 +19,7 @@ pub(super) struct Unsigned<'r> {
     pub(super) body: &'r [u8],
 }
 
-/// The headers that make a request signed.
+/// The headers that sign a request.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Signed {
     /// `x-amz-date`
@@ -46,7 +46,7 @@ struct SigningKey {
     key: Vec<u8>,
 }
 
-/// Shows neither the secret nor the key.
+/// Omits the secret and the signing key.
 impl std::fmt::Debug for SigningKey {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("SigningKey").field("scope", &self.scope).finish_non_exhaustive()
@@ -171,7 +171,7 @@ mod tests {
         ) {
             let signer = Signer::new("eu-west-1", "dynamodb");
             let request = Unsigned { host: &host, target: &target, body: &body };
-            // The same signer signs on several days and with several credentials.
+            // Use the same signer on several days and with several credentials.
             for (seconds, secret) in seconds.iter().flat_map(|at| secrets.iter().map(move |secret| (at, secret))) {
                 let now = UNIX_EPOCH + Duration::from_secs(*seconds);
                 let credentials = Credentials::new("AKIDEXAMPLE", secret, token.clone(), None, "test");

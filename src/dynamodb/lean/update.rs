@@ -11,7 +11,7 @@ use crate::dynamodb::{TableError, WriteConsumption, WriteReply};
 use crate::item::Units;
 
 impl LeanTable {
-    /// Sends one guarded write. The SDK sends writes of whole items.
+    /// Sends one guarded write. If it writes a whole item, the SDK sends it.
     pub(super) async fn send_write(&self, write: &GuardedWrite) -> Result<WriteReply, TableError> {
         let is_update =
             write.deleted_item().is_none() && write.created_item().is_none() && write.derived_item().is_none();
@@ -37,7 +37,7 @@ impl LeanTable {
                         let image = failed.reply.item.map(|WireItem(item)| item).filter(|item| !item.is_empty());
                         Ok(WriteReply::ConditionFailed { image })
                     }
-                    // Like the SDK, which then does not trust the code of the error either.
+                    // Do not trust the error code of an unreadable reply. The SDK does not trust it either.
                     Err(_) => Err(by_code("", "", raw, Call::UpdateItem)),
                 }
             }

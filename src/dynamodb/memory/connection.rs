@@ -1,5 +1,5 @@
-//! The connection of one tool process to the table in memory. It implements the ports to a table, and adds the sender
-//! to each request.
+//! One tool process's connection to the table in memory. It implements the table ports, and adds the sender to each
+//! request.
 
 use async_trait::async_trait;
 

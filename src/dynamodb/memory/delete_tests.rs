@@ -1,4 +1,4 @@
-//! Properties of deletes, against the rules by which DynamoDB applies a write.
+//! Tests properties of deletes against the rules by which DynamoDB applies a write.
 
 use proptest::prelude::{Just, ProptestConfig, any, prop_assert, prop_assert_eq, prop_assert_ne, prop_oneof, proptest};
 use proptest::strategy::Strategy as Generator;
@@ -31,7 +31,7 @@ fn value() -> impl Generator<Value = Value> {
     })
 }
 
-/// An item with the attributes `a` to `h`, some of which are missing, and a version.
+/// An item with a version and some of the attributes `a` to `h`.
 fn item() -> impl Generator<Value = Item> {
     (proptest::collection::btree_map("[a-h]", value(), 0..8), 0_u32..5).prop_map(|(mut item, version)| {
         item.insert("pk".to_owned(), Value::S("k".to_owned()));
@@ -73,7 +73,7 @@ fn indexes() -> impl Generator<Value = Vec<IndexSchema>> {
     proptest::collection::vec(index, 0..3)
 }
 
-/// Removes the values that the keys of these indexes cannot have: empty strings and values of other types.
+/// Removes empty strings and values of other types from the index key attributes, because DynamoDB would reject them.
 fn remove_invalid_keys(item: &mut Item, indexes: &[IndexSchema]) {
     for key in indexes.iter().flat_map(|index| &index.key) {
         if !matches!(item.get(&key.name), Some(Value::S(text)) if !text.is_empty()) {
@@ -85,8 +85,8 @@ fn remove_invalid_keys(item: &mut Item, indexes: &[IndexSchema]) {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 3_000, ..ProptestConfig::default() })]
 
-    /// If a writer keeps the promise of the gap rule, the delete removes only what was read, no matter what the writer
-    /// does between the read and the delete.
+    /// If writers respect the gap rule, a delete removes only the exact image that was read. This is true for all
+    /// writes between the read and the delete.
     #[test]
     fn a_delete_removes_only_what_was_read(gap in gap(), image in item(), mut now in item(), is_gone in 0_u8..8) {
         let write = planned(gap.clone(), &image, Vec::new());
@@ -109,7 +109,7 @@ proptest! {
         }
     }
 
-    /// A rollback puts back the same bytes, and never replaces an item.
+    /// A rollback restores the same bytes, and never replaces an existing item.
     #[test]
     fn a_restored_item_has_the_same_bytes(image in item(), now in item(), exists in any::<bool>()) {
         let change = Change::Delete { gap: GapRule::WritersStopped, keeps_image: true };
@@ -133,7 +133,7 @@ proptest! {
         }
     }
 
-    /// The estimate of a delete, and of the write that puts the item back, is what the server counts.
+    /// The estimated cost of a delete, and of the write that restores the item, equals the cost that the server counts.
     #[test]
     fn the_estimate_is_what_a_delete_consumes(image in item(), size in 0_usize..9_000, indexes in indexes()) {
         let mut image = image;

@@ -13,7 +13,7 @@ pub enum SimulatedFault {
     Throttle,
     /// The table replies with a 5xx error and does not carry out the request.
     ServerError,
-    /// The request is lost on the way to the table, and the client gets no reply.
+    /// The request is lost on the way to the table. The client gets no reply.
     LostRequest,
     /// The table carries out the request, but the reply is lost.
     LostReply,
@@ -25,9 +25,9 @@ pub enum SimulatedFault {
     NoImage,
     /// An eventually consistent read returns an older state of the table.
     StaleRead,
-    /// A page ends early, so it contains fewer items than it could.
+    /// A page ends early, so it contains fewer items than would fit.
     ShortPage,
-    /// The last page of a segment announces another page, which then turns out to be empty.
+    /// The last page of a segment announces another page, and that page is empty.
     EmptyPage,
     /// The reply takes a long time.
     Slow,
@@ -85,12 +85,12 @@ impl SimulatedFault {
 pub struct FaultPlan {
     /// Fraction of requests into which a fault is injected, from 0 to 1.
     pub share: f64,
-    /// The maximum delay of a late request, counted from the moment when the client stops waiting.
+    /// The maximum delay of a late request. The delay starts when the client stops waiting.
     pub late: Duration,
     /// The maximum age of the state that a stale read returns.
     pub stale: Duration,
-    /// If set, every drawn fault is this fault, if the fault can be injected into the request. Otherwise, the fault is
-    /// random. Set this field to test a fault that rarely changes the outcome.
+    /// The fault to inject into every request that allows it. For all other requests, the fault is random. Set this
+    /// field to test a fault that rarely changes the outcome.
     pub preferred: Option<SimulatedFault>,
 }
 
@@ -112,7 +112,7 @@ impl FaultInjector {
         FaultInjector { plan, rng: Rng::with_seed(seed), fired: BTreeMap::new() }
     }
 
-    /// Draws the fault for the next request, or no fault.
+    /// Draws the fault for the next request. Returns `None` if no fault is injected.
     pub(super) fn draw(&mut self, request: Request) -> Option<SimulatedFault> {
         if self.rng.f64() >= self.plan.share {
             return None;

@@ -1,5 +1,5 @@
-//! The history of the table in memory. The history records every version of every item, with the version's author and
-//! time. It also records the capacity that each of the tool's requests consumed.
+//! The history of the table in memory. It records every version of every item, with the version's author and time. It
+//! also records the capacity that each request from the tool consumed.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -48,8 +48,8 @@ pub struct Charge {
 pub enum ChargedUnits {
     /// Read units that the table charged for a page or an item.
     Read(Units),
-    /// Write units that the table and its indexes charged for a write to this item. A write whose condition failed
-    /// consumes units, too.
+    /// Write units that the table and its indexes charged for a write to this item. A write consumes units even if its
+    /// condition fails.
     Write(ItemKey, WriteConsumption),
 }
 
@@ -72,7 +72,7 @@ impl ScanPosition {
     }
 }
 
-/// All versions of all items, and all requests.
+/// All versions of all items, and all recorded requests.
 #[derive(Debug, Default)]
 pub struct TableHistory {
     items: BTreeMap<ScanPosition, (ItemKey, Vec<Version>)>,

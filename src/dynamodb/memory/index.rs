@@ -1,5 +1,5 @@
-//! A global index of the table in memory. An index lags behind its table. So a scan may miss an item, or return an item
-//! that has left the index. If an item moves within the index, a scan may return it twice or not at all.
+//! A global index of the table in memory. An index lags behind its table, so a scan can miss an item, or return an item
+//! that has left the index. If an item moves within the index, a scan can return it twice or not at all.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,12 +17,12 @@ use crate::machine::Rng;
 pub struct MemoryIndex {
     connection: MemoryConnection,
     schema: IndexSchema,
-    /// The maximum time after which most changes are in the index. A few changes take ten times as long.
+    /// The maximum delay before most changes appear in the index. A few changes take ten times as long.
     lag: Duration,
 }
 
-/// The position of an entry in the order of an index scan: the hash of the index's partition key, then the key of the
-/// item.
+/// The position of an entry in an index scan. The scan orders entries by the hash of the index's partition key, and
+/// then by the key of the item.
 type EntryPosition = (u64, String);
 
 impl MemoryConnection {
@@ -98,7 +98,7 @@ impl MemoryTable {
     }
 }
 
-/// Returns the newest version that has reached the index. The initial contents have always been there.
+/// Returns the newest version that has reached the index. The index contains the table's initial items from the start.
 fn visible(versions: &[Version], now: Duration, lag: Duration) -> Option<&Item> {
     let has_arrived = |version: &&Version| {
         if version.author == Author::Seed {
@@ -115,8 +115,8 @@ fn visible(versions: &[Version], now: Duration, lag: Duration) -> Option<&Item> 
     versions.iter().rev().find(has_arrived)?.item.as_ref()
 }
 
-/// Returns the key of the item's entry: the key attributes of the index and of the item. `None` if the item is not in
-/// the index.
+/// Returns the key of the item's entry, which consists of the key attributes of the index and of the item. Returns
+/// `None` if the item is not in the index.
 fn entry_key(index: &IndexSchema, key: &ItemKey, item: &Item) -> Option<ItemKey> {
     let mut entry = key.attributes().clone();
     for attribute in &index.key {
@@ -141,8 +141,8 @@ mod tests {
         PageRequest { segment: 0, total_segments: 1, start, limit: Some(2), consistent: false, keys_only: true }
     }
 
-    /// A scan of the index returns the items that have the key attribute, in pages. It sees a change only after a
-    /// while.
+    /// A scan of the index returns only the items that have the index's key attribute. A change appears in the index
+    /// only after a delay.
     #[tokio::test(start_paused = true)]
     async fn an_index_lags_behind_its_table() {
         let schema = IndexSchema {

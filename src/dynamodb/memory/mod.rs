@@ -32,7 +32,7 @@ use faults::{FaultInjector, Request};
 use history::ScanPosition;
 use rules::{DerivedEffect, WriteEffect};
 
-/// A scan ends its page after reading this number of bytes (API reference, "Scan").
+/// A page of a scan ends after this number of bytes (API reference, "Scan").
 const PAGE_BYTES: usize = 1024 * 1024;
 
 /// The duration of a slow reply. It is longer than any request's timeout.
@@ -82,8 +82,8 @@ impl MemoryTable {
         MemoryConnection { table: self.clone(), author: Author::Tool(process) }
     }
 
-    /// Immediately replaces an item with the result of `change`, which gets the current item. `None` stands for a
-    /// missing item, both as the argument and as the result of `change`. Returns the item's previous state.
+    /// Calls `change` with the current item, and immediately replaces the item with the result. `None` stands for a
+    /// missing item in the argument and in the result of `change`. Returns the item's previous state.
     pub fn change(
         &self,
         key: &ItemKey,
@@ -128,14 +128,15 @@ impl MemoryTable {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits for half a round trip: until a request has reached the table, or until a reply has reached the client.
+    /// Waits for half a round trip, that is, until a request has reached the table or a reply has reached the client.
     async fn half_round_trip(&self) {
         let (least, most) = self.latency;
         let more = self.inner().faults.random_duration(most - least);
         sleep((least + more) / 2).await;
     }
 
-    /// Sends a request. The table carries it out by calling `at_table`, even if the sender's future is dropped.
+    /// Sends a request. The table carries out the request by calling `at_table`, even if the sender's future is
+    /// dropped.
     async fn send<T: Send + 'static>(
         &self,
         request: Request,
@@ -269,7 +270,7 @@ impl MemoryTable {
         if fault == Some(SimulatedFault::ShortPage) && next.is_some() && items.len() + left_out < limit {
             faults.fired(SimulatedFault::ShortPage);
         }
-        // A page may announce another page even if no items are left (API reference, "Scan").
+        // A page can announce another page even if no items are left (API reference, "Scan").
         if fault == Some(SimulatedFault::EmptyPage) && next.is_none() && last.is_some() {
             faults.fired(SimulatedFault::EmptyPage);
             next = last;
@@ -343,7 +344,7 @@ impl MemoryTable {
         let mut consumed =
             rules::consumed_by_transaction(source.as_ref(), derived, &self.description.key, &self.indexes);
         if !matches!(effect, Some(DerivedEffect::Put(_))) {
-            // A canceled transaction writes to no index.
+            // A canceled transaction does not write to indexes.
             consumed.indexes.clear();
         }
         if !matches!(effect, Some(DerivedEffect::Rejected(_))) {

@@ -3,10 +3,10 @@
 //! Sources: API reference, "UpdateItem" (an update creates a missing item); developer guide, "Update expressions"
 //! (every operand is read as it was before the update; if an operand or the parent of a target does not exist, the
 //! update is a validation error; removing a missing attribute is not an error), "Condition expressions", and "Service
-//! quotas" (item size, nesting). Recordings of AWS by third parties show that DynamoDB evaluates a condition before it
+//! quotas" (item size, nesting). Third-party recordings of AWS show that DynamoDB evaluates the condition before it
 //! reports such errors.
 //!
-//! This module does not use the code that plans the writes. So tests can check that code against this module.
+//! This module does not use the code that plans writes, so tests can check that code against this module.
 
 use std::str::FromStr as _;
 
@@ -26,7 +26,7 @@ pub enum WriteEffect {
     Applied(Option<Item>),
     /// A condition is false, so the write changes nothing.
     ConditionFailed,
-    /// DynamoDB rejects the write. The text is the reason and contains no attribute values.
+    /// DynamoDB rejects the write. The text states the reason and contains no attribute values.
     Rejected(&'static str),
 }
 
@@ -45,7 +45,7 @@ pub fn effect(write: &GuardedWrite, image: Option<&Item>, key: &KeySchema, index
         return WriteEffect::Applied(image.cloned());
     }
     if let Some(created) = write.created_item() {
-        // A `PutItem` replaces whatever is there, and DynamoDB checks every key of the new item.
+        // A `PutItem` replaces any existing item, and DynamoDB checks every key attribute of the new item.
         return match rejection_reason(&nothing, created, indexes) {
             Some(why) => WriteEffect::Rejected(why),
             None => WriteEffect::Applied(Some(created.clone())),
@@ -66,7 +66,7 @@ pub fn effect(write: &GuardedWrite, image: Option<&Item>, key: &KeySchema, index
 /// The effect of a transaction that puts a derived item.
 #[derive(Debug, Clone, PartialEq)]
 pub enum DerivedEffect {
-    /// The derived item is put.
+    /// The transaction puts the derived item.
     Put(Item),
     /// A condition on the source item is false, so the transaction changes nothing.
     ConditionFailed,
@@ -76,8 +76,8 @@ pub enum DerivedEffect {
     Rejected(&'static str),
 }
 
-/// Returns the effect of a transaction that puts a derived item, or `None` if `write` puts none. `source` is the
-/// current item of the write, and `existing` the item with the derived key.
+/// Returns the effect of a transaction that puts a derived item. Returns `None` if `write` puts no derived item.
+/// `source` is the current item with the write's key, and `existing` is the current item with the derived key.
 pub fn derived_effect(
     write: &GuardedWrite,
     source: Option<&Item>,
@@ -152,7 +152,7 @@ pub fn includes(filter: &FilterTerm, item: &Item) -> bool {
     }
 }
 
-/// Returns whether this comparison of a value with a constant is true. It is false for values of different types.
+/// Returns whether this comparison of a value with a constant is true. Returns false if their types differ.
 fn compares(value: &Value, comparison: FilterComparison, other: &Value) -> bool {
     let order = if let (Value::S(a), Value::S(b)) = (value, other) {
         a.as_bytes().cmp(b.as_bytes())
@@ -203,14 +203,14 @@ fn apply_action(action: &Action, before: &Item, after: &mut Item, key: &KeySchem
     Ok(())
 }
 
-/// The location of a value: a member of a map, or an element of a list.
+/// The location of a value, either a member of a map or an element of a list.
 enum ValueSlot<'a> {
     Member(&'a mut Item, &'a str),
     Element(&'a mut Vec<Value>, usize),
 }
 
-/// Finds the location in the item that the path leads to. Returns `None` if a map or list on the path is missing or has
-/// a different type.
+/// Finds the location in the item to which the path leads. Returns `None` if a map or a list on the path is missing or
+/// has a different type.
 fn find_slot<'a>(path: &'a Path, item: &'a mut Item) -> Option<ValueSlot<'a>> {
     let Some(parent) = path.parent() else { return Some(ValueSlot::Member(item, path.root())) };
     let mut value = item.get_mut(parent.root())?;
@@ -228,8 +228,8 @@ fn find_slot<'a>(path: &'a Path, item: &'a mut Item) -> Option<ValueSlot<'a>> {
     }
 }
 
-/// Returns the reason why DynamoDB rejects the updated item, or `None` if DynamoDB accepts it. Checks only changed
-/// attributes against the keys of indexes.
+/// Returns the reason why DynamoDB rejects the updated item, or `None` if DynamoDB accepts the item. Of the index key
+/// attributes, checks only those that the write changes.
 fn rejection_reason(before: &Item, after: &Item, indexes: &[IndexSchema]) -> Option<&'static str> {
     let bytes = item_bytes(after);
     if bytes > MAX_ITEM_BYTES && bytes > item_bytes(before) {

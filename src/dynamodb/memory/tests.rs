@@ -40,7 +40,7 @@ fn write(n: u32) -> GuardedWrite {
     }
 }
 
-/// Reads a whole segment. Repeats the request for each page until the page arrives.
+/// Reads a whole segment. Retries the request for each page until the page arrives.
 async fn segment(connection: &MemoryConnection, segment: u32, total_segments: u32) -> Vec<Item> {
     let mut items = Vec::new();
     let mut start = None;
@@ -136,7 +136,7 @@ async fn replies_say_what_happened() {
         assert_eq!(again == WriteEffect::ConditionFailed, applied);
     }
     assert!(unknown[0] > 10 && unknown[1] > 10, "{unknown:?}");
-    // If the table carried out a request, it charged the request exactly once. It charged no other request.
+    // The table charges exactly once for each request that it carries out, and charges for no other request.
     let refused = [SimulatedFault::Throttle, SimulatedFault::ServerError, SimulatedFault::LostRequest]
         .map(|fault| table.fired()[&fault]);
     assert_eq!(table.history(|history| history.charges().len() as u64), 200 - refused.iter().sum::<u64>());

@@ -1,4 +1,4 @@
-//! On-demand backups with the AWS SDK.
+//! Creates on-demand backups with the AWS SDK.
 
 use aws_sdk_dynamodb::types::BackupStatus as SdkStatus;
 

@@ -27,7 +27,7 @@ pub(in crate::dynamodb) enum Call {
     PutItem,
     UpdateItem,
     DeleteItem,
-    /// A `PutItem` that puts an item back into the migrated table. The variant `PutItem` is for the flag and its lease.
+    /// A `PutItem` that restores an item of the migrated table. The variant `PutItem` is for the flag and its lease.
     RestoreItem,
     TransactWriteItems,
 }
@@ -50,8 +50,8 @@ impl Call {
         }
     }
 
-    /// Returns whether a validation error of this call may be specific to a single item. For reads and control items
-    /// the result is false, because the same error would occur for every item.
+    /// Returns whether a validation error of this call can be specific to a single item. Returns false for reads and
+    /// for control items, because the same error would occur for every item.
     fn may_concern_one_item(self) -> bool {
         matches!(self, Call::UpdateItem | Call::DeleteItem | Call::RestoreItem | Call::TransactWriteItems)
     }
@@ -97,7 +97,7 @@ where
     }
 }
 
-/// Returns why a request to any service failed, on one line for people. The text is safe to print.
+/// Returns one line of text that explains why a request to any service failed. The text is safe to print.
 pub(crate) fn failure_text<E>(error: &SdkError<E, HttpResponse>) -> String
 where
     E: ProvideErrorMetadata + std::error::Error + 'static,
@@ -118,22 +118,23 @@ where
     }
 }
 
-/// Returns whether new credentials could make the request succeed. This is the case if the service refused the current
-/// credentials, or if no credentials were found.
+/// Returns whether the request failed because of its credentials, so that new credentials could make it succeed. Either
+/// the service refused the current credentials, or no credentials were found.
 pub(crate) fn is_credentials_error<E>(error: &SdkError<E, HttpResponse>) -> bool
 where
     E: ProvideErrorMetadata + std::error::Error + 'static,
 {
-    // Any call can be passed here, because errors about credentials are classified in the same way for every call.
+    // The call passed here is arbitrary, because errors about credentials are classified in the same way for every
+    // call.
     matches!(classify(error, Call::GetItem), TableError::Fatal { kind: FatalKind::Credentials, .. })
 }
 
-/// Creates the error for a reply that DynamoDB never sends in answer to our requests.
+/// Creates the error for a reply that DynamoDB never sends in response to the tool's requests.
 pub(in crate::dynamodb) fn unusable_reply(what: &str) -> TableError {
     TableError::Fatal { kind: FatalKind::Request, message: what.to_owned() }
 }
 
-/// Converts an error reply with this code and message. The code is empty if the reply has none.
+/// Converts an error reply with this code and message. `code` is empty if the reply has no code.
 pub(in crate::dynamodb) fn by_code(code: &str, message: &str, raw: &HttpResponse, call: Call) -> TableError {
     match skew(code, message, raw.headers().get("date"), SystemTime::now()) {
         Some(Skew::Differs(text)) => return fatal(FatalKind::Clock, &text, code),
@@ -175,7 +176,7 @@ pub(in crate::dynamodb) fn by_code(code: &str, message: &str, raw: &HttpResponse
         "ValidationException" if call.may_concern_one_item() && !concerns_every_item(message) => {
             TableError::Rejected { message: clean(message) }
         }
-        // The status means "Not Implemented", so a retry would get the same reply.
+        // The status means "Not Implemented", so a retry would return the same reply.
         _ if raw.status().as_u16() == 501 => fatal(FatalKind::Unsupported, "the endpoint answered 501", message),
         _ if raw.status().as_u16() >= 500 => {
             transient(&format!("DynamoDB answered {} {code}", raw.status().as_u16()), true)
@@ -185,7 +186,8 @@ pub(in crate::dynamodb) fn by_code(code: &str, message: &str, raw: &HttpResponse
             &format!("the endpoint answered {} without a DynamoDB error", raw.status().as_u16()),
             message,
         ),
-        // An unknown error stops the run, because it might occur for every item. The operator should see it first.
+        // An unknown error stops the run, because it could occur for every item. The operator should see the error
+        // before the run continues.
         _ => fatal(FatalKind::Request, code, message),
     }
 }
@@ -209,8 +211,8 @@ fn find<'e, T: std::error::Error + 'static>(error: &'e (dyn std::error::Error + 
 }
 
 /// Returns whether a validation error is about the expression, the key or the placeholders. Such an error would occur
-/// for every item. An unknown error is treated as specific to one item. If every item fails with that error, the run
-/// still stops.
+/// for every item. An unknown validation error is treated as specific to one item. The run still stops if every item
+/// fails with that error.
 fn concerns_every_item(message: &str) -> bool {
     [
         "Invalid UpdateExpression",
@@ -254,7 +256,7 @@ pub(super) fn clean(message: &str) -> String {
     outside::escaped(out.trim_end_matches('.')).to_string()
 }
 
-/// Makes a message safe to print: shortens it and escapes control characters.
+/// Makes a message safe to print. Shortens the message and escapes control characters.
 fn escaped(message: &str) -> String {
     let short: String = message.chars().take(600).collect();
     outside::escaped(short.trim_end_matches(['.', ' '])).to_string()
@@ -276,7 +278,7 @@ fn fatal(kind: FatalKind, code: &str, message: &str) -> TableError {
 }
 
 /// Returns an error's causes on one line, without duplicates. Omits the outermost error ("dispatch failure") and any
-/// cause with the text "other", because neither explains anything.
+/// cause with the text "other", because they explain nothing.
 fn causes(error: &dyn std::error::Error) -> String {
     let mut text = String::new();
     let mut cause = error.source();
@@ -290,8 +292,8 @@ fn causes(error: &dyn std::error::Error) -> String {
     text
 }
 
-/// Shortens the SDK's message about missing credentials to one sentence. The SDK's message lists every provider that
-/// the SDK tried, with each provider's result.
+/// Shortens the SDK's message about missing credentials to one sentence. The full message lists every provider that the
+/// SDK tried, together with the provider's result.
 fn without_chain(text: &str) -> String {
     const LONGEST: usize = 300;
     if let Some((_, attempts)) = text.split_once("no credentials found in chain") {

@@ -22,7 +22,7 @@ use crate::dynamodb::{TableDescription, TableError};
 use crate::machine::Random;
 use crate::plan::TableRef;
 
-/// Access to DynamoDB through one connection pool, which the whole process shares.
+/// Access to DynamoDB through one connection pool.
 #[derive(Debug, Clone)]
 pub struct Connection(Arc<Inner>);
 
@@ -30,8 +30,8 @@ pub struct Connection(Arc<Inner>);
 struct Inner {
     table: TableRef,
     on_loopback: bool,
-    /// Checks replies. All clients share this check. So the check's knowledge about the endpoint survives a renewal of
-    /// the credentials.
+    /// Checks replies. All clients share this check, so its information about the endpoint survives a renewal of the
+    /// credentials.
     replies: Arc<ReplyCheck>,
     current: RwLock<Generation>,
     renewal: tokio::sync::Mutex<Option<FailedRenewal>>,
@@ -66,13 +66,14 @@ pub(in crate::dynamodb) struct Generation {
 }
 
 impl Generation {
-    /// Returns how the client sends its requests. Returns `None` if the client has not sent a request yet, or if only
-    /// the SDK can send such requests.
+    /// Returns how the client sends requests. Returns `None` if the client has not sent a request yet, or if only the
+    /// SDK can send requests in this way.
     pub(in crate::dynamodb) fn route(&self) -> Option<&Arc<Route>> {
         self.route.get()
     }
 
-    /// Returns whether the client signs requests with the time of DynamoDB's clock, as far as replies have shown it.
+    /// Returns whether the client corrects the time in signatures. If so, it signs with DynamoDB's time, which it
+    /// learns from replies.
     pub(in crate::dynamodb) fn corrects_clock(&self) -> bool {
         self.client.config().disable_clock_skew_correction() != Some(true)
     }
@@ -80,14 +81,14 @@ impl Generation {
 
 impl Connection {
     /// Returns whether requests go to a loopback address, that is, to a local engine. The result depends only on the
-    /// client's endpoint, and not on where the endpoint was configured.
+    /// client's endpoint, and not on the place where the endpoint was configured.
     pub fn is_on_loopback(&self) -> bool {
         self.0.on_loopback
     }
 
-    /// Sends a request. If DynamoDB refuses credentials that it accepted before, somebody may have renewed the
-    /// credentials meanwhile. So this method reloads the credentials and sends the request once more. This is safe,
-    /// because a refused request was not applied and consumed nothing.
+    /// Sends a request. If DynamoDB refuses credentials that it accepted before, this method reloads the credentials
+    /// and sends the request once more, because somebody may have renewed the credentials. This is safe, because a
+    /// refused request is not applied and consumes nothing.
     pub(super) async fn send<T, E, F>(&self, request: impl Fn(Client) -> F) -> Result<T, SdkError<E>>
     where
         E: ProvideErrorMetadata + std::error::Error + 'static,
@@ -96,8 +97,8 @@ impl Connection {
         self.send_by(|generation| request(generation.client), is_credentials_error).await
     }
 
-    /// Like `send`, but `request` may send the request without the SDK. `is_refused` returns whether DynamoDB refused the
-    /// credentials of the request.
+    /// Like `send`, but `request` can send its request without the SDK. `is_refused` returns whether DynamoDB refused
+    /// the credentials of the request.
     pub(in crate::dynamodb) async fn send_by<T, E, F>(
         &self,
         request: impl Fn(Generation) -> F,
@@ -112,7 +113,8 @@ impl Connection {
         match &sent {
             Ok(_) => self.0.has_succeeded.store(true, Ordering::Relaxed),
             Err(error) if is_refused(error) && self.renew(number).await => {
-                // Box this future. The branch is rare, but without the box it would enlarge every caller's future.
+                // This future is boxed, because an unboxed future would enlarge every caller's future although this
+                // branch is rare.
                 return Box::pin(request(self.current())).await;
             }
             Err(_) => {}
@@ -120,7 +122,7 @@ impl Connection {
         sent
     }
 
-    /// Returns the check of replies, which every client of this connection shares.
+    /// Returns the reply check, which all clients of this connection share.
     pub(in crate::dynamodb) fn replies(&self) -> &ReplyCheck {
         &self.0.replies
     }
@@ -130,9 +132,9 @@ impl Connection {
     }
 
     /// Reloads the credentials in the same way as at the start. Does nothing if a concurrent request has already
-    /// replaced the generation `refused`. Returns whether a newer generation exists. If several requests are refused at
-    /// the same time, only one of them reloads the credentials. If that attempt fails, all of these requests fail
-    /// without another attempt.
+    /// replaced the generation `refused`. Returns whether a newer generation than `refused` exists. If several requests
+    /// are refused at the same time, only one of them reloads the credentials. If the reload fails, all of these
+    /// requests fail.
     async fn renew(&self, refused: u64) -> bool {
         if !self.0.has_succeeded.load(Ordering::Relaxed) {
             return false;
@@ -163,15 +165,15 @@ impl Connection {
     }
 
     /// Stores the identity of the table that was described first. [`Connection::send`] accepts renewed credentials only
-    /// if they reach this same table. The description may come from a different connection with the same `[table]`.
+    /// if they reach this same table. The description can come from a different connection with the same `[table]`.
     pub fn remember_table(&self, name: &str, table: &TableDescription) {
         let described = || TableIdentity { name: name.to_owned(), arn: table.arn.clone(), id: table.id.clone() };
         self.0.described.get_or_init(described);
     }
 
-    /// Returns whether this client reaches the table that was described first. New credentials may belong to a
-    /// different account or lead to a different region, where a table with the same name is a different table. Returns
-    /// false if no table has been described yet.
+    /// Returns whether this client reaches the table that was described first. New credentials can lead to a different
+    /// account or region, where a table with the same name is a different table. Returns false if no table has been
+    /// described yet.
     async fn reaches_the_same_table(&self, client: &Client) -> bool {
         let Some(TableIdentity { name, arn, id }) = self.0.described.get() else {
             tracing::error!(
@@ -207,16 +209,16 @@ impl Connection {
     }
 }
 
-/// After a failed renewal, the credentials are not reloaded for this long. By the end of this time, DynamoDB has
+/// For this time after a failed renewal, the credentials are not reloaded. By the end of this time, DynamoDB has
 /// refused every request that was in flight during the renewal.
 const RENEWAL_COOLDOWN: Duration = Duration::from_secs(5);
 
-/// The timeout for the DescribeTable call with renewed credentials, including its retries. If the call does not succeed
+/// The timeout for the `DescribeTable` call with renewed credentials, including retries. If the call does not succeed
 /// in time, the renewed credentials are not used.
 const RENEWAL_PATIENCE: Duration = Duration::from_secs(5);
 
-/// The time limit of one attempt of a request. A write that takes longer may or may not have been applied. Its
-/// condition makes it safe to resend.
+/// The time limit of one attempt of a request. If a write takes longer, it is unknown whether it was applied. The
+/// write's condition makes it safe to resend.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The time limit for opening a connection.
@@ -224,9 +226,9 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Builds a client from the settings in `[table]`. Sends no request yet.
 ///
-/// An endpoint on a loopback address is a local engine. Requests to a local engine use made-up credentials, unless
+/// An endpoint on a loopback address is a local engine. Requests to a local engine use dummy credentials, unless
 /// credentials are configured for the engine (`local_credentials`). So users can try the tool without an AWS account,
-/// and the tool never sends real credentials to a local engine by accident.
+/// and the tool does not accidentally send real credentials to a local engine.
 pub async fn connect(table: &TableRef) -> Result<Connection, TableError> {
     let replies = Arc::new(ReplyCheck::default());
     let Built { client, route, on_loopback } = Box::pin(build(table, Arc::clone(&replies))).await?;
@@ -255,15 +257,15 @@ async fn build(table: &TableRef, replies: Arc<ReplyCheck>) -> Result<Built, Tabl
         ServiceConfig::load(table, Service::DynamoDb).await;
     let timeouts =
         TimeoutConfig::builder().connect_timeout(CONNECT_TIMEOUT).operation_attempt_timeout(ATTEMPT_TIMEOUT).build();
-    // Only the tool's own engine retries. The SDK's retries would hide throttles and consume capacity that the tool
-    // does not count.
+    // Only the tool's own engine retries. The SDK's retries would hide throttles, and would consume capacity that the
+    // tool does not count.
     let mut config = aws_sdk_dynamodb::config::Builder::from(&shared)
         .retry_config(RetryConfig::disabled())
         .timeout_config(timeouts)
         .interceptor(SendCheck);
     let route = RouteCapture::default();
     config = config.interceptor(ReplyInterceptor(replies)).interceptor(route.clone());
-    // The client must use the endpoint from which `on_loopback` was determined.
+    // The client must use the same endpoint that determined `on_loopback`.
     config.set_endpoint_url(endpoint);
     if let Some(credentials) = credentials {
         config = config.credentials_provider(credentials);

@@ -1,4 +1,5 @@
-//! Chooses the credentials, the region and the endpoint of an AWS service, in the same way for each service.
+//! Chooses the credentials, the region and the endpoint for a client of an AWS service. The rules are the same for all
+//! services.
 
 use aws_config::meta::credentials::CredentialsProviderChain;
 use aws_config::profile::ProfileFileCredentialsProvider;
@@ -18,23 +19,23 @@ pub(crate) const NO_REGION: &str =
 pub(crate) enum Service {
     /// The tables.
     DynamoDb,
-    /// Health checks of alarms and metrics.
+    /// The service that health checks query for alarms and metrics.
     CloudWatch,
-    /// The service that gives out the credentials of a role.
+    /// The service that issues credentials for a role.
     Sts,
 }
 
-/// Everything that the client of a service needs. A client must use each of these values: the endpoint is the one from
-/// which `on_loopback` and the credentials follow.
+/// The settings for the client of a service. A client must use all of these settings, because `on_loopback` and the
+/// credentials depend on the endpoint.
 pub(crate) struct ServiceConfig {
     /// The shared configuration, with the normally configured credentials.
     pub(crate) shared: SdkConfig,
-    /// The service's endpoint; `None` means AWS's own.
+    /// The service's endpoint. `None` means AWS's own endpoint.
     pub(crate) endpoint: Option<String>,
-    /// The region; `None` if none is configured.
+    /// The region. `None` if no region is configured.
     pub(crate) region: Option<Region>,
-    /// The credentials to use instead of the normally configured ones, because the plan names a role, or because the
-    /// endpoint is a local engine.
+    /// The credentials that replace the normally configured credentials. Present if the plan names a role, or if the
+    /// endpoint is a local engine that needs dummy credentials.
     pub(crate) credentials: Option<SharedCredentialsProvider>,
     /// Whether the endpoint is a loopback address.
     pub(crate) on_loopback: bool,
@@ -49,7 +50,7 @@ impl Service {
         }
     }
 
-    /// Returns the environment variable with this service's own endpoint.
+    /// Returns the name of the environment variable for this service's own endpoint.
     fn endpoint_variable(self) -> &'static str {
         match self {
             Service::DynamoDb => "AWS_ENDPOINT_URL_DYNAMODB",
@@ -61,7 +62,7 @@ impl Service {
 
 impl ServiceConfig {
     /// Loads the configuration of a service. `table` contains the region, the profile, the role and the service's
-    /// endpoint, if the plan states them. Sends no request: the client assumes the role when it sends its own first
+    /// endpoint, if the plan states them. Sends no request. The client assumes the role when it sends its first
     /// request.
     pub(crate) async fn load(table: &TableRef, service: Service) -> ServiceConfig {
         let shared = load(table).await;
@@ -81,10 +82,9 @@ impl ServiceConfig {
     }
 }
 
-/// Returns credentials of a role, which the SDK obtains from STS and renews before they expire. `base` replaces the
+/// Returns credentials of a role. The SDK obtains them from STS and renews them before they expire. `base` replaces the
 /// normally configured credentials in the requests to STS. A command against a local engine must not call AWS. So if
-/// the service is on loopback, returns `None`, unless the configuration also names an endpoint on loopback for STS
-/// itself.
+/// the service is on loopback, returns `None`, unless the configuration also names a loopback endpoint for STS.
 async fn assume(
     role: &AssumedRole,
     table: &TableRef,
@@ -92,7 +92,7 @@ async fn assume(
     base: Option<SharedCredentialsProvider>,
     on_loopback: bool,
 ) -> Option<SharedCredentialsProvider> {
-    // The endpoint in [table] is another service's, so this configuration does not contain it.
+    // The endpoint in [table] belongs to a different service, so this configuration omits it.
     let shared = loader(table).region(region).load().await;
     if on_loopback && !own_endpoint(&shared, Service::Sts).as_deref().is_some_and(is_loopback) {
         tracing::info!("the role {} is not assumed, because the endpoint is on loopback", role.arn);
@@ -112,7 +112,7 @@ async fn assume(
 /// The region for a local engine if no region is configured.
 const LOCAL_REGION: Region = Region::from_static("us-east-1");
 
-/// Prepares the configuration, except for the endpoint. Settings in `[table]` take precedence over the environment. The
+/// Prepares the configuration without the endpoint. Settings in `[table]` take precedence over the environment, and the
 /// environment takes precedence over the profile.
 fn loader(table: &TableRef) -> ConfigLoader {
     let mut loader = aws_config::defaults(BehaviorVersion::v2026_01_12());
@@ -140,10 +140,9 @@ async fn load(table: &TableRef) -> SdkConfig {
     loader.load().await
 }
 
-/// Returns the endpoint that is configured for a service, or `None` if none is configured. The endpoint may come from
-/// the plan, `AWS_ENDPOINT_URL_<SERVICE>`, `AWS_ENDPOINT_URL`, the profile's `services` section or the profile's
-/// `endpoint_url`. The SDK itself chooses among these settings or ignores them, exactly as it does when it builds a
-/// client.
+/// Returns the endpoint that is configured for a service, or `None` if no endpoint is configured. The endpoint can come
+/// from the plan, `AWS_ENDPOINT_URL_<SERVICE>`, `AWS_ENDPOINT_URL`, the profile's `services` section or the profile's
+/// `endpoint_url`. The SDK chooses among these settings, in the same way as when it builds a client.
 fn endpoint(shared: &SdkConfig, service: Service) -> Option<String> {
     let general_endpoint = shared.endpoint_url().map(str::to_owned);
     if shared.get_origin("endpoint_url").is_client_config() {
@@ -159,11 +158,12 @@ fn own_endpoint(shared: &SdkConfig, service: Service) -> Option<String> {
     key.ok().and_then(|key| shared.service_config()?.load_config(key))
 }
 
-/// Returns the credentials for a local engine: made-up ones, or those from a profile. Returns `None` if the client
-/// should use the normally configured credentials. Call this function only if the plan names no profile.
+/// Returns the credentials for a local engine, which are either dummy credentials or credentials from a profile.
+/// Returns `None` if the client should use the normally configured credentials. Call this function only if the plan
+/// names no profile.
 ///
 /// Credentials from the environment are always used. Credentials from a profile are used only if the profile's endpoint
-/// is the local engine, because other profiles' credentials are for AWS.
+/// is the local engine, because the credentials of other profiles are for AWS.
 fn local_credentials(table: &TableRef, service: Service, endpoint: Option<&str>) -> Option<SharedCredentialsProvider> {
     if std::env::var_os("AWS_ACCESS_KEY_ID").is_some() {
         return None;

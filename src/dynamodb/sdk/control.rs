@@ -38,7 +38,7 @@ impl Control for DynamoTable {
                     .set_expression_attribute_values(some_unless_empty(
                         values.iter().map(|(placeholder, value)| (placeholder.clone(), to_sdk(value))).collect(),
                     ))
-                    // The consumed capacity distinguishes a real reply from an empty body, so request it.
+                    // Request the consumed capacity, because it distinguishes a real reply from an empty body.
                     .return_consumed_capacity(ReturnConsumedCapacity::Total)
                     .send()
             })

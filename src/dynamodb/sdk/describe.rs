@@ -1,4 +1,4 @@
-//! Converts replies to `DescribeTable` into the tool's own description.
+//! Converts a reply to `DescribeTable` into the tool's own description.
 
 use aws_sdk_dynamodb::types::{
     BillingMode, GlobalSecondaryIndexDescription, IndexStatus, KeySchemaElement, KeyType,
@@ -11,8 +11,7 @@ use super::table_features::features;
 use crate::dynamodb::{IndexDescription, TableDescription};
 use crate::item::{IndexSchema, KeyAttribute, KeySchema};
 
-/// Returns a text about the first required part that a table description lacks, or `None` if the description is
-/// complete.
+/// Returns a text about the first missing part of a table description, or `None` if the description is complete.
 pub(super) fn flaw(table: &SdkDescription) -> Option<&'static str> {
     let defined = |element: &KeySchemaElement| {
         table.attribute_definitions().iter().any(|defined| defined.attribute_name() == element.attribute_name())
@@ -32,7 +31,7 @@ pub(super) fn flaw(table: &SdkDescription) -> Option<&'static str> {
     } else if global.chain(local).any(|(name, key)| name.is_none() || !is_key(key)) {
         Some("it does not describe the key of an index")
     } else if table.provisioned_throughput().is_none() && on_demand != Some(&BillingMode::PayPerRequest) {
-        Some("it does not say what capacity the table has")
+        Some("it does not report the table's capacity")
     } else {
         None
     }
@@ -81,7 +80,7 @@ fn global(
     })
 }
 
-/// Converts a local index. A local index has no capacity of its own, because it uses the table's capacity.
+/// Converts a local index. It has no capacity settings, because a local index uses the table's capacity.
 fn local(table: &SdkDescription, index: &LocalSecondaryIndexDescription) -> Option<IndexDescription> {
     Some(IndexDescription {
         schema: schema(table, index.index_name(), index.key_schema(), index.projection(), true)?,
@@ -117,8 +116,8 @@ fn schema(
     })
 }
 
-/// Returns the names and types of the key attributes that have this role (partition key or sort key). A global index's
-/// key may have several attributes in each role.
+/// Returns the names and types of the key attributes that have this role (partition key or sort key). The key of a
+/// global index can have several attributes in each role.
 fn key_attributes<'t>(
     table: &'t SdkDescription,
     key: &'t [KeySchemaElement],
@@ -139,14 +138,14 @@ fn provisioned(throughput: Option<&ProvisionedThroughputDescription>, on_demand:
     throughput.filter(|_| !on_demand).and_then(|p| both(p.read_capacity_units(), p.write_capacity_units()))
 }
 
-/// Returns both numbers as (read, write) units. Returns `None` if DynamoDB reports zero, which means that no capacity
-/// is provisioned.
+/// Returns both numbers as (read, write) units. Returns `None` if DynamoDB reports zero, which means that the table is
+/// not provisioned.
 fn both(read: Option<i64>, write: Option<i64>) -> Option<(f64, f64)> {
     above_zero(read).zip(above_zero(write))
 }
 
-/// Returns the configured maximum (read, write) request units per second on demand. A reply may contain -1 instead of
-/// omitting the maximum.
+/// Returns the configured on-demand maximum (read, write) in request units per second. A reply can contain -1 instead
+/// of omitting the maximum.
 fn maxima(throughput: Option<&OnDemandThroughput>) -> (Option<f64>, Option<f64>) {
     (
         above_zero(throughput.and_then(OnDemandThroughput::max_read_request_units)),
@@ -184,8 +183,8 @@ mod tests {
         OnDemandThroughput::builder().max_read_request_units(read).max_write_request_units(write).build()
     }
 
-    /// Tests the parts of a table description that the embedded engine never returns: keys of several attributes,
-    /// maxima, warm throughput and zeros.
+    /// Tests the parts of a table description that the embedded engine never returns: multi-attribute keys, maxima,
+    /// warm throughput and zeros.
     #[test]
     fn parts_that_only_the_service_describes_are_read_too() {
         let index = GlobalSecondaryIndexDescription::builder()
@@ -233,7 +232,7 @@ mod tests {
         assert_eq!(found.indexes, [expected]);
     }
 
-    /// Removes one required part at a time, and expects that a flaw is reported.
+    /// Removes one required part at a time, and expects a flaw each time.
     #[test]
     fn a_description_without_a_part_has_a_flaw() {
         let whole = || {

@@ -8,8 +8,8 @@ use super::scan::{ScanStart, page_of};
 use super::{DynamoTable, projection};
 use crate::dynamodb::{Page, PageRequest, Source, TableError};
 
-/// An index of a table, as a source of keys. The caller reads the items themselves from the table: a global index is
-/// never strongly consistent, and it may lack attributes (developer guide, "Using global secondary indexes").
+/// An index of a table, as a source of keys. The caller reads the whole items from the table, because a global index is
+/// never strongly consistent, and because it can lack attributes (developer guide, "Using global secondary indexes").
 pub struct DynamoIndex {
     table: DynamoTable,
     name: String,

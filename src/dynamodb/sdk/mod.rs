@@ -1,6 +1,6 @@
 //! Implements [`Describe`], [`Source`] and [`Sink`] with the AWS SDK. Each call sends one request. The adapter checks
-//! every reply and classifies every error. The adapter retries nothing, with one exception: if DynamoDB refuses a
-//! request's credentials, the adapter reloads them and sends the request once more.
+//! every reply and classifies every error. The adapter retries in only one case: if DynamoDB refuses a request's
+//! credentials, the adapter reloads them and sends the request once more.
 
 mod backup;
 mod classify;
@@ -52,12 +52,12 @@ use values::{from_sdk_item, to_sdk_item};
 pub struct DynamoTable {
     connection: Connection,
     name: String,
-    /// The table's key, which never changes. The first call that describes the table stores the key here.
+    /// The table's key, which never changes. The first successful description of the table stores it here.
     key: Arc<OnceLock<KeySchema>>,
 }
 
 impl DynamoTable {
-    /// Creates a handle for the table with this name. The handle sends requests through this connection.
+    /// Creates a handle for the table with this name. It sends requests through this connection.
     pub fn new(connection: &Connection, name: impl Into<String>) -> DynamoTable {
         DynamoTable { connection: connection.clone(), name: name.into(), key: Arc::default() }
     }
@@ -70,7 +70,7 @@ impl DynamoTable {
         &self.name
     }
 
-    /// Returns the table's key, if a call has already described the table.
+    /// Returns the table's key, or `None` if the table has not been described yet.
     pub(in crate::dynamodb) fn key(&self) -> Option<&KeySchema> {
         self.key.get()
     }
@@ -206,9 +206,9 @@ fn consumed(consumed: Option<&ConsumedCapacity>) -> Option<WriteConsumption> {
     Some(divide(total, table, arms(consumed.global_secondary_indexes())))
 }
 
-/// Divides the total that a write consumed among the table, its local indexes included, and its global indexes. Some
-/// engines report a total, but divide only a part of it, or nothing, among the table and its indexes. The remaining units
-/// are counted for the table.
+/// Divides the total consumption of a write between the table and its global indexes. The table's part includes its
+/// local indexes. Some engines report a total, but attribute only a part of it, or nothing, to the table and its
+/// indexes. The remaining units are counted for the table.
 pub(in crate::dynamodb) fn divide(total: Units, table: Units, mut indexes: Vec<(String, Units)>) -> WriteConsumption {
     indexes.retain(|(_, units)| *units > 0.0);
     indexes.sort_by(|a, b| a.0.cmp(&b.0));
@@ -246,7 +246,8 @@ mod tests {
             .global_secondary_indexes("g", capacity(1.0))
             .global_secondary_indexes("untouched", capacity(0.0));
         assert_eq!(consumed(Some(&whole.build())), named(5.0, &[("g", 1.0), ("h", 3.0)]));
-        // If the total is not divided, all of it is counted for the table. Without a total, the consumption is unknown.
+        // If the engine reports only a total, the whole total is counted for the table. Without a total, the
+        // consumption is unknown.
         assert_eq!(consumed(Some(&total(4.0).build())), named(4.0, &[]));
         assert_eq!(
             consumed(Some(&total(4.0).global_secondary_indexes("g", capacity(1.0)).build())),

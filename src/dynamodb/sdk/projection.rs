@@ -4,7 +4,7 @@ use aws_sdk_dynamodb::types::{Projection as SdkProjection, ProjectionType};
 
 use crate::item::Projection;
 
-/// Returns which attributes an index contains. An unknown projection is treated as the most expensive one.
+/// Returns an index's projection. An unknown projection is treated as the most expensive one.
 pub(super) fn projection_of(projection: Option<&SdkProjection>) -> Projection {
     match projection.and_then(SdkProjection::projection_type) {
         Some(ProjectionType::KeysOnly) => Projection::KeysOnly,

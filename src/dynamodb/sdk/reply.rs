@@ -1,14 +1,14 @@
 //! Checks that a reply contains all its required parts, before the tool uses it.
 //!
-//! The SDK treats an empty body as `{}`. Depending on the operation, it treats `{}` as a page without items, a missing
+//! The SDK treats an empty body as `{}`. Depending on the operation, `{}` then means a page without items, a missing
 //! item or an applied write. The SDK also does not verify checksums (according to the source of aws-smithy-runtime 1.16
-//! and aws-sdk-dynamodb 1.136). So an empty reply from a proxy, a load balancer or a bug could end a segment too early
-//! or open the cutover gate. Therefore this module checks each reply between the SDK and the adapter. If the reply is
+//! and aws-sdk-dynamodb 1.136). So an empty reply, caused by a proxy, a load balancer or a bug, could end a segment too
+//! early or open the cutover gate. Therefore this module checks each reply before the adapter uses it. If the reply is
 //! bad, the request fails with [`TableError::UnusableReply`].
 //!
 //! `ConsumedCapacity` distinguishes a good reply from an empty one. So every request asks for `ConsumedCapacity` if the
-//! operation supports it. Some engines never report the consumed capacity. So this check requires `ConsumedCapacity`
-//! only if the same endpoint has reported it before.
+//! operation supports it. Some engines never report it. Therefore this check requires `ConsumedCapacity` only if the
+//! same endpoint has reported it before.
 //!
 //! [`TableError::UnusableReply`]: crate::dynamodb::TableError::UnusableReply
 
@@ -38,16 +38,16 @@ use crate::item::Units;
 #[error("{0}")]
 pub(in crate::dynamodb) struct Flaw(pub(in crate::dynamodb) &'static str);
 
-/// Number of replies without an item that are rejected, over the whole connection, if the endpoint has never reported
-/// capacity. The client retries a rejected request. From such an endpoint, the reply for a missing item looks the same
-/// as an empty reply.
+/// The number of empty `GetItem` replies that a connection rejects if the endpoint has never reported capacity. From
+/// such an endpoint, the reply for a missing item looks the same as a damaged empty reply. The client retries after a
+/// rejected reply.
 const EMPTY_REPLY_RETRIES: u32 = 2;
 
-/// Checks every reply on a connection. The SDK's client and the lean client share it, so that each of them knows what the
-/// endpoint reported to the other one.
+/// Checks every reply on a connection. The SDK's client and the lean client share one check, so that it knows
+/// everything that the endpoint has reported to either client.
 #[derive(Debug, Default)]
 pub(in crate::dynamodb) struct ReplyCheck {
-    /// Whether the reply to any operation has reported capacity.
+    /// Whether at least one reply to any operation has reported capacity.
     stated: AtomicBool,
     scans: CapacityReporting,
     gets: CapacityReporting,
@@ -58,12 +58,12 @@ pub(in crate::dynamodb) struct ReplyCheck {
     absent: AtomicU32,
 }
 
-/// What the check knows about the capacity in replies to one operation.
+/// Records whether replies to one operation report capacity.
 #[derive(Debug, Default)]
 struct CapacityReporting {
     /// Whether at least one reply has reported capacity.
     always: AtomicBool,
-    /// Whether at least one reply was certainly complete but did not report capacity.
+    /// Whether at least one reply was proven complete but did not report capacity.
     never: AtomicBool,
 }
 
@@ -87,8 +87,7 @@ impl Intercept for ReplyInterceptor {
 }
 
 impl ReplyCheck {
-    /// Checks a reply according to its type. Rejects any unknown type, so that nobody can add an operation without a
-    /// check.
+    /// Checks a reply according to its type. Rejects an unknown type, so that every new operation needs its own check.
     fn check(&self, context: &AfterDeserializationInterceptorContextRef<'_>) -> Result<(), Flaw> {
         let reply = context.response();
         // If the body did not arrive, the SDK already reports an error.
@@ -126,9 +125,9 @@ impl ReplyCheck {
         }
     }
 
-    /// Checks a page. `items` is the number of items in its list, or `None` if it has no list. `count` is its `Count`,
-    /// and `stated` is the capacity that it reports. The SDK reads a missing count as 0, so `states_count` says whether
-    /// the body has one.
+    /// Checks a page. `items` is the number of items in the page's list, or `None` if there is no list. `count` is the
+    /// page's `Count`, and `stated` is the capacity that the page reports. The SDK reads a missing `Count` as 0, so
+    /// `states_count` returns whether the body contains `Count`.
     pub(in crate::dynamodb) fn scan(
         &self,
         items: Option<usize>,
@@ -138,12 +137,12 @@ impl ReplyCheck {
     ) -> Result<(), Flaw> {
         let items = items.ok_or(Flaw("it has no Items"))?;
         if usize::try_from(count) != Ok(items) || (items == 0 && !states_count()) {
-            return Err(Flaw("its Count is not the number of its Items"));
+            return Err(Flaw("its Count differs from the number of its Items"));
         }
         self.capacity(&self.scans, stated, true)
     }
 
-    /// Checks the reply to an accepted `UpdateItem`: the capacity that it reports.
+    /// Checks the reported capacity in the reply to an accepted `UpdateItem`.
     pub(in crate::dynamodb) fn update(&self, stated: Option<Units>) -> Result<(), Flaw> {
         self.capacity(&self.updates, stated, false)
     }
@@ -159,8 +158,8 @@ impl ReplyCheck {
     }
 
     /// Requires `ConsumedCapacity` in a reply if the endpoint has reported it before. `whole` means that other parts of
-    /// the reply prove that the reply is complete. Only a complete reply can prove that an engine never reports
-    /// capacity for an operation.
+    /// the reply prove that the reply is complete. Only a reply that is proven complete shows that the engine never
+    /// reports capacity for this operation.
     fn capacity(&self, of: &CapacityReporting, stated: Option<Units>, whole: bool) -> Result<(), Flaw> {
         const MISSING: Flaw = Flaw("it has no ConsumedCapacity, but an earlier reply of the endpoint had one");
         if stated.is_some() {
@@ -174,7 +173,7 @@ impl ReplyCheck {
         if whole {
             of.never.store(true, Ordering::Relaxed);
         }
-        // Some engines report capacity for other operations but not for this write. The write is then sent again. If
+        // Some engines report capacity for other operations but not for writes. In this case, the write is resent. If
         // the first attempt was applied, the condition of the second attempt fails.
         let expected = self.stated.load(Ordering::Relaxed) && !of.never.load(Ordering::Relaxed);
         if expected { Err(MISSING) } else { Ok(()) }
@@ -186,7 +185,7 @@ fn table(described: &DescribeTableOutput) -> Result<(), Flaw> {
     describe::flaw(table).map_or(Ok(()), |flaw| Err(Flaw(flaw)))
 }
 
-/// Compares a reply's body with the checksum that DynamoDB sends along.
+/// Compares a reply's body with the checksum in its header. Succeeds if the reply has no checksum.
 pub(in crate::dynamodb) fn checksum(stated: Option<&str>, body: &[u8]) -> Result<(), Flaw> {
     match stated.map(str::parse::<u32>) {
         None => Ok(()),
@@ -195,7 +194,7 @@ pub(in crate::dynamodb) fn checksum(stated: Option<&str>, body: &[u8]) -> Result
     }
 }
 
-/// Returns whether a JSON object has a member with this name that is not null.
+/// Returns whether a JSON object has a non-null member with this name.
 fn has_member(body: &[u8], name: &str) -> bool {
     serde_json::from_slice::<serde_json::Value>(body).is_ok_and(|body| body.get(name).is_some_and(|v| !v.is_null()))
 }
@@ -264,7 +263,7 @@ mod tests {
         assert!(updated(Some(ConsumedCapacity::builder().table_name("t").build())).is_err(), "without units");
     }
 
-    /// Tests an engine that never reports capacity, and an engine that reports it for one operation only.
+    /// Tests an engine that never reports capacity, and an engine that reports it only for one operation.
     #[test]
     fn an_engine_without_capacity_is_learnt_from_whole_replies() {
         let check = ReplyCheck::default();

@@ -1,8 +1,8 @@
-//! Finds out how the SDK sends requests, so that the lean client sends its requests in the same way: to the same endpoint,
-//! through the same connections, with the same credentials, time limits and signatures.
+//! Finds out how the SDK sends requests. The lean client can then use the same endpoint, connections, credentials, time
+//! limits and signatures.
 //!
 //! The SDK itself resolves the endpoint (FIPS, dual stack, account ID, VPC endpoint, endpoint URL), the region of the
-//! signature, the proxy and the TLS roots. This module repeats none of these steps: it takes their results from the
+//! signature, the proxy and the TLS roots. This module does not repeat these steps. It takes their results from the
 //! first request of an SDK client.
 
 use std::sync::{Arc, OnceLock};
@@ -16,7 +16,7 @@ use aws_sdk_dynamodb::error::BoxError;
 /// How an SDK client sends its requests.
 #[derive(Debug)]
 pub(in crate::dynamodb) struct Route {
-    /// The client's HTTP connections, credentials and clock.
+    /// The SDK's runtime components, which include the client's HTTP connections, credentials and clock.
     pub(in crate::dynamodb) components: RuntimeComponents,
     /// The endpoint's URL, with the path `/`.
     pub(in crate::dynamodb) url: String,
@@ -29,12 +29,13 @@ pub(in crate::dynamodb) struct Route {
 }
 
 impl Route {
-    /// Returns `None` if the request is not a plain signed request to the root of the endpoint. Then only the SDK can
-    /// send requests.
+    /// Returns the route of a request. Returns `None` if the request is not a plain signed request to the root of the
+    /// endpoint. In this case, only the SDK can send requests.
     fn of(request: &HttpRequest, components: &RuntimeComponents, config: &ConfigBag) -> Option<Route> {
         let is_plain = request.method() == "POST" && is_root(request.uri());
         let (region, service) = signing_scope(request.headers().get("authorization")?)?;
-        // The components also contain this capture. Without its removal, they would keep each other alive forever.
+        // The components contain this capture, and the capture will contain the components. Remove the capture to break
+        // this reference cycle.
         let mut parts = components.to_builder();
         parts.set_interceptors(std::iter::empty());
         let route = Route {
@@ -48,7 +49,7 @@ impl Route {
     }
 }
 
-/// Returns whether a URL has no path but `/`, and no query.
+/// Returns whether a URL has the path `/` and no query.
 fn is_root(url: &str) -> bool {
     let rest = url.split_once("://").map_or("", |(_, rest)| rest);
     rest.find(['/', '?', '#']).is_some_and(|at| &rest[at..] == "/")

@@ -1,4 +1,4 @@
-//! The parts that all scans share: where a scan starts, and the page that a reply contains.
+//! Code that all scans share. It determines where a scan starts, and converts a reply to a page.
 
 use std::collections::HashMap;
 
@@ -23,7 +23,7 @@ impl ScanStart {
     ///
     /// # Errors
     ///
-    /// Fails if the position belongs to another kind of source, or if a segment number is too large.
+    /// Fails if the position comes from another kind of source, or if a segment number is too large.
     pub(super) fn new(request: &PageRequest) -> Result<ScanStart, TableError> {
         let segment = i32::try_from(request.segment).map_err(|_| unusable_reply("the segment number is too large"))?;
         let total = i32::try_from(request.total_segments).map_err(|_| unusable_reply("there are too many segments"))?;

@@ -1,4 +1,4 @@
-//! Finds out whether a failed request may have reached DynamoDB.
+//! Finds out whether it is possible that a failed request reached DynamoDB.
 
 use std::error::Error;
 
@@ -7,12 +7,12 @@ use aws_sdk_dynamodb::config::{ConfigBag, Intercept, RuntimeComponents};
 use aws_sdk_dynamodb::error::BoxError;
 use hyper_util::client::legacy;
 
-/// The error of an attempt whose request was never sent, because fetching the credentials took too long.
+/// The error of an attempt that timed out before it sent the request, because fetching the credentials took too long.
 #[derive(Debug, thiserror::Error)]
 #[error("the credentials did not arrive in time")]
 pub(in crate::dynamodb) struct UnsentRequest;
 
-/// Detects attempts that timed out before they sent anything.
+/// Detects attempts that timed out before they sent the request.
 #[derive(Debug)]
 pub(super) struct SendCheck;
 
@@ -36,9 +36,8 @@ impl Intercept for SendCheck {
     }
 }
 
-/// Returns whether the request certainly never left this host. This is the case if no connection was opened (refused,
-/// unknown name, no answer to the handshake, no file descriptor left), or if the attempt ended before anything was
-/// sent.
+/// Returns true only if the request never left this host. Either no connection was opened (refused, unknown name, no
+/// answer to the handshake, no file descriptor left), or the attempt ended before it sent the request.
 pub(super) fn was_never_sent(error: &(dyn Error + 'static)) -> bool {
     let mut cause = Some(error);
     while let Some(error) = cause {

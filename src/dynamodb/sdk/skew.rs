@@ -13,8 +13,8 @@ const TOLERATED_SKEW_SECS: i64 = 180;
 /// The cause of a refused signature.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Skew {
-    /// The clocks differ. If the reply does not contain DynamoDB's time, DynamoDB's message is the only evidence. The
-    /// text describes the difference.
+    /// The clocks differ, according to the time in the reply or to DynamoDB's error message. The text describes the
+    /// difference.
     Differs(String),
     /// The clocks are equal, so the request was sent too long after it was signed.
     Late,

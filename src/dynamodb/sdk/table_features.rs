@@ -1,4 +1,4 @@
-//! Converts replies about a table's streams, replicas, backups and expiry to the tool's own types.
+//! Converts the parts of replies about a table's stream, replicas, backups and expiry to the tool's own types.
 //!
 //! Sources: rustdoc of aws-sdk-dynamodb (`TableDescription`, `StreamSpecification`, `ReplicaDescription`,
 //! `ContinuousBackupsDescription`, `TimeToLiveDescription`).
@@ -19,7 +19,7 @@ pub(super) fn features(table: &SdkDescription) -> Features {
         Some(StreamViewType::NewImage) => StreamView::New,
         Some(StreamViewType::OldImage) => StreamView::Old,
         Some(StreamViewType::NewAndOldImages) => StreamView::NewAndOld,
-        // An unknown view is treated as the view with the least content.
+        // Treat an unknown view type as the one with the least content.
         _ => StreamView::Keys,
     };
     let class = table.table_class_summary().and_then(|summary| summary.table_class());
@@ -36,7 +36,7 @@ pub(super) fn features(table: &SdkDescription) -> Features {
     }
 }
 
-/// Returns a vector index, or `None` if it has no name: nothing could refer to it.
+/// Converts a vector index. Returns `None` if the index has no name, because nothing could refer to it.
 fn vector_index(index: &VectorIndexDescription) -> Option<VectorIndex> {
     let vector = index.vector_attribute().map(|vector| vector.attribute_name().to_owned());
     let search = index.search_schema().iter().map(|element| element.attribute_name().to_owned());
@@ -73,8 +73,8 @@ pub(super) fn recovery(backups: &ContinuousBackupsDescription) -> Recovery {
     }
 }
 
-/// Returns the name of the attribute that contains the expiry time of items, even while expiry is being turned on or
-/// off.
+/// Returns the name of the attribute that contains the expiry time of items. Also returns it while expiry is being
+/// turned on or off.
 pub(super) fn time_to_live(described: &TimeToLiveDescription) -> Option<String> {
     let off = matches!(described.time_to_live_status(), None | Some(TimeToLiveStatus::Disabled));
     described.attribute_name().filter(|_| !off).map(str::to_owned)

@@ -1,7 +1,8 @@
-//! Puts derived items: a `TransactWriteItems` with a condition check of the source item and a put of the derived item.
+//! Puts derived items with `TransactWriteItems`. The transaction contains a condition check of the source item and a
+//! put of the derived item.
 //!
 //! The SDK gives each request a new `ClientRequestToken`, so DynamoDB never answers a request with the result of an
-//! earlier one. After a lost reply, the caller reads the derived item again.
+//! earlier request. After a lost reply, the caller rereads the derived item.
 //!
 //! Sources: API reference, "TransactWriteItems" and "CancellationReason" (one reason per action, in the order of the
 //! actions; an action without a fault has the code `None`).
@@ -24,7 +25,8 @@ use crate::dynamodb::{FatalKind, TableError, WriteReply};
 use crate::item::{Item, ItemKey};
 
 impl DynamoTable {
-    /// Sends the transaction of a write that puts a derived item. `expression` has the conditions on the source item.
+    /// Sends the transaction of a write that puts a derived item. `expression` contains the conditions on the source
+    /// item.
     pub(super) async fn transact(
         &self,
         write: &GuardedWrite,
@@ -70,7 +72,7 @@ impl DynamoTable {
             })
             .await;
         match sent {
-            // Both actions are on one table, so the reply has one figure.
+            // Both actions use the same table, so the reply contains one figure.
             Ok(reply) => {
                 Ok(WriteReply::Applied { consumed: consumed(reply.consumed_capacity().first()), removed: None })
             }
@@ -82,7 +84,7 @@ impl DynamoTable {
     }
 }
 
-/// Returns the name of the partition key in the condition that the source item exists.
+/// Returns the name of the partition key, from the condition that the source item exists.
 fn partition_key(condition: &Condition) -> Option<&str> {
     match condition {
         Condition::ItemExists(name) => Some(name),
@@ -131,7 +133,7 @@ fn reply_of(canceled: &TransactionCanceledException) -> Result<WriteReply, Table
         return Err(TableError::Fatal { kind: FatalKind::Permission, message: message(at) });
     }
     match codes.iter().position(|code| code != "None" && code != CONDITION) {
-        // An unknown reason might occur for every item, so the operator should see it first.
+        // An unknown reason could occur for every item, so stop the run and let the operator see the reason.
         Some(at) => Err(TableError::Fatal { kind: FatalKind::Request, message: message(at) }),
         None => Err(TableError::UnusableReply { operation: "TransactWriteItems", flaw: "it gives no reason" }),
     }
@@ -160,7 +162,8 @@ mod tests {
         let failed = "ConditionalCheckFailed";
         assert_eq!(canceled(&[failed, "None"]), Ok(WriteReply::ConditionFailed { image: item() }));
         assert_eq!(canceled(&["None", failed]), Ok(WriteReply::DerivedExists { existing: item() }));
-        // If both conditions fail, the source decides, because its derived item may be another one now.
+        // If both conditions fail, the reply reports only the failed condition on the source, because a changed source
+        // can have a different derived item.
         assert_eq!(canceled(&[failed, failed]), Ok(WriteReply::ConditionFailed { image: item() }));
         assert_eq!(canceled(&[failed, "TransactionConflict"]), Ok(WriteReply::ConditionFailed { image: item() }));
     }

@@ -1,4 +1,4 @@
-//! Converts attribute values between the SDK's types and ours.
+//! Converts attribute values between the SDK's types and the tool's types.
 
 use std::collections::HashMap;
 

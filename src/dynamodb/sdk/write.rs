@@ -1,5 +1,5 @@
-//! Sends guarded writes: `UpdateItem`, or `DeleteItem` and `PutItem` for whole items. `transact.rs` sends derived
-//! items.
+//! Sends guarded writes with `UpdateItem`. Sends writes of whole items with `DeleteItem` and `PutItem`. `transact.rs`
+//! sends derived items.
 
 use std::collections::HashMap;
 
@@ -91,7 +91,7 @@ impl DynamoTable {
         }
     }
 
-    /// Puts a deleted item back.
+    /// Restores a deleted item.
     async fn restore(&self, item: &Item, expression: &Expression) -> Result<WriteReply, TableError> {
         let sent = self
             .connection
@@ -127,7 +127,7 @@ pub(super) fn values(expression: &Expression) -> Option<HashMap<String, Attribut
     some_unless_empty(values.collect())
 }
 
-/// Returns the reply to a write whose condition failed, with the image of the item if the engine returned it.
+/// Returns the reply to a write whose condition failed. Includes the image of the item if the engine returned it.
 fn condition_failed(failed: &ConditionalCheckFailedException) -> Result<WriteReply, TableError> {
     let image = failed.item().filter(|item| !item.is_empty()).cloned();
     Ok(WriteReply::ConditionFailed { image: image.map(from_sdk_item).transpose()? })

@@ -26,8 +26,8 @@ pub(crate) struct Admission {
     pub(crate) waited: Duration,
 }
 
-/// A period in which requests were let through without interruption. Permits are valid only in the period in which they
-/// were acquired.
+/// An uninterrupted period in which requests were allowed. Permits are valid only in the period in which they were
+/// acquired.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct SendingPeriod {
     opening: Opening,
@@ -36,14 +36,14 @@ pub(crate) struct SendingPeriod {
 }
 
 impl Requests {
-    /// Takes the units of a write's partition key if they are available now. Returns false and takes nothing if the
-    /// write would have to wait for the units, or if items of the same key are already waiting.
+    /// Takes the units of a write's partition key if they are available now. If the write would have to wait for the
+    /// units, or if items with the same partition key are already waiting, returns false and takes no units.
     pub(crate) fn try_acquire_key(&self, write: &GuardedWrite) -> bool {
         !self.range.is_set_aside(self.hash_of(write)) && self.try_key_in_turn(write)
     }
 
-    /// Takes the units of a write's partition key, even if items of the key are waiting. The caller must hold the key's
-    /// turn.
+    /// Takes the units of a write's partition key if they are available now, even if items with this partition key are
+    /// waiting. The caller must hold the lock that [`Requests::turn`] returns for this partition key.
     pub(crate) fn try_key_in_turn(&self, write: &GuardedWrite) -> bool {
         match self.derived_hash(write) {
             None => self.scopes.try_acquire_key(Access::Write, self.hash_of(write), write.cost.table),
@@ -56,7 +56,7 @@ impl Requests {
         self.range.turn(key)
     }
 
-    /// Waits for the units of these writes' partition keys, and takes them. Stops waiting when the run stops. If the
+    /// Waits for the units of these writes' partition keys, and takes them. Stops waiting if the run stops. If the
     /// future is dropped, no units are taken.
     pub(crate) async fn admit_keys(&self, chunk: &[&GuardedWrite]) -> Result<(), Stopped> {
         let mut wanted = Vec::with_capacity(chunk.len());
@@ -75,9 +75,9 @@ impl Requests {
     ///
     /// Permits become invalid when the window closes, when the run is paused, or when the lease or the flag is not
     /// confirmed in time. This function then acquires new permits. With the old permits, all waiting requests would be
-    /// sent in one burst as soon as sending is allowed again. The function does not give the old permits back. The
-    /// buckets have refilled meanwhile, so each unit that is given back to a full bucket would immediately allow an
-    /// additional request.
+    /// sent in one burst as soon as sending is allowed again. The function does not return the units of the old permits
+    /// to the buckets. The buckets have refilled meanwhile, so each unit that is returned to a full bucket would
+    /// immediately allow an additional request.
     pub(crate) async fn admit(&self, chunk: &[&GuardedWrite], has_key_units: bool) -> Result<Admission, Stopped> {
         let since = Instant::now();
         let may_pass =

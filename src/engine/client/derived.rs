@@ -29,8 +29,8 @@ impl Requests {
     }
 
     /// Returns each partition key of a transaction with the units that were taken from it and the units that it
-    /// consumed. The size of the derived item is known, so any difference belongs to the source. A request that
-    /// consumed nothing gives both keys their units back.
+    /// consumed. The size of the derived item is known, so any difference belongs to the source. If the request
+    /// consumed nothing, both keys get their units back.
     pub(super) fn consumed_by_keys(
         &self,
         write: &GuardedWrite,

@@ -12,7 +12,7 @@ use crate::engine::stop::{StopReason, Stopped};
 use crate::item::{PartitionHash, Units};
 use crate::plan::Access;
 
-/// A request's failed attempts: their number, the time of the first failure, and the time since then that the request
+/// A request's failed attempts: their number, the time of the first failure, and the time that the request has since
 /// spent waiting for our own permits.
 #[derive(Debug, Default)]
 pub(crate) struct Attempts {

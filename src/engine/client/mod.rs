@@ -1,5 +1,4 @@
-//! Carries one request through to its answer: acquires permits before sending, retries with backoff, and decides when
-//! to give up.
+//! Carries out a request: acquires permits, sends the request, retries with backoff, and decides when to give up.
 
 mod admission;
 mod derived;
@@ -61,14 +60,15 @@ pub struct RequestLimits {
 pub struct ReadPage {
     /// The items. If the source yields only keys, the items with these keys.
     pub page: Page,
-    /// Number of keys in the source for which there is no item. Always 0 if the source is a table.
+    /// Number of keys in the source that have no item. Always 0 if the source is a table.
     pub missing: u64,
-    /// Number of items that the plan does not select and that DynamoDB has left out of the page.
+    /// Number of items that DynamoDB left out of the page because the plan does not select them.
     pub left_out: u64,
 }
 
 impl ReadPage {
-    /// Returns the number of items that were read, or whose keys were read.
+    /// Returns the number of scanned items. This number includes keys without an item, and items that DynamoDB left
+    /// out.
     pub fn scanned(&self) -> u64 {
         self.page.items.len() as u64 + self.missing + self.left_out
     }
@@ -86,7 +86,7 @@ pub struct Requests {
     sink_reads: Option<Arc<Bucket>>,
     /// The token bucket for the scan of a global index. `None` if the source is not a global index.
     index_reads: Option<Arc<Bucket>>,
-    /// What DynamoDB leaves out of the pages of a scan. `None` if a page has every item that was read.
+    /// The filter by which DynamoDB leaves items out of a scan's pages. `None` if no items are left out.
     filter: Option<Arc<Filter>>,
     /// Whether DynamoDB rejected the filter, so that the run reads without it.
     is_filter_rejected: Arc<AtomicBool>,
@@ -100,11 +100,11 @@ pub struct Requests {
     pause: PauseSwitch,
     /// The watch that describes the table repeatedly and adjusts the budgets. `None` if the budgets are fixed.
     table_watch: Option<Arc<TableWatch>>,
-    /// The lease and the flag's value, which must both be valid when anything is sent.
+    /// The lease and the flag's value. Both must be valid whenever a request is sent.
     validities: Arc<[Validity]>,
     slots: Arc<Slots>,
     /// In a shared lane, a request holds this lock while it waits for a slot and for the table's units. So only one
-    /// shared-lane request waits there at a time, and requests of large lanes never wait behind a queue. The shared
+    /// shared-lane request waits for them at a time, and requests of large lanes never wait behind a queue. The shared
     /// lanes use the capacity that the large lanes leave unused. This does not make the run longer, because the large
     /// lanes decide when the run ends.
     shared_lane_turn: Arc<Mutex<()>>,
@@ -172,7 +172,7 @@ impl Requests {
         }
     }
 
-    /// Returns the same client, but it reads pages from this source instead of the table.
+    /// Returns the same client, except that it reads pages from this source instead of the table.
     pub(crate) fn with_source(self, source: Arc<dyn Source>) -> Requests {
         Requests { source, ..self }
     }
@@ -225,18 +225,18 @@ impl Requests {
         Requests { range: self.scopes.segment_key_range(segment), large: Arc::default(), in_flight, ..self.clone() }
     }
 
-    /// Records for the watchdog that the items of this page are processed from now on.
+    /// Tells the watchdog that the items of this page are now being processed.
     pub(crate) fn begin_page(&self, page: u64) {
         self.in_flight.begin_page(page);
     }
 
-    /// Counts an answer that makes progress.
+    /// Records that a request was answered, which counts as progress.
     fn answered(&self) {
         self.in_flight.answered();
         self.progress.answered();
     }
 
-    /// Returns the kind of lane in which this client's segment is.
+    /// Returns the kind of this segment's lane.
     pub(crate) fn lane(&self) -> Lane {
         if self.large.load(Ordering::Relaxed) { Lane::Large } else { Lane::Shared }
     }
@@ -268,13 +268,13 @@ impl Requests {
         self.sink.max_chunk().max(1)
     }
 
-    /// Returns the capacity units per second that the segment may use now: the segment's rate or the table's rate,
-    /// whichever is lower.
+    /// Returns the capacity units per second that the segment is currently allowed to use: the segment's rate or the
+    /// table's rate, whichever is lower.
     pub(crate) fn rate(&self, access: Access) -> Units {
         self.scopes.table(access).rate().min(self.range.rate(access))
     }
 
-    /// Returns the capacity units per second that the whole job may use now.
+    /// Returns the capacity units per second that the whole job is currently allowed to use.
     pub(crate) fn table_rate(&self, access: Access) -> Units {
         self.scopes.table(access).rate()
     }
@@ -312,8 +312,8 @@ impl Requests {
                     listed
                 }
                 Ok(WriteReply::Applied { consumed: None, .. }) => write.cost.clone(),
-                // A canceled transaction costs as much of the table's units as one that succeeds (developer guide,
-                // "Amazon DynamoDB Transactions: How it works"). It writes nothing, so it uses no units of an index.
+                // A canceled transaction costs the same table units as a successful one (developer guide, "Amazon
+                // DynamoDB Transactions: How it works"). It writes nothing, so it costs no index units.
                 Ok(WriteReply::ConditionFailed { .. } | WriteReply::DerivedExists { .. })
                     if write.derived_item().is_some() =>
                 {

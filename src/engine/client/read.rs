@@ -22,7 +22,8 @@ use crate::state::Spend;
 /// about 1,600 items per second. One partition key serves at most 3,000 read units per second.
 const MAX_KEY_READS: usize = 8;
 
-/// The size of the items at which a page of listed items ends, in bytes. DynamoDB ends a page of a scan at this size.
+/// A page of listed items ends when its items reach this size in bytes. DynamoDB ends a page of a scan at the same
+/// size.
 pub(super) const MAX_LISTED_BYTES: usize = 1 << 20;
 
 /// The maximum number of entries in a page of an index. The items of a page are in memory together, and each has at
@@ -31,24 +32,25 @@ const MAX_INDEX_PAGE: u32 = 100;
 
 impl Requests {
     /// Reads one page. `estimate` is the probable cost of the page in read units. If the source yields only keys, reads
-    /// the items with these keys, strongly consistently. Then each read acquires permits for itself.
+    /// the items with these keys, strongly consistently. In that case, each read acquires its own permits.
     pub(crate) async fn read_page(&self, request: &PageRequest, estimate: Units) -> Result<ReadPage, Stopped> {
         if self.source.yields_keys() {
             return self.read_listed_items(request, estimate).await;
         }
         // The first items of a page usually have the same partition key as the start position. So charge that partition
-        // key only for its fraction of the page.
+        // key only for its share of the page.
         let start = request.start.as_ref().and_then(Position::key);
         let key = start.map(|key| key.partition_hash(&self.partition_key));
         let share = |page: &Page| {
             let of_key = |item: &&Item| item.get(&*self.partition_key).map(PartitionHash::from_value) == key;
             page.items.iter().filter(of_key).count() as f64 / page.items.len().max(1) as f64
         };
-        // Only the survey reads nothing but keys. It needs the keys of all items, so it reads without the filter.
+        // Only the survey requests keys without items. The survey needs the keys of all items, so it reads without the
+        // filter.
         let is_rejected = self.is_filter_rejected.load(Ordering::Relaxed);
         if let Some(filter) = self.filter.as_deref().filter(|_| !request.keys_only && !is_rejected) {
             // The keys of the items that the filter left out are unknown. If the next page starts with the same
-            // partition key, these items have this key too. Otherwise, assume that they have it.
+            // partition key, these items have that key. In every other case, assume that these items have that key too.
             let consumed = |FilteredPage { page, left_out }: &FilteredPage| {
                 let next = page.next.as_ref().and_then(Position::key);
                 let stays = next.is_some_and(|next| Some(next.partition_hash(&self.partition_key)) == key);
@@ -99,14 +101,14 @@ impl Requests {
                 }
                 None => missing += 1,
             }
-            // Read a page of an index to its end. Such a page is short, and only its end is a known position.
+            // Read a page of an index to its end. Such a page is short, and positions inside it are unknown.
             if bytes >= MAX_LISTED_BYTES && self.source.index().is_none() {
                 break;
             }
         }
         drop(reads);
         if done < total {
-            // The source is a file that cannot change, so a shorter page ends before the first key that was not read.
+            // The source is a file that cannot change. So a page that ends early ends before the first unread key.
             let limit = u32::try_from(done).ok();
             page.next = self.read_keys(&PageRequest { limit, ..request.clone() }, 0.0).await?.next;
         }

@@ -25,11 +25,11 @@ const MAX_SLOTS: usize = 512;
 /// [`Lane::outstanding`](super::Lane::outstanding), which limits the writes of one segment, both in flight and waiting.
 /// Slots also bound memory. A waiting write needs no memory of its own, because it is part of a page that its segment
 /// has already read. A write in flight needs additional memory for its request, its connection and the SDK's data. A
-/// write in flight takes about 60 KB (measured with 64 more slots in a run of `tests/table/memory.rs`). All slots
-/// together take about 30 MB. With default budgets, there are twice as many lanes as the budget needs, so the slots are
-/// the tighter bound. If the plan sets a small number of lanes, or gives one key range the whole budget, the other
-/// bound is tighter: each shared lane has at most eight outstanding writes. For example, 16 lanes reach 2,560 WCU/s if
-/// a write takes 50 ms.
+/// write in flight takes about 60 KB (measured in a run of `tests/table/memory.rs` with 64 additional slots). All slots
+/// together take about 30 MB. With default budgets, there are twice as many lanes as the budget needs, so the number of
+/// slots is the tighter bound. If the plan sets a small number of lanes, or gives one key range the whole budget, the
+/// bound per segment is tighter, because each shared lane has at most eight outstanding writes. For example, 16 lanes
+/// reach 2,560 WCU/s if a write takes 50 ms.
 #[derive(Debug)]
 pub(crate) struct Slots {
     free: Arc<Semaphore>,
@@ -48,8 +48,9 @@ impl Slots {
         Slots { free: Arc::new(Semaphore::new(created)), created: AtomicUsize::new(created), max_slots }
     }
 
-    /// Waits for a slot. Adds slots if the budget is larger than ever before. If the budget falls, keeps all slots,
-    /// because the rate limits the writes anyway. Returns `None` only if the semaphore is closed, which never happens.
+    /// Waits for a slot. Adds slots if the budget exceeds its highest value so far. If the budget falls, keeps all
+    /// slots, because the rate limits the writes anyway. Returns `None` only if the semaphore is closed, which never
+    /// happens.
     pub(crate) async fn take(&self, budget: Units) -> Option<OwnedSemaphorePermit> {
         let wanted = slots_for(budget).min(self.max_slots);
         let created = self.created.fetch_max(wanted, Ordering::Relaxed);

@@ -111,7 +111,7 @@ impl Sink for ListedTable {
         let mut item = key.attributes().clone();
         let Some(Value::S(n)) = item.get("pk") else { panic!("{key}") };
         let n: u64 = n.parse().unwrap();
-        // The replies arrive in another order than the requests.
+        // The replies arrive in a different order from the requests.
         tokio::time::sleep(Duration::from_millis(10 - n % 7)).await;
         if n.is_multiple_of(5) {
             return Ok(GetReply { item: None, units: Some(1.0) });
@@ -139,7 +139,8 @@ async fn a_rejected_filter_is_dropped() {
     }
 }
 
-/// Every key is read exactly once and in order, even if large items end a page early. The units add up.
+/// Every key is read exactly once and in order, even if large items end a page early. The units of the pages add up to
+/// the units of all reads.
 #[tokio::test(start_paused = true)]
 async fn listed_items_are_read_by_their_keys_and_in_order() {
     for (item_bytes, limit, fewest_pages) in [(10, 60, 1), (10, 7, 9), (300 * 1024, 60, 12), (2 << 20, 60, 48)] {
@@ -225,7 +226,8 @@ fn write() -> GuardedWrite {
     GuardedWrite::for_test("p")
 }
 
-/// The units of a transaction are taken from two partition keys. Each gets back what the request did not consume there.
+/// The units of a transaction are taken from two partition keys. Each key gets back the units that the request did not
+/// consume.
 #[test]
 fn each_key_of_a_transaction_gets_its_own_units_back() {
     let (requests, _) = with_closing_window([WIDE; 3]);
@@ -257,7 +259,7 @@ fn assert_steady_rate(table: &RecordingTable, all: usize) {
         assert!((seconds * rate - 1..=seconds * rate + 2).contains(&since), "{since} requests in {seconds} s");
     }
     assert_eq!(table.request_times.lock().unwrap().len(), all);
-    // All requests are done in time, so no capacity was lost.
+    // All requests are done in time, so no capacity was wasted.
     assert!(table.began.elapsed() < OPENS + second * (all / rate) as u32, "{:?}", table.began.elapsed());
 }
 
@@ -365,7 +367,7 @@ async fn nothing_is_sent_while_the_lease_or_the_flag_is_not_confirmed() {
         for seconds in 1..=3 {
             let since = table.between(4 * second, (4 + seconds) * second);
             let rate = RATE as usize * seconds as usize;
-            // Units of the partition key that were taken before the wait are lost.
+            // Partition key units that were taken before the wait are lost.
             let least = if budgets[0] == RATE { rate - 1 } else { 0 };
             assert!((least..=rate + 3).contains(&since), "{since} requests in {seconds} s, held: {has_key_units}");
         }

@@ -1,5 +1,5 @@
-//! Pauses a run. While it is paused, no request is sent; requests in flight are awaited as usual. Also records why a
-//! run is slowed down, so that its activity can say so.
+//! Pauses a run. While it is paused, no request is sent. Requests in flight are awaited as usual. Also records why a
+//! run is slowed down, so that the displayed activity includes the reason.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ pub struct PauseSwitch(Arc<watch::Sender<PauseState>>);
 
 #[derive(Debug, Clone, Default)]
 struct PauseState {
-    /// Who paused the run, and why; empty if nobody did.
+    /// Who paused the run, and why. Empty if the run is not paused.
     reasons: Vec<(PauseSource, String)>,
     /// Number of times that the run was paused.
     pauses: u64,
@@ -19,15 +19,15 @@ struct PauseState {
     slowdown: Option<String>,
 }
 
-/// Where a pause comes from. Each source pauses and resumes the run independently. The run continues when no source
-/// pauses it.
+/// The source of a pause. Each source pauses and resumes the run independently. The run continues when no source pauses
+/// it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum PauseSource {
     /// An operator, with `backfill ctl pause`.
     Operator,
     /// The pause file of the plan.
     File,
-    /// A health check: its position in the plan.
+    /// The health check at this position in the plan.
     HealthCheck(usize),
 }
 
@@ -38,8 +38,8 @@ impl Default for PauseSwitch {
 }
 
 impl PauseSwitch {
-    /// Pauses the run. `why` is a text for people that says who paused the run. If this source has already paused the
-    /// run, replaces the text.
+    /// Pauses the run. The text `why` tells the operator who paused the run. If this source has already paused the run,
+    /// replaces the text.
     pub fn pause(&self, source: PauseSource, why: impl Into<String>) {
         let why = why.into();
         self.0.send_if_modified(|state| {
@@ -62,7 +62,7 @@ impl PauseSwitch {
         self.end(source);
     }
 
-    /// Ends the pause of this source. Returns whether there was one.
+    /// Ends the pause of this source. Returns whether this source had paused the run.
     pub fn end(&self, source: PauseSource) -> bool {
         self.0.send_if_modified(|state| {
             let before = state.reasons.len();
@@ -71,15 +71,15 @@ impl PauseSwitch {
         })
     }
 
-    /// Returns a text for people that says who paused the run; `None` if the run is not paused.
+    /// Returns a text that tells the operator who paused the run. Returns `None` if the run is not paused.
     pub fn paused(&self) -> Option<String> {
         let state = self.0.borrow();
         let reasons: Vec<&str> = state.reasons.iter().map(|(_, why)| why.as_str()).collect();
         (!reasons.is_empty()).then(|| reasons.join("; "))
     }
 
-    /// Records why the run uses only a part of its budgets, for people; `None` if it uses its full budgets. The budgets
-    /// themselves are set elsewhere.
+    /// Records a text that tells the operator why the run uses only a part of its budgets. `None` if the run uses its
+    /// full budgets. The budgets themselves are set elsewhere.
     pub fn note_slowdown(&self, why: Option<String>) {
         self.0.send_if_modified(|state| {
             let changed = state.slowdown != why;
@@ -88,7 +88,8 @@ impl PauseSwitch {
         });
     }
 
-    /// Returns why the run uses only a part of its budgets, for people; `None` if it uses its full budgets.
+    /// Returns a text that tells the operator why the run uses only a part of its budgets. Returns `None` if the run
+    /// uses its full budgets.
     pub fn slowdown(&self) -> Option<String> {
         self.0.borrow().slowdown.clone()
     }

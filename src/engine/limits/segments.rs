@@ -8,7 +8,7 @@ use crate::plan::ScanOptions;
 use crate::ratelimit::Budgets;
 
 /// The number of items in an ordinary segment: about one page. The survey reads the first page of each segment early.
-/// In segments of this size, the first page shows whether the segment contains a large item collection.
+/// If segments have this size, this page shows whether the segment contains a large item collection.
 const ITEMS_PER_SEGMENT: u64 = 250;
 
 /// The size of an ordinary segment with large items, in bytes: half of the largest page (1 MB).
@@ -36,19 +36,20 @@ const MAX_ACTIVE: u32 = 256;
 /// partition's load.
 const LANES_PER_PARTITION: f64 = 4.0;
 
-/// A partition holds about 10 GB and serves 1,000 WCU/s (AWS database blog, "Scaling DynamoDB", part 3; developer
+/// A partition stores about 10 GB and serves 1,000 WCU/s (AWS database blog, "Scaling DynamoDB", part 3; developer
 /// guide, "Partition key design").
 const PARTITION_BYTES: f64 = 10e9;
 const PARTITION_WRITES: Units = 1_000.0;
 
-/// Lanes are added for partitions only until the pages of all lanes together reach this number of bytes. In memory, a
-/// page is several times larger than DynamoDB's count of its bytes.
+/// More partitions mean more lanes, until the pages of all lanes together reach this number of bytes. In memory, a page
+/// takes several times the size that DynamoDB counts.
 const PAGES_BYTES: u64 = 128 << 20;
 
-/// A segment with fewer items than this is not worth a request. So lanes do not divide the table into smaller segments.
+/// A segment with fewer items than this is not worth a request. So even a large number of lanes never divides the table
+/// into such small segments.
 const MIN_ITEMS: u64 = 25;
 
-/// The smallest number of lanes for large segments. A table that has one large item collection usually has several.
+/// The smallest number of lanes for large segments. A table with one large item collection usually has several of them.
 const MIN_LARGE: u32 = 4;
 
 /// The largest number of lanes for large segments, for any budget. Each of these segments keeps many requests
@@ -62,7 +63,7 @@ pub struct SegmentChoice {
     pub segments: u32,
     /// The number of segments that are processed at the same time.
     pub active: u32,
-    /// The number of additional lanes, which serve only segments that are known to be large.
+    /// The number of additional lanes that serve only segments that are known to be large.
     pub large: u32,
     /// The reason for the number of segments, for the output of `check`.
     pub reason: String,
@@ -76,8 +77,8 @@ impl SegmentChoice {
         self.active.saturating_add(self.large).min(self.segments)
     }
 
-    /// Reduces the number of lanes if the process cannot open enough connections. One segment may need connections for
-    /// its next page and for single items of the current page at the same time. Lanes of both kinds need connections.
+    /// Reduces the number of lanes if the process cannot open enough connections. One segment can simultaneously need
+    /// connections for its next page and for single items of the current page. Lanes of both kinds need connections.
     pub(crate) fn within(self, connections: usize) -> SegmentChoice {
         let largest = u32::try_from(connections / 8).unwrap_or(u32::MAX).max(1);
         SegmentChoice { active: self.active.min(largest), large: self.large.min(largest), ..self }
@@ -105,13 +106,13 @@ pub fn auto_segments(scan: &ScanOptions, table: &TableDescription, budgets: &Bud
     SegmentChoice { segments, active: active.min(segments.max(1)), large, reason, active_reason }
 }
 
-/// Returns a number of segments that is large enough to keep `active` lanes busy on this table.
+/// Returns a number of segments that keeps `active` lanes busy on this table.
 fn segments(table: &TableDescription, active: u32) -> ReasonedCount {
     let items = table.item_count;
     let bytes = table.size_bytes;
     let by_size = (saturating_u32(bytes.div_ceil(1 << 30)), format!("1 for each GiB of {} bytes", number(bytes)));
-    // In a small table, the lanes raise the number of segments only up to this bound. Smaller segments would not be
-    // worth a request. If the table's size is unknown, this bound does not apply.
+    // In a small table, the number of lanes raises the number of segments only up to this bound. Smaller segments would
+    // not be worth a request. If the table's size is unknown, this bound does not apply.
     let worth = if items == 0 { u32::MAX } else { saturating_u32(items / MIN_ITEMS) };
     let by_lanes =
         (active.saturating_mul(2).min(worth), format!("twice the {active} segments that the budget keeps busy"));
@@ -121,7 +122,7 @@ fn segments(table: &TableDescription, active: u32) -> ReasonedCount {
         let mean = bytes.checked_div(items).unwrap_or(0).max(1);
         let each = ITEMS_PER_SEGMENT.min(BYTES_PER_SEGMENT / mean).max(1);
         let why = format!(
-            "about {each} of {} items in each, so that a segment's first page shows a large item collection",
+            "{} items in segments of about {each}, so that a segment's first page shows a large item collection",
             number(items)
         );
         needs.push((saturating_u32(items.div_ceil(each)), why));
@@ -131,7 +132,10 @@ fn segments(table: &TableDescription, active: u32) -> ReasonedCount {
         return (segments, why);
     }
     let cap = number(MAX_SEGMENTS.into());
-    (MAX_SEGMENTS, format!("no more than {cap}, as each costs at least half a read unit and a row of state ({why})"))
+    (
+        MAX_SEGMENTS,
+        format!("no more than {cap}, because each costs at least half a read unit and a row in the state file ({why})"),
+    )
 }
 
 /// Returns the number of lanes that the budget needs, before the minimum is applied.
@@ -154,14 +158,14 @@ fn lanes(table: &TableDescription, budgets: &Budgets) -> ReasonedCount {
     (lanes, why)
 }
 
-/// Returns the number of large segments that together use up the table's budget if each is written at the pace of one
-/// partition key.
+/// Returns how many large segments together use up the table's budget if each is written at the rate of one partition
+/// key.
 fn large(budgets: &Budgets) -> u32 {
     let one = budgets.per_partition_key.write.min(budgets.per_key_range.write).min(PARTITION_WRITES);
     truncated_u32((budgets.table.write / one).ceil()).clamp(MIN_LARGE, MAX_LARGE)
 }
 
-/// Returns the need with the largest number. If several have the same number, returns the first.
+/// Returns the entry with the largest number. If several entries have this number, returns the first of them.
 fn largest(needs: Vec<ReasonedCount>) -> ReasonedCount {
     needs.into_iter().reduce(|largest, need| if need.0 > largest.0 { need } else { largest }).unwrap_or_default()
 }
@@ -223,7 +227,7 @@ mod tests {
             (40, 40 * KB, 16),
             (20_000, 20_000 * KB, 80),
             (1_000_000, 1_000_000 * KB, 4_000),
-            // Twelve items of 40 KB have half the size of a full page.
+            // Twelve items of 40 KB fill half a page.
             (100_000, 100_000 * 40 * KB, 8_334),
             (1_000_000_000, 1_000_000_000 * KB, 65_536),
             (u64::MAX, u64::MAX, 65_536),
@@ -255,8 +259,7 @@ mod tests {
             assert!(f64::from(chosen.active) * narrow >= 2.0 * write, "{chosen:?}");
             assert!(chosen.segments >= 2 * chosen.active);
         }
-        // With large items, the number of lanes follows from the number of partitions, but the memory for pages limits
-        // it.
+        // With large items, the number of partitions determines the number of lanes, up to the limit on page memory.
         assert_eq!(choose(50_000_000, 2_000_000_000_000, 1_000.0).active, 64);
     }
 
@@ -298,11 +301,14 @@ mod tests {
         let choice = choose(1_000_000, 1_000_000 << 10, 1_000.0);
         assert_eq!(
             choice.reason,
-            "about 250 of 1,000,000 items in each, so that a segment's first page shows a large item collection"
+            "1,000,000 items in segments of about 250, so that a segment's first page shows a large item collection"
         );
         assert_eq!(choice.active_reason, "the minimum");
         let choice = choose(1_000_000_000, 1 << 40, 1_000.0);
-        assert!(choice.reason.contains("no more than 65,536, as each costs at least half a read unit"), "{choice:?}");
+        assert!(
+            choice.reason.contains("no more than 65,536, because each costs at least half a read unit"),
+            "{choice:?}"
+        );
         assert_eq!(choice.active_reason, "4 for each of about 110 partitions");
     }
 }

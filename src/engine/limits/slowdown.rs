@@ -3,8 +3,8 @@
 
 use crate::ratelimit::{ScopeBudget, rate_text};
 
-/// A budget above this number of units is not lowered below this number. Otherwise a small budget would almost be a
-/// pause.
+/// A slowdown does not lower a budget below this number of units. Otherwise a small budget would amount to a pause. A
+/// budget that is already lower stays unchanged.
 const MIN_UNITS: f64 = 1.0;
 
 /// A part of the budgets, and the reason.
@@ -22,7 +22,7 @@ impl Slowdown {
         format!("slowed to {}% of the budgets: {}", self.percent, self.why)
     }
 
-    /// Lowers a budget. The result is never above the budget. Only a budget of zero becomes zero.
+    /// Lowers a budget. The result never exceeds the budget. The result is zero only if the budget is zero.
     fn lower(&self, budget: &ScopeBudget) -> ScopeBudget {
         let lowered = budget.units * f64::from(self.percent) / 100.0;
         let units = lowered.max(MIN_UNITS).min(budget.units);
@@ -35,7 +35,7 @@ impl Slowdown {
     }
 }
 
-/// Returns the budgets that a run may use now.
+/// Returns the budgets that a run is currently allowed to use.
 pub(super) fn lowered<'a>(
     budgets: impl Iterator<Item = &'a ScopeBudget>,
     slowdown: Option<&Slowdown>,

@@ -14,7 +14,7 @@ pub struct CurrentBudgets {
     pub scopes: Vec<ScopeBudget>,
     /// Number of times that the budgets have changed since the job began.
     pub changes: u64,
-    /// Number of attempts to describe the table that have failed since the last description.
+    /// Number of failed attempts to describe the table since the last successful one.
     pub failed_descriptions: u32,
 }
 
@@ -32,7 +32,7 @@ impl StoredBudgets {
         StoredBudgets { run, at, current_budgets }
     }
 
-    /// Reads the budgets that this run stored last. Returns `None` if the run stored none or is finished.
+    /// Reads the budgets that this run stored most recently. Returns `None` if the run stored none or is finished.
     pub async fn load(
         file: &dyn StateReader,
         run: Option<&RunRecord>,

@@ -7,9 +7,9 @@
 //! gone or was replaced, or if it is neither ACTIVE nor UPDATING.
 //!
 //! A failed attempt to describe the table does not stop the run. If the table or the connection has a problem, the
-//! run's own requests fail too, and their errors decide whether the run stops. Until the next description, no budget
-//! rises. After a few failures in a row, the budgets that follow the table are halved. The next description raises them
-//! again.
+//! run's own requests fail too, and their errors decide whether the run stops. No budget rises until the next
+//! description. After a few failures in a row, the budgets that follow the table are halved. The next description
+//! raises them again.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -49,12 +49,12 @@ const TICKS: u32 = 2 * RAISE_STEPS;
 /// no description for six minutes, and auto scaling may have removed capacity.
 const FAILURES_BEFORE_HALVING: u32 = 3;
 
-/// An attempt, including its retries, may take up to the interval divided by this number.
+/// The interval divided by this number is the time limit of an attempt, including its retries.
 const TIMEOUT_DIVISOR: u32 = 4;
 
 /// The longest time for which an urgent job waits for an overdue description. An overdue description is read before a
 /// pass sends its first request, because the table may have been replaced. DynamoDB usually answers within this time.
-/// If DescribeTable is throttled or hangs, it delays the job by no more than this time.
+/// Even a throttled or hanging DescribeTable delays the job by no more than this time.
 const URGENT_DESCRIBE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The table to watch, and everything that depends on the table's description.
@@ -110,7 +110,7 @@ struct WatchState {
 }
 
 impl WatchState {
-    /// Returns the budgets that the run may use now.
+    /// Returns the budgets that the run is currently allowed to use.
     fn budgets(&self) -> Vec<ScopeBudget> {
         lowered(self.tracker.now(), self.slowdown.as_ref())
     }
@@ -179,9 +179,9 @@ impl TableWatch {
         self.storing_task().take();
     }
 
-    /// Replaces the plan's `[capacity]`. If the rate of reads or of writes has changed, the new budgets for it apply at
-    /// once, even to requests that wait. A budget above the table's capacity is lowered. All other budgets stay as they
-    /// are. Returns the current budgets.
+    /// Replaces the plan's `[capacity]`. If its read rate or its write rate has changed, the new budgets for that kind
+    /// of access apply immediately, even to waiting requests. A budget above the table's capacity is lowered. All other
+    /// budgets stay unchanged. Returns the current budgets.
     pub(crate) fn set_capacity(&self, capacity: &Capacity) -> Vec<ScopeBudget> {
         let mut state = self.state();
         let description = state.description.clone();
@@ -193,15 +193,15 @@ impl TableWatch {
         budgets
     }
 
-    /// Lowers all budgets as this slowdown states. `None` ends the slowdown. The change applies at once, even to
-    /// requests that wait. Later changes of the budgets are lowered in the same way.
+    /// Lowers all budgets as this slowdown states. `None` ends the slowdown. The change applies immediately, even to
+    /// waiting requests. Budgets that change later are lowered in the same way.
     pub(crate) fn set_slowdown(&self, slowdown: Option<Slowdown>) {
         self.state().slowdown = slowdown;
         self.apply();
     }
 
-    /// Returns the number of segments and lanes that a new run would use for this table now. If the budgets have risen
-    /// since the run began, more lanes are useful.
+    /// Returns the number of segments and lanes that a run would use for this table if it began now. If the budgets
+    /// have risen since the run began, more lanes are useful.
     pub(crate) fn lanes(&self) -> SegmentChoice {
         let state = self.state();
         auto_segments(&self.scan, &state.description, &budgets(&state.tracker)).within(host::max_connections())
@@ -313,8 +313,8 @@ impl TableWatch {
         self.apply();
     }
 
-    /// Lowers the budget for reads of single items from a sink that is not the source. A run needs only a few of these
-    /// reads, so the budget is never raised during a run.
+    /// If the sink is a separate table, lowers the budget for reads of single items from it. A run needs only a few of
+    /// these reads, so the budget is never raised during a run.
     fn lower_sink_reads(&self, units: Option<Units>) {
         if let (Some(bucket), Some(units)) = (&self.sink_reads, units) {
             bucket.set_budget(units.min(bucket.budget()));

@@ -1,8 +1,7 @@
 //! Decides when a run may work: `[limits] window` and `deadline`.
 //!
-//! While the window is closed, a request waits until the window opens. If requests are in flight when the window
-//! closes, the run awaits their replies as usual. Every wait checks the clock at short intervals, because the wall
-//! clock may jump and the machine may sleep.
+//! While the window is closed, new requests wait until it opens. The run still awaits the replies to requests in
+//! flight. Every wait checks the clock at short intervals, because the wall clock can jump and the machine can sleep.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -15,8 +14,8 @@ use crate::engine::stop::{StopReason, Stopper};
 use crate::figure::whole_duration;
 use crate::plan::{PlanLimits, Window};
 
-/// The interval at which every wait checks the wall clock. After a jump of the wall clock, up to this interval may pass
-/// before a run notices that the window has opened or that the deadline has passed.
+/// The interval at which every wait checks the wall clock. If the wall clock jumps, a run notices an opened window or a
+/// passed deadline at most this much later.
 const CHECK_INTERVAL: Duration = Duration::from_secs(2);
 
 /// The daily hours in which a run may work, and its deadline. Requests may be sent while the window is open.
@@ -24,8 +23,8 @@ pub struct WorkWindow {
     window: Option<Window>,
     deadline: Option<Timestamp>,
     clock: Clock,
-    /// The cached state of the window, and the period for which this state is valid. Without the cache, each request
-    /// would have to calculate the time of day.
+    /// The cached state of the window, and how long this state is valid. Without the cache, every request would have to
+    /// calculate the time of day.
     period: Mutex<Option<WindowPeriod>>,
 }
 
@@ -37,8 +36,8 @@ struct WindowPeriod {
     opening: Opening,
 }
 
-/// Identifies a period in which the window is open without interruption. If a request gets the same value twice, the
-/// window did not close in between.
+/// Identifies one uninterrupted period in which the window is open. If a request gets the same value twice, the window
+/// did not close in between.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Opening(u64);
 
@@ -49,7 +48,7 @@ impl WorkWindow {
         Arc::new(WorkWindow { window: window.clone(), deadline: *deadline, clock, period: Mutex::default() })
     }
 
-    /// Waits until the window is open, and returns the current opening. The future can be dropped at any point.
+    /// Waits until the window is open, and returns the current [`Opening`]. The future can be dropped at any point.
     pub async fn wait_until_open(&self) -> Opening {
         loop {
             match self.current_period() {
@@ -133,15 +132,15 @@ impl WorkWindow {
             Some(current) if holds(&current) => current,
             before => {
                 let open = window.is_open(now);
-                // If the window has closed and reopened, this is a new opening, even if nobody checked while the window
-                // was closed.
+                // If the window has closed and reopened, this is a new opening, even if no caller checked the window
+                // while it was closed.
                 let Opening(number) = before.map(|period| period.opening).unwrap_or_default();
                 let opening = Opening(number + u64::from(open));
                 WindowPeriod { from: now, until: window.next_change(now), open, opening }
             }
         };
         *period = Some(current);
-        // If the window never changes, the caller checks again after this interval.
+        // If the state of the window never changes, the caller checks again after this interval.
         Some((current, current.until.map_or(CHECK_INTERVAL, |change| until(change, now))))
     }
 }
@@ -211,7 +210,7 @@ mod tests {
         let second = work_window.wait_until_open().await;
         assert_ne!(second, first);
         assert!((start.elapsed().as_secs_f64() - 24.0 * 3600.0).abs() < 1.0, "{:?}", start.elapsed());
-        // A new opening is noticed even if nobody checked while the window was closed.
+        // A new opening is noticed even if no caller checked the window while it was closed.
         tokio::time::sleep(Duration::from_secs(24 * 3600)).await;
         let start = Instant::now();
         assert_ne!(work_window.wait_until_open().await, second);

@@ -1,4 +1,4 @@
-//! Histograms of the time between a request and its answer. Recording one request costs two atomic additions.
+//! Histograms of the time between a request and its answer. Recording a request takes two atomic additions.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;

@@ -1,5 +1,5 @@
-//! Measures what happened to the requests of a session, for the metrics: how long they took, why they failed, what they
-//! consumed, and which parts of the table are done.
+//! Measures the requests of a session for the metrics: how long they took, why they failed and what they consumed. Also
+//! measures which parts of the table are done.
 //!
 //! All of these figures are counted in this process and are not stored.
 
@@ -22,7 +22,7 @@ use latency::Latencies;
 use ranges::LiveRanges;
 use units::LiveUnits;
 
-/// The class of a failed request. It decides how the tool reacts, see [`TableError::directive`].
+/// The class of a failed request. The class decides how the tool reacts (see [`TableError::directive`]).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ErrorClass {
     /// DynamoDB throttled the request. The tool sends it again.
@@ -73,7 +73,7 @@ impl ErrorClass {
 /// The live measurements of a session.
 #[derive(Debug, Default)]
 pub(crate) struct Measures {
-    /// Whether measuring is switched off. A benchmark switches it off to find out what the measurements cost.
+    /// Whether measuring is switched off. A benchmark switches it off to determine the cost of the measurements.
     off: bool,
     latencies: Latencies,
     errors: [AtomicU64; ErrorClass::ALL.len()],
@@ -101,8 +101,8 @@ impl Measures {
         Measures { off: true, ..Measures::default() }
     }
 
-    /// Waits for the answer to a request, and records the time until then. If the caller gives up first, records
-    /// nothing.
+    /// Waits for the answer to a request, and records how long the answer took. Records nothing if the caller drops the
+    /// future first.
     pub(crate) async fn timed<T>(&self, operation: Operation, request: impl Future<Output = T>) -> T {
         if self.off {
             return request.await;
@@ -120,15 +120,15 @@ impl Measures {
         }
     }
 
-    /// Counts a write whose reply reports its consumption. `listed` is the part of the consumption that belongs to the
-    /// table and to listed indexes.
+    /// Counts a write whose reply reports its consumption. `listed` is the consumption of the table and of each listed
+    /// index.
     pub(crate) fn record_write(&self, consumed: &WriteConsumption, listed: &WriteCost, estimated: &WriteCost) {
         if !self.off {
             self.units.record_write(consumed, listed, estimated);
         }
     }
 
-    /// Sets the number of segments. Call this method before the first commit. A later call changes nothing, because the
+    /// Sets the number of segments. Call this method before the first commit. Later calls have no effect, because the
     /// number of segments of a run is fixed.
     pub(crate) fn begin_ranges(&self, total_segments: u32) {
         if !self.off {
@@ -136,7 +136,7 @@ impl Measures {
         }
     }
 
-    /// Counts committed items of a segment. Before [`Measures::begin_ranges`], counts nothing.
+    /// Counts committed items of a segment. Has no effect before [`Measures::begin_ranges`].
     pub(crate) fn record_range(&self, segment: u32, items: u64, is_done: bool) {
         self.ranges.record(segment, items, is_done);
     }

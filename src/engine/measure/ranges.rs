@@ -1,4 +1,4 @@
-//! The progress of a pass by ranges of segments. A pass can have a million segments, so the segments are combined into
+//! The progress of a pass, by range of segments. A pass can have a million segments, so the segments are combined into
 //! at most [`MAX_SEGMENT_RANGES`] ranges of about the same size.
 
 use std::sync::OnceLock;
@@ -30,7 +30,7 @@ impl SegmentRanges {
     /// Returns the ranges of a pass with this number of segments, without any progress.
     pub fn new(total_segments: u32) -> SegmentRanges {
         let ranges = u64::from(total_segments.min(MAX_SEGMENT_RANGES));
-        // Divide as `range_of` does: a range begins with the first segment that `range_of` maps to it.
+        // Use the same division as `range_of`. A range begins with the first segment that `range_of` maps to it.
         let begin = |range: u64| (range * u64::from(total_segments)).div_ceil(ranges.max(1)) as u32;
         let each = (0..ranges).map(|range| SegmentRange {
             first: begin(range),
@@ -41,7 +41,7 @@ impl SegmentRanges {
         SegmentRanges(each.collect())
     }
 
-    /// Returns the position of the range that contains this segment. `None` if no range contains it.
+    /// Returns the index of the range that contains this segment. `None` if no range contains it.
     pub fn position(&self, segment: u32) -> Option<usize> {
         let position = self.0.partition_point(|range| range.last < segment);
         (position < self.0.len()).then_some(position)
@@ -84,7 +84,7 @@ impl Default for LiveRanges {
 }
 
 impl LiveRanges {
-    /// Sets the number of segments. A later call changes nothing.
+    /// Sets the number of segments. Later calls have no effect.
     pub(crate) fn begin(&self, total_segments: u32) {
         let _ = self.total_segments.set(total_segments);
     }
@@ -119,8 +119,8 @@ mod tests {
     use super::*;
 
     proptest! {
-        /// Whatever the number of segments, there are at most 64 ranges, they cover every segment exactly once, and a
-        /// commit counts in the range that contains its segment.
+        /// For any number of segments, there are at most 64 ranges. Each segment is in exactly one range. A commit
+        /// counts in the range that contains its segment.
         #[test]
         fn every_segment_is_in_exactly_one_range(total in 1_u32..1_000_001, part in 0.0_f64..1.0) {
             let segment = (f64::from(total) * part) as u32;

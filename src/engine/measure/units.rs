@@ -1,4 +1,4 @@
-//! The capacity that replies report, by table and index, and the estimates for the same requests.
+//! The consumed capacity that replies report for the table and each index, and the estimates for the same requests.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -35,7 +35,7 @@ impl UnitPair {
     }
 }
 
-/// The live counters. A request locks them once, for a few additions.
+/// The live counters. A request locks them once, to make a few additions.
 #[derive(Debug, Default)]
 pub(crate) struct LiveUnits(Mutex<ConsumedUnits>);
 
@@ -45,8 +45,8 @@ impl LiveUnits {
         self.lock().reads.add(consumed, estimated);
     }
 
-    /// Counts a write whose reply reports its consumption. `listed` is the part of the consumption that belongs to the
-    /// table and to listed indexes.
+    /// Counts a write whose reply reports its consumption. `listed` is the consumption of the table and of each listed
+    /// index.
     pub(crate) fn record_write(&self, consumed: &WriteConsumption, listed: &WriteCost, estimated: &WriteCost) {
         let units = &mut *self.lock();
         units.writes.add(listed.table, estimated.table);

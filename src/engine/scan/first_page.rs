@@ -14,9 +14,9 @@ pub enum FirstPage {
     /// The segment continues after this page.
     Continues,
     /// The segment continues inside an item collection that fills at least half of the page. The page has twice as many
-    /// items as an ordinary segment. So there are no more items before the collection than in an ordinary segment. A
-    /// collection that fills less than half of the page needs no large lane. Even at the pace of one partition key, it
-    /// is written in about a second.
+    /// items as an ordinary segment. So at most as many items as in an ordinary segment precede the collection. A
+    /// collection that fills less than half of the page needs no large lane, because writing it takes only about a
+    /// second, even at the rate of one partition key.
     InCollection,
 }
 
@@ -33,7 +33,8 @@ impl FirstPage {
     }
 }
 
-/// Returns whether all items of a page belong to one item collection. Returns false if there are too few items to tell.
+/// Returns whether all items of a page belong to one item collection. Returns false if the page has too few items to
+/// decide.
 pub(crate) fn is_one_collection(items: &[Item], partition_key: &str) -> bool {
     let first = items.first().and_then(|item| item.get(partition_key));
     items.len() >= MIN_CONCLUSIVE_ITEMS && items.iter().all(|item| item.get(partition_key) == first)

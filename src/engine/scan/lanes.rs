@@ -1,12 +1,13 @@
-//! Lanes bound the number of segments that are processed at the same time. They also bound how much of the budget each
-//! of these segments gets.
+//! Lanes limit the number of segments that are processed at the same time. They also determine how much of the budget
+//! each of these segments gets.
 //!
 //! The table's token bucket serves requests in the order of their arrival. So the number of requests that a segment
 //! keeps outstanding decides how much of the budget it gets. A segment in a shared lane keeps few requests outstanding.
 //! Therefore, many such segments progress side by side, each at a small rate, and the load spreads evenly. A segment in
 //! a large lane keeps many requests outstanding. Such a segment contains a giant item collection. The collection is
-//! written at the pace of one partition key, so it decides when the run ends. In the large lane, the segment uses all
-//! the capacity that its own partition key and key range allow, however many other segments are active.
+//! written at the pace of one partition key, so it often determines when the run ends. In the large lane, the segment
+//! uses all the capacity that its own partition key and key range allow, regardless of the number of other active
+//! segments.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -40,10 +41,10 @@ struct LaneCounts {
     shared: u32,
     large: u32,
     /// The segments in shared lanes that wait for a large lane, in the order of their requests. The list contains the
-    /// `large` flag of each such segment. These segments turned out to be large when no large lane was available. Each
+    /// `large` flag of each of these segments. No large lane was available when they turned out to be large. Each
     /// segment is in this list at most once, so the list is never longer than the number of shared lanes.
     waiting_for_large: Vec<Arc<AtomicBool>>,
-    /// Read units that the survey consumed and that no page's counts include yet.
+    /// The survey's read units that are not yet included in the counts of any page.
     surveyed: Units,
 }
 
@@ -73,7 +74,7 @@ impl Lanes {
     }
 
     /// Adds lanes until there are at least `shared` shared lanes and `large` large lanes. Returns true if it added any.
-    /// Never removes lanes, because the budgets limit the work in them anyway.
+    /// Never removes lanes, because the budgets already limit the work in them.
     fn grow(&self, shared: u32, large: u32) -> bool {
         self.0.with_state(|state| {
             let more_shared = shared.saturating_sub(state.shared);
@@ -118,7 +119,7 @@ impl LaneGrowth {
                 }
             }
         }
-        // Without a watch the budgets never change.
+        // If the table is not watched, the budgets never change.
         std::future::pending::<()>().await;
     }
 }
@@ -130,8 +131,8 @@ impl LaneGuard {
     }
 
     /// Moves the segment to a large lane if the segment continues after `page` and all items of the page belong to one
-    /// collection. If no large lane is available, the segment moves as soon as one becomes available. The next segment
-    /// can then use the shared lane. The segment stays in the large lane until it ends, because the part after the
+    /// collection. If no large lane is available, the segment moves as soon as one becomes available. Another segment
+    /// can then use the shared lane. The segment stays in the large lane until it ends, because its part after the
     /// collection is no longer than an ordinary segment.
     pub(crate) fn promote_if_large(&self, page: &Page, read_settings: &ReadSettings) {
         if page.next.is_none()
@@ -150,8 +151,8 @@ impl LaneGuard {
         });
     }
 
-    /// Takes the read units that the survey consumed and that no page includes yet. The caller must add them to the
-    /// counts of its page.
+    /// Removes and returns the survey's read units that are not yet included in the counts of any page. The caller must
+    /// add them to the counts of its page.
     pub(crate) fn take_surveyed(&self) -> Units {
         self.lanes.with_state(|state| std::mem::take(&mut state.surveyed))
     }
@@ -170,7 +171,7 @@ impl Drop for LaneGuard {
 }
 
 impl LanePool {
-    /// Makes a large lane available. A segment that waits for a large lane gets it before any segment that has not
+    /// Makes a large lane available. Segments that wait for a large lane take precedence over segments that have not
     /// begun.
     fn free_large(&self, state: &mut LaneCounts) {
         if state.waiting_for_large.is_empty() {

@@ -30,10 +30,10 @@ use survey::Survey;
 use worker::work_segment;
 
 /// The time for which a drain waits for requests in flight. After this time, the drain abandons them. The next session
-/// finds out whether they were carried out.
+/// determines whether DynamoDB carried them out.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Scans the whole table for a pass, until every segment has ended or the run is asked to stop. The survey
+/// Scans the whole table for a pass. Ends when every segment has ended or when the run is asked to stop. The survey
 /// (`survey.rs`) runs at the same time, so that long segments begin early.
 ///
 /// When this function returns, no request of the run is in flight, unless the drain took longer than ten seconds. If
@@ -68,8 +68,8 @@ pub async fn scan_table<P: ProcessPage + CommitPage<P::Outcome> + 'static>(
                 });
             }
         }
-        // By now, either all shared lanes are taken or no segment waits for a lane. In the first case, the survey reads
-        // only segments that wait for a lane. In the second case, the survey reads nothing.
+        // At this point, either all shared lanes are taken or no segment waits for a lane. In the first case, the
+        // survey reads only segments that wait for a lane. In the second case, the survey reads nothing.
         let ended = tokio::select! {
             biased;
             ended = workers.join_next() => ended,
@@ -96,11 +96,12 @@ pub async fn scan_table<P: ProcessPage + CommitPage<P::Outcome> + 'static>(
         }
     }
     drop(survey);
-    // By now the workers take no new items and no longer wait for permits. They only await their requests in flight.
+    // At this point, the workers begin no new items and no longer wait for permits. They only await their requests in
+    // flight.
     let drained = timeout(DRAIN_TIMEOUT, async {
         while let Some(ended) = workers.join_next().await {
             if let Ok(lease) = ended {
-                // A lease that cannot be given back expires by itself.
+                // If a lease cannot be released, it expires by itself.
                 let _ = scheduler.release(lease).await;
             }
         }
@@ -109,14 +110,14 @@ pub async fn scan_table<P: ProcessPage + CommitPage<P::Outcome> + 'static>(
     if drained.is_err() {
         tracing::warn!(
             seconds = DRAIN_TIMEOUT.as_secs(),
-            "requests were still in flight at the end of the drain and were abandoned"
+            "the drain ended before all requests were answered, so the remaining requests were abandoned"
         );
         (0..workers.len()).for_each(|_| requests.progress().page_abandoned());
         workers.shutdown().await;
     }
 }
 
-/// Waits for the scheduler's answer, unless the run stops. An error stops the run, but the run can be resumed.
+/// Waits for the scheduler's answer, unless the run stops first. An error stops the run, which can later be resumed.
 async fn await_scheduler<T>(
     stop: &Stopper,
     answer: impl Future<Output = Result<T, SchedulerError>>,

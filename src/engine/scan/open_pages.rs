@@ -12,15 +12,15 @@ use crate::engine::write::page::{CommitPage, PageItems, Pages, ProcessPage};
 use crate::engine::write::writer::{PartialOutcome, RemainingWork};
 use crate::item::Item;
 
-/// The approximate limit on the total size of a segment's set-aside items, in bytes. Above this limit, the segment
-/// waits for its set-aside items. The limit is large enough to set aside a few thousand items of a hot partition key.
-/// Together with the number of active segments, this limit bounds the memory. The limit does not include the writes
-/// that a large lane has in flight at the end of a page. [`MAX_OPEN_PAGES`] bounds these writes, because they belong to
-/// open pages, and each page has at most 1 MB.
+/// The approximate limit on the total size of a segment's set-aside items, in bytes. If the total exceeds this limit,
+/// the segment waits for its set-aside items. The limit is large enough to set aside a few thousand items of a hot
+/// partition key. Together with the number of active segments, this limit bounds the memory. The limit does not include
+/// the writes that a large lane has in flight at the end of a page. [`MAX_OPEN_PAGES`] bounds these writes, because
+/// they belong to open pages, and each page has at most 1 MB.
 const MAX_SET_ASIDE_BYTES: usize = 1 << 20;
 
-/// The largest number of pages that may wait for their set-aside items. After a kill, the work to repeat is at most
-/// these pages, the page being written and the page being fetched.
+/// The largest number of pages that may wait for their set-aside items. After a kill, a run repeats at most these
+/// pages, the page being written and the page being fetched.
 const MAX_OPEN_PAGES: usize = 8;
 
 /// The pages of one segment that wait to be committed.
@@ -28,14 +28,14 @@ pub(crate) struct OpenPages<'a, P: ProcessPage> {
     pass: &'a P,
     pages: VecDeque<OpenPage<P::Outcome>>,
     bytes: usize,
-    /// Whether a page could not be committed. If so, no later page may be committed.
+    /// Whether a page could not be committed. If so, later pages must not be committed.
     broken: bool,
 }
 
 struct OpenPage<O> {
     pages: Pages<O>,
     items: u64,
-    /// The permission to scan the items of this page.
+    /// The permission to scan this page's items.
     item_grant: ItemGrant,
     /// Size of this page's set-aside items, in bytes.
     set_aside_bytes: usize,
@@ -74,8 +74,7 @@ impl<'a, P: ProcessPage + CommitPage<P::Outcome>> OpenPages<'a, P> {
         OpenPages { pass, pages: VecDeque::new(), bytes: 0, broken: false }
     }
 
-    /// Processes the items of a page, and commits pages that are complete. Then waits until the segment may have one
-    /// more open page.
+    /// Processes the items of a page, and commits complete pages. Then waits until one more open page is allowed.
     pub(crate) async fn process(
         &mut self,
         mut pages: Pages<P::Outcome>,
@@ -83,7 +82,7 @@ impl<'a, P: ProcessPage + CommitPage<P::Outcome>> OpenPages<'a, P> {
         item_grant: ItemGrant,
         requests: &Requests,
     ) -> Result<(), Stopped> {
-        // `pages` already counts the keys without an item.
+        // `pages` already counts the keys that have no item.
         let count = pages.outcome.counts().scanned + items.len() as u64;
         let abandoned = |_: &Stopped| requests.progress().page_abandoned();
         let page = PageItems { segment: pages.segment, number: pages.first, items };
@@ -115,12 +114,12 @@ impl<'a, P: ProcessPage + CommitPage<P::Outcome>> OpenPages<'a, P> {
         Ok(())
     }
 
-    /// Ends the work on the segment because the run is stopping. Waits for requests in flight, then commits pages in
-    /// order up to the first incomplete page. Abandons that page and all pages after it.
+    /// Ends the work on the segment because the run is stopping. Waits for requests in flight, then commits the pages
+    /// before the first incomplete page, in order. Abandons the incomplete page and all pages after it.
     pub(crate) async fn abandon(&mut self, requests: &Requests) {
         while !self.broken && !self.pages.is_empty() && self.commit_first(requests).await.is_ok() {}
         while let Some(mut page) = self.pages.pop_front() {
-            // Ignore the result: this page cannot be committed, because an earlier page was not committed.
+            // Ignore the result. This page cannot be committed, because an earlier page was not committed.
             let _ = page.wait_until_processed(requests).await;
             requests.progress().page_abandoned();
             self.pass.abandon(page.pages.outcome).await;
@@ -135,7 +134,7 @@ impl<'a, P: ProcessPage + CommitPage<P::Outcome>> OpenPages<'a, P> {
             return Ok(());
         };
         self.bytes -= set_aside_bytes;
-        // The segment counts as broken until this page is committed.
+        // Until this page is committed, the segment counts as broken.
         self.broken = true;
         let abandoned = |_: &Stopped| requests.progress().page_abandoned();
         if let Err(Stopped) = processed {

@@ -7,11 +7,11 @@ use crate::item::{Units, read_units};
 use crate::plan::Access;
 
 /// The largest number of items in a page, for any budgets. This limit bounds the memory of a page and the work that is
-/// repeated after a kill. With this limit, a run on a table of 20,000 items already needs as much memory as a run on
-/// any larger table (`tests/table/memory.rs`).
+/// repeated after a kill. With this limit, a run on a table of 20,000 items needs as much memory as a run on any larger
+/// table (`tests/table/memory.rs`).
 const MAX_PAGE_ITEMS: f64 = 250.0;
 
-/// Even with a small write budget, a page has at least this number of items, because each page costs a request.
+/// Even if the write budget is small, a page has at least this number of items, because every page costs a request.
 const MIN_PAGE_ITEMS: f64 = 25.0;
 
 /// The target duration for writing the items of one page, in seconds.
@@ -31,7 +31,7 @@ pub struct ReadSettings {
     /// Mean size of an item in bytes, which determines the size of the first page. `None` if the table's description
     /// does not report it.
     pub mean_item_bytes: Option<u64>,
-    /// Number of additional segments that may be processed at the same time if they are known to be large.
+    /// Number of additional lanes for segments that are known to be large.
     pub large: u32,
     /// Number of items that the survey reads from the first page of a segment. `None` means no survey.
     pub survey: Option<u32>,
@@ -40,8 +40,8 @@ pub struct ReadSettings {
 }
 
 impl ReadSettings {
-    /// Creates settings for a table with this partition key and `total_segments` segments. The segments are read one
-    /// after the other, and the size of the items is unknown.
+    /// Creates settings for a table with this partition key and `total_segments` segments. With these settings,
+    /// segments are read one after the other, and the size of the items is unknown.
     pub fn new(total_segments: u32, partition_key: impl Into<String>) -> ReadSettings {
         ReadSettings {
             total_segments,
@@ -55,8 +55,8 @@ impl ReadSettings {
         }
     }
 
-    /// Returns the smallest and the largest number of items in a page. The last page of a segment may have fewer items,
-    /// and so may any page if the read budget is very small.
+    /// Returns the smallest and the largest number of items in a page. The last page of a segment can have fewer items.
+    /// If the read budget is very small, every page can have fewer items.
     pub fn page_items(&self) -> (u64, u64) {
         let stated = self.page_limit.map(|limit| (u64::from(limit), u64::from(limit)));
         stated.unwrap_or((MIN_PAGE_ITEMS as u64, MAX_PAGE_ITEMS as u64))
@@ -72,10 +72,10 @@ pub(crate) struct PageSize {
 }
 
 impl PageSize {
-    /// Calculates the size of the first page from the part of the write budget that the segment gets. The calculation
-    /// assumes that every item needs a write.
+    /// Calculates the size of the first page from the segment's share of the write budget. The calculation assumes that
+    /// every item needs a write.
     pub(crate) fn first(read_settings: &ReadSettings, requests: &Requests) -> PageSize {
-        // Without a description, assume items of 4 KB. Most items are smaller.
+        // If the description reports no item size, assume items of 4 KB. Most items are smaller.
         let bytes = read_settings.mean_item_bytes.filter(|b| *b > 0).unwrap_or(4096) as f64;
         let read_units_per_item = bytes / 4096.0 * if read_settings.consistent { 1.0 } else { 0.5 };
         let share = requests.table_rate(Access::Write) / f64::from(read_settings.active.max(1));
@@ -89,8 +89,8 @@ impl PageSize {
         }
     }
 
-    /// Adjusts the size, based on the time that the last page took. One call changes the size by a factor of two at
-    /// most.
+    /// Adjusts the size, based on the time that the last page took. One call changes the size by at most a factor of
+    /// two.
     pub(crate) fn learn_pace(&mut self, took: Duration) {
         let factor = (WRITE_SECONDS / took.as_secs_f64().max(1e-3)).clamp(0.5, 2.0);
         self.paced_items = (self.paced_items * factor).clamp(MIN_PAGE_ITEMS, MAX_PAGE_ITEMS);

@@ -2,15 +2,16 @@
 //! several machines.
 //!
 //! Parallel-scan segments are ranges of the key hash, so neighbouring segments usually share a partition. For this
-//! reason, fresh segments are handed out in bit-reversed order, which spreads them over the hash space. Suppose that
-//! the hash space is divided into 2^k equal parts. Then each aligned group of 2^k consecutive segments in this order
+//! reason, fresh segments are leased in bit-reversed order, which spreads them over the hash space. Suppose that the
+//! hash space is divided into 2^k equal parts. Then each aligned group of 2^k consecutive segments in this order
 //! contains one segment of each part. But segments do not end in the order in which they began. So the scheduler first
-//! selects the half of the hash space with the fewest active segments. Within that half, it selects the quarter with
-//! the fewest active segments, and so on. The next segment comes from the selected part. This order loads the
-//! partitions evenly at every moment.
+//! selects the half of the hash space that has fewer active segments. Within that half, it selects the quarter with the
+//! fewest active segments, and so on. The next segment comes from the selected part. This order loads the partitions
+//! evenly at every moment.
 //!
-//! What is known about a segment overrides this order. The longest segment must begin first. The pace of one partition
-//! key is limited even if no other segment is active, so a long segment that begins late makes the whole run longer.
+//! If segments are known to be large, they take precedence over this order, because the longest segment must begin
+//! first. The pace of one partition key is limited even if no other segment is active. So a long segment that begins
+//! late makes the whole run longer.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -22,19 +23,19 @@ use crate::engine::client::Lane;
 use crate::engine::scan::first_page::FirstPage;
 use crate::state::{SegmentState, SegmentStatus};
 
-/// Leases work units to holders, and collects what is known about the units. A unit is a segment of the run.
+/// Leases work units to holders, and collects information about the units. A unit is a segment of the run.
 ///
 /// An implementation promises:
 /// - **One holder.** A unit is leased to one holder at a time. A lease is durable before it is returned, so no second
 ///   process can get the same unit. A later lease of the same unit has a higher epoch, and commits of an earlier epoch
 ///   are refused.
-/// - **Every unit.** No unit is left out: each is leased, again if necessary, until it is done. If a holder gives back
-///   an unfinished unit or dies, the unit is leased again, in its last committed state.
-/// - **Errors** stop the run, but the run can be resumed. A caller must not treat an error as the end of the work.
+/// - **Every unit.** Every unit is leased until it is done, repeatedly if necessary. If a holder releases an unfinished
+///   unit or dies, the unit is leased again, in its last committed state.
+/// - **Errors** stop the run, which can later be resumed. A caller must not treat an error as the end of the work.
 /// - **Dropped calls.** If the future of a call is dropped, the unit stays unleased, or its lease ends by itself.
 ///
 /// Everything except the leases is advisory. If a unit's first page is never reported to
-/// [`Scheduler::record_first_page`], the unit is still leased, but perhaps late. With several machines,
+/// [`Scheduler::record_first_page`], the unit is still leased, but possibly late. With several machines,
 /// [`Scheduler::next_unsurveyed`] divides the survey among them, and every machine benefits from each surveyed page.
 #[async_trait]
 pub trait Scheduler: Send + Sync {
@@ -42,23 +43,23 @@ pub trait Scheduler: Send + Sync {
     /// large lane, `None` means that no waiting unit is known to be large.
     async fn next(&self, lane: Lane) -> Result<Option<WorkLease>, SchedulerError>;
 
-    /// Gives a lease back, because its holder no longer works on the unit. If the unit is not done, it is leased again.
-    /// If a lease is dropped instead, it ends by itself: after some time, or when the process ends.
+    /// Releases a lease, because its holder no longer works on the unit. If the unit is not done, it is leased again.
+    /// If a lease is dropped instead, it ends by itself after some time, or when the process ends.
     async fn release(&self, lease: WorkLease) -> Result<(), SchedulerError>;
 
-    /// Returns a unit about which nothing is known yet, so that its first page can be read early. Returns `None` if no
-    /// such unit is left. Returns each unit only once, and does not lease it.
+    /// Returns a unit that has not been surveyed, so that its first page can be read early. Returns `None` if no such
+    /// unit is left. Returns each unit only once, and does not lease it.
     async fn next_unsurveyed(&self) -> Result<Option<u32>, SchedulerError>;
 
-    /// Records how a unit was classified after its first page. This has no effect if the unit has been leased
-    /// meanwhile.
+    /// Records how a unit was classified after its first page. This has no effect if the unit has been leased in the
+    /// meantime.
     async fn record_first_page(&self, unit: u32, first_page: FirstPage) -> Result<(), SchedulerError>;
 }
 
 /// The right of one holder to work on one unit. The type is not `Clone`, because a unit has only one holder.
 #[derive(Debug, PartialEq)]
 pub struct WorkLease {
-    /// The unit, which is a segment of the run, numbered from 0.
+    /// The number of the unit. A unit is a segment of the run; segments are numbered from 0.
     pub unit: u32,
     /// The committed state of the unit, from which the holder continues.
     pub state: SegmentState,
@@ -87,7 +88,7 @@ const MIN_LARGE_ITEMS: u64 = 1_000;
 #[derive(Debug)]
 pub struct LocalScheduler(Mutex<Queue>);
 
-/// What is known about a waiting segment. Each value takes only one byte, because a run may have a million segments.
+/// What is known about a waiting segment. Each value takes only one byte, because a run can have a million segments.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 enum SegmentKnowledge {
@@ -101,7 +102,7 @@ enum SegmentKnowledge {
     Continues,
     /// The segment continues inside an item collection.
     Large,
-    /// The segment no longer waits: it is handed out, begun or done.
+    /// The segment no longer waits. It is leased, begun or done.
     NotWaiting,
 }
 
@@ -109,7 +110,7 @@ enum SegmentKnowledge {
 struct Queue {
     /// The epoch of every lease.
     epoch: u64,
-    /// Begun segments, ordered from the most to the fewest scanned items.
+    /// Begun segments, in descending order of their number of scanned items.
     begun: BTreeMap<(Reverse<u64>, u32), SegmentState>,
     /// The total number of items in finished segments, and the number of finished segments.
     done: (u64, u64),
@@ -138,12 +139,12 @@ struct ActiveSegments {
 }
 
 /// The hash space is halved this number of times, which yields 64 parts. In a table with more than 64 partitions, one
-/// lane more or less in a part hardly matters.
+/// additional lane in a part hardly matters.
 const LEVELS: u32 = 6;
 
 /// The number of waiting segments from which the next segment is chosen. In bit-reversed order, this number of
-/// consecutive segments includes four segments of each part. So even after some of them have been handed out, every
-/// part still has candidates.
+/// consecutive segments includes four segments of each part. So every part usually still has candidates after some of
+/// them have been leased.
 const MAX_CANDIDATES: usize = 4 << LEVELS;
 
 impl ActiveSegments {
@@ -171,7 +172,7 @@ impl ActiveSegments {
     }
 
     /// Chooses the candidate with the fewest active neighbours. First drops all candidates outside the half of the hash
-    /// space with the fewest active segments. Then does the same for quarters, eighths and so on. If several candidates
+    /// space that has fewer active segments. Then does the same for quarters, eighths and so on. If several candidates
     /// remain, returns the first of them.
     fn least_crowded(&self, mut segments: Vec<u32>) -> Option<u32> {
         for level in 1..=LEVELS {
@@ -186,7 +187,8 @@ impl ActiveSegments {
     }
 }
 
-/// `0..total` in bit-reversed order over the next power of two. Skips numbers that are not less than `total`.
+/// Iterates over `0..total` in bit-reversed order. The order covers all numbers below the next power of two; numbers
+/// that are not less than `total` are skipped.
 #[derive(Debug, Clone, Copy)]
 struct BitReversedOrder {
     total: u32,
@@ -202,8 +204,8 @@ impl BitReversedOrder {
         1 << self.bits
     }
 
-    /// Converts a position in the order to the segment at that position, or a segment to its position. The result may
-    /// exceed the total.
+    /// Converts a position in the order to the segment at that position, and also a segment to its position. The result
+    /// can be greater than the total.
     fn reverse(self, place: u32) -> u32 {
         place.reverse_bits().checked_shr(u32::BITS - self.bits).unwrap_or(0)
     }
@@ -230,13 +232,13 @@ impl LocalScheduler {
         }))
     }
 
-    /// Sets the run's session, whose number becomes the epoch of all leases.
+    /// Sets the run's session. The number of the session becomes the epoch of all leases.
     pub fn in_session(mut self, session: u32) -> LocalScheduler {
         self.0.get_mut().unwrap_or_else(PoisonError::into_inner).epoch = u64::from(session);
         self
     }
 
-    /// Adds the stored state of a segment. Call this method before any segment is handed out.
+    /// Adds the stored state of a segment. Call this method before any segment is leased.
     pub fn restore(&mut self, segment: u32, state: SegmentState) {
         let queue = self.0.get_mut().unwrap_or_else(PoisonError::into_inner);
         if segment >= queue.order.total || state.status == SegmentStatus::Pending {
@@ -321,15 +323,15 @@ impl Queue {
         Some((segment, SegmentState::default()))
     }
 
-    /// Returns the number of scanned items at which a begun segment counts as large. Until a segment is finished, no
-    /// segment counts as large.
+    /// Returns the number of scanned items from which a begun segment counts as large. Before the first segment is
+    /// finished, no segment counts as large.
     fn large_threshold(&self) -> u64 {
         let mean = self.done.0.checked_div(self.done.1);
         mean.map_or(u64::MAX, |mean| mean.saturating_mul(LARGE_FACTOR).max(MIN_LARGE_ITEMS))
     }
 
     /// Returns the first segment of a class, in bit-reversed order. The search stays fast during the whole run, because
-    /// each search continues where the last one ended and segments are surveyed nearly in this order.
+    /// each search continues where the last one ended. Segments are surveyed nearly in this order.
     fn first(&mut self, knowledge: SegmentKnowledge) -> Option<u32> {
         let KnowledgeClass { members, from } = self.classes[knowledge as usize];
         let is_one = |segment: &u32| self.knowledge[*segment as usize] == knowledge;
@@ -340,8 +342,8 @@ impl Queue {
     }
 
     /// Returns the segment of a class to process next. Considers the class's first segments in bit-reversed order, and
-    /// chooses the one with the fewest active neighbours. Until a segment ends, the chosen segment is simply the first
-    /// one in the order.
+    /// chooses the one with the fewest active neighbours. Before the first segment ends, the chosen segment is simply
+    /// the first one in the order.
     fn least_crowded(&mut self, knowledge: SegmentKnowledge) -> Option<u32> {
         self.first(knowledge)?;
         let KnowledgeClass { members, from } = self.classes[knowledge as usize];

@@ -1,17 +1,17 @@
-//! The survey reads the first page of every fresh segment early, without processing the items. So the run finds giant
+//! The survey reads the first page of every fresh segment early, but does not process the items. So the run finds giant
 //! item collections early and can begin with them.
 //!
 //! Items of one partition key are written at the pace of one partition key (by default 250 WCU/s). If one collection
-//! contains most of a table's items, the time to write it determines the duration of the run. So the run must begin to
-//! write that collection early. The table's description does not show where such a collection is. The table is divided
-//! so that an ordinary segment contains about one page ([`crate::engine::auto_segments`]). If a segment still continues
-//! inside one partition key after its first page, it contains a large collection.
+//! contains most of a table's items, the time for writing it determines the duration of the run. So the run must begin
+//! to write that collection early. The table's description does not show where such a collection is. The table is
+//! divided so that an ordinary segment contains about one page ([`crate::engine::auto_segments`]). If a segment still
+//! continues inside one partition key after its first page, it contains a large collection.
 //!
 //! The survey runs at the same time as the pass and ahead of it. Survey and pass use the same budgets and the same
-//! order. The survey has few reads in flight, so it gets only a small part of a scarce read budget. The survey skips
-//! segments that have already begun. The survey asks only for keys, but DynamoDB charges for whole items
-//! (`dynamodb/source.rs`). The next committed page includes these charges. The result of the survey is not stored, so a
-//! resumed run surveys the remaining segments again.
+//! order. The survey has few reads in flight, so it gets only a small part of a small read budget. The survey skips
+//! segments that have already begun. The survey requests only keys, but DynamoDB charges for whole items
+//! (`dynamodb/source.rs`). The counts of the next committed page include these charges. The result of the survey is not
+//! stored, so a resumed run surveys the remaining segments again.
 
 use std::sync::Arc;
 
@@ -33,7 +33,7 @@ use crate::plan::ScanOptions;
 use crate::ratelimit::Budget;
 
 /// The largest number of surveyed pages that are in flight at the same time. If a page takes 15 ms, a survey of 4,096
-/// segments takes 15 s. If sixteen lanes each have one page in flight, the survey gets a fifth of a scarce read budget.
+/// segments takes 15 s. If sixteen lanes each have one page in flight, the survey gets a fifth of a small read budget.
 const MAX_SURVEY_READS: usize = 4;
 
 /// The smallest item limit of a surveyed page, unless the read budget or `page_limit` requires a smaller one. Without
@@ -44,9 +44,9 @@ const MIN_ITEMS: u64 = 250;
 const MAX_ITEMS: u64 = 1_000;
 
 /// Returns the item limit of a surveyed page. The limit is twice the number of items in an ordinary segment, so an
-/// ordinary segment ends with this page. Returns `None` if a survey cannot help. Without a sort key, every collection
-/// is one item. Very small pages cannot show a collection. And if the read budget limits the run, additional reads
-/// would only make the run longer.
+/// ordinary segment ends with this page. Returns `None` if a survey cannot help, for one of three reasons. Without a
+/// sort key, every collection is one item. Very small pages cannot show a collection. If the read budget limits the
+/// run, additional reads would only make the run longer.
 pub fn survey_item_limit(
     table: &TableDescription,
     scan: &ScanOptions,
@@ -59,7 +59,7 @@ pub fn survey_item_limit(
     if let Some(bytes) = table.size_bytes.checked_div(table.item_count).filter(|bytes| *bytes > 0) {
         let reads = bytes as f64 / 4096.0 * if scan.consistent { 1.0 } else { 0.5 };
         let writes = bytes.div_ceil(1024) as f64;
-        // The pass reads every item once, and the survey reads it at most once more.
+        // The pass reads every item once, and the survey reads every item at most once.
         if budget.read / (2.0 * reads) < budget.write / writes {
             return None;
         }
@@ -74,10 +74,10 @@ pub fn survey_item_limit(
 /// panic of the task.
 type FirstPageRead = BoxFuture<'static, (u32, Result<Result<ReadPage, Stopped>, JoinError>)>;
 
-/// A survey in progress. Dropping the survey abandons its reads, which does no harm.
+/// A survey in progress. If it is dropped, its reads are abandoned, which does no harm.
 pub(crate) struct Survey<'a> {
     read_settings: Arc<ReadSettings>,
-    /// The item limit of a page. `None` if there is nothing more to survey.
+    /// The item limit of a page. `None` if no segment remains to be surveyed.
     limit: Option<u32>,
     scheduler: &'a dyn Scheduler,
     requests: &'a Requests,

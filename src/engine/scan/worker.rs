@@ -65,8 +65,8 @@ async fn work_pages<P: ProcessPage + CommitPage<P::Outcome>>(
             tokio::select! {
                 biased;
                 page = &mut page => break page?,
-                // Commit immediately, because with `[limits] max_items` the fetch of the next page may wait for items
-                // that the committed page gives back.
+                // Commit immediately. With `[limits] max_items`, the fetch of the next page may have to wait until the
+                // commit of this page makes unused items available again.
                 _ = open.wait_for_first_page(requests) => open.commit_first(requests).await?,
             }
         };
@@ -74,7 +74,7 @@ async fn work_pages<P: ProcessPage + CommitPage<P::Outcome>>(
         requests.begin_page(number);
         size.learn_cost(&read);
         let ReadPage { page, missing, left_out } = read;
-        // The items that a filter left out may have other partition keys.
+        // The items that a filter left out can have other partition keys.
         if left_out == 0 || ends_in_first_collection(&page, &read_settings.partition_key) {
             lane_guard.promote_if_large(&page, read_settings);
         }
@@ -104,7 +104,7 @@ fn ends_in_first_collection(page: &Page, partition_key: &str) -> bool {
     first.is_some() && first == last
 }
 
-/// A page that is being fetched. Dropping this value abandons the read, which does no harm.
+/// A page that is being fetched. If this value is dropped, the read is abandoned, which does no harm.
 struct Fetch(AbortOnDropHandle<Result<(ReadPage, ItemGrant), Stopped>>);
 
 impl Fetch {

@@ -2,13 +2,13 @@
 
 use crate::state::Counts;
 
-/// A pass's results for a number of items, complete enough to be committed.
+/// The results of a pass for some items, with everything that a commit needs.
 pub trait PageOutcome: Default + Send + Sync + 'static {
     /// Returns the number of items by outcome, and the capacity that these items consumed.
     fn counts(&self) -> &Counts;
 
-    /// Returns mutable access to the counts. The scan uses it to add the capacity that was consumed by reading the
-    /// items.
+    /// Returns a mutable reference to the counts. The scan uses it to add the capacity that the read of the items
+    /// consumed.
     fn counts_mut(&mut self) -> &mut Counts;
 
     /// Adds the results for other items.

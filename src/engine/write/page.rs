@@ -1,4 +1,4 @@
-//! The two halves of a pass: [`ProcessPage`] processes the items of a page, and [`CommitPage`] commits the result.
+//! The two parts of a pass. [`ProcessPage`] processes the items of a page, and [`CommitPage`] commits the result.
 
 use super::outcome::PageOutcome;
 use super::writer::{ItemOutcomes, PartialOutcome};
@@ -11,10 +11,10 @@ use crate::item::{Item, Position};
 pub struct Pages<O = ItemOutcomes> {
     /// The segment.
     pub segment: u32,
-    /// The epoch of the lease under which the pages were read. Once a later session has begun, the store refuses the
-    /// pages.
+    /// The epoch of the lease under which the pages were read. After a later session has begun, the store refuses to
+    /// commit these pages.
     pub epoch: u64,
-    /// The first page's number in its segment, counted from 1.
+    /// The number of the first page within its segment, counted from 1.
     pub first: u64,
     /// Number of pages.
     pub pages: u64,
@@ -25,7 +25,7 @@ pub struct Pages<O = ItemOutcomes> {
 }
 
 impl<O: PageOutcome> Pages<O> {
-    /// Appends the pages that follow. Returns false and appends nothing if pages in between are missing.
+    /// Appends later pages. Returns false and appends nothing if pages in between are missing.
     #[must_use = "pages that were not appended must not be committed"]
     pub(crate) fn append(&mut self, following: Pages<O>) -> bool {
         if following.first != self.first + self.pages {
@@ -43,32 +43,32 @@ impl<O: PageOutcome> Pages<O> {
 pub struct PageItems {
     /// The segment.
     pub segment: u32,
-    /// The page's number in its segment, counted from 1.
+    /// The number of the page within its segment, counted from 1.
     pub number: u64,
     /// The items as they were read.
     pub items: Vec<Item>,
 }
 
-/// The half of a pass that processes the items of a page.
+/// The part of a pass that processes the items of a page.
 #[async_trait::async_trait]
 pub trait ProcessPage: Send + Sync {
     /// The results for the items.
     type Outcome: PageOutcome;
 
     /// Processes the items of a page. `requests` is the client of the page's segment. If items are set aside, the
-    /// result contains a future that processes them. At this point, no part of the page is committed. An `Err` means
-    /// that the page is abandoned.
+    /// result contains a future that processes them. This function commits nothing. An `Err` means that the page is
+    /// abandoned.
     async fn process(&self, page: PageItems, requests: &Requests) -> Result<PartialOutcome<Self::Outcome>, Stopped>;
 }
 
-/// The half of a pass that makes the outcome of pages durable.
+/// The part of a pass that makes the outcome of pages durable.
 #[async_trait::async_trait]
 pub trait CommitPage<O>: Send + Sync {
     /// Commits pages in which every item has an outcome. After `Ok`, the progress is durable if this pass stores
     /// progress.
     async fn commit(&self, pages: Pages<O>) -> Result<(), Stopped>;
 
-    /// Abandons pages because the run is stopping. May record which writes were certainly not applied, but stores
-    /// nothing else.
+    /// Abandons pages because the run is stopping. An implementation may record which writes were certainly not
+    /// applied, but stores nothing else.
     async fn abandon(&self, outcome: O);
 }

@@ -1,5 +1,5 @@
-//! Holds back pages with rejected writes until DynamoDB has accepted one write. Until then, the plan rather than the
-//! items may be the cause of the rejected writes. This module is pure.
+//! Does not commit pages with rejected writes until DynamoDB has accepted one write. Until then, the cause of the
+//! rejected writes could be the plan instead of the items. This module is pure.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
@@ -7,16 +7,16 @@ use std::sync::{Mutex, PoisonError};
 use crate::change::Outcome;
 use crate::engine::write::page::Pages;
 
-/// If no write has been accepted, the run stops after this number of rejected writes.
+/// If DynamoDB has not accepted any write, the run stops after this number of rejected writes.
 const MAX_REJECTED_WRITES: u64 = 100;
 
-/// The approximate limit on the number of items that a segment holds back. This limit bounds memory, and the work to
-/// repeat after an interruption. A plan that is wrong for every item is usually noticed much earlier. But if hardly any
-/// item needs a write, a segment can reach this limit. Its items are then committed with their failures, and
-/// `failures retry` can try them again.
+/// The approximate limit on the number of held items of a segment. This limit bounds the memory, and the work that is
+/// repeated after an interruption. A plan that is wrong for every item is usually detected much earlier. But if hardly
+/// any item needs a write, a segment can reach this limit. Its items are then committed with their failures, and
+/// `failures retry` can retry them.
 const MAX_HELD_ITEMS: u64 = 10_000;
 
-/// Holds back pages with rejected writes until a write has been accepted.
+/// Holds pages with rejected writes until a write has been accepted.
 #[derive(Debug)]
 pub(crate) struct Probation(Mutex<ProbationState>);
 
@@ -32,14 +32,14 @@ struct ProbationState {
 /// The decision about submitted pages.
 #[derive(Debug, PartialEq)]
 pub(crate) enum CommitDecision {
-    /// Commit these pages. They include the segment's earlier pages that were held back.
+    /// Commit these pages. They include the earlier held pages of the segment.
     Commit(Box<Pages>),
-    /// The submitted pages are held back, so no page of this segment is committed for now.
+    /// The submitted pages are held, so for now no page of this segment is committed.
     Hold,
     /// Pages between the held pages and the submitted pages are missing. The run must stop, and the pages are not
     /// committed.
     Gap(String),
-    /// Too many writes were rejected and none was accepted. The run must stop, and the pages are not committed.
+    /// Too many writes were rejected before any write was accepted. The run must stop, and the pages are not committed.
     AllFailing {
         /// Number of rejected writes.
         refused: u64,
@@ -60,10 +60,10 @@ impl Probation {
         state.refused += pages.outcome.rejected_writes;
         let done = [Outcome::AlreadyApplied, Outcome::Skipped].map(|outcome| pages.outcome.counts.of(outcome));
         state.already_done += done.iter().sum::<u64>();
-        // An earlier run may have changed all items except those that cannot be changed. Then no write is left that
-        // DynamoDB could accept, so rejected writes say nothing about the plan.
+        // If most items are already complete, an earlier run may have changed every item that can be changed. No
+        // remaining write can then be accepted, so rejected writes do not show that the plan is wrong.
         let mostly_done = state.refused >= MAX_REJECTED_WRITES && state.already_done >= state.refused;
-        // Encrypted items stop the run in any case. Do not hold back their pages, so that these items are recorded as
+        // Encrypted items stop the run in any case. Do not hold their pages, so that these items are recorded as
         // failures.
         let stops = pages.outcome.encrypted > 0;
         state.is_over |= accepted || mostly_done || stops;
@@ -100,9 +100,9 @@ impl Probation {
         CommitDecision::Hold
     }
 
-    /// Returns the pages that are still held back, and whether they may be committed. Call this method when all workers
-    /// have ended. The pages may be committed if the whole table was read, because then a few rejected writes do not
-    /// mean that the plan is wrong. The pages may also be committed if a write has been accepted since.
+    /// Returns the pages that are still held, and whether they may be committed. Call this method when all workers have
+    /// ended. The pages may be committed if a write has been accepted in the meantime. They may also be committed if
+    /// the whole table was read, because a few rejected writes in a whole table do not mean that the plan is wrong.
     pub(crate) fn finish(&self, every_segment_ended: bool, accepted: bool) -> (Vec<Pages>, bool) {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let held_pages = std::mem::take(&mut state.held_pages).into_values().collect();
@@ -210,8 +210,7 @@ mod tests {
         assert!(matches!(probation.submit(pages(0, 2, 120), false), CommitDecision::Commit(_)));
     }
 
-    /// With `on_existing = "skip"`, an item with a different value counts as complete, as does an item with the plan's
-    /// value.
+    /// With `on_existing = "skip"`, a skipped item that has an existing value counts as complete.
     #[test]
     fn a_table_that_is_mostly_skipped_proves_the_plan() {
         let probation = Probation::new(false);

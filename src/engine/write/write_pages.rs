@@ -25,7 +25,7 @@ pub struct WritePages {
 
 impl WritePages {
     /// Creates the handler for a run that already has `failures` open failures. If `proven` is true, DynamoDB has
-    /// already accepted a write of this plan, so failing items do not mean that the plan is wrong.
+    /// already accepted a write of this plan. Rejected writes then do not mean that the plan is wrong.
     pub fn new(
         writer: Writer,
         checkpoints: Arc<dyn Checkpoints>,
@@ -40,8 +40,8 @@ impl WritePages {
         WritePages { writer, checkpoints, run, requests, probation, max_failures, failures }
     }
 
-    /// Commits the pages that the probation still holds back, if they may be committed. Call this method when all
-    /// workers have ended.
+    /// Commits the pages that the probation still holds, if they may be committed. Call this method when all workers
+    /// have ended.
     pub async fn finish(&self, every_segment_ended: bool) -> Result<(), Stopped> {
         let (held_pages, may_commit) = self.probation.finish(every_segment_ended, self.requests.has_accepted_write());
         for pages in held_pages {

@@ -76,10 +76,10 @@ impl Check<'_> {
         let is_open = types.iter().any(|is| is.open);
         if refused && !is_open {
             let label = match args {
-                [one] => format!("an element of `{}` can be of a type that {what} does not take", self.text(one)),
+                [one] => format!("an element of `{}` can be of a type that {what} does not accept", self.text(one)),
                 several => {
                     let parts: Vec<String> = several.iter().map(|arg| format!("`{}`", self.text(arg))).collect();
-                    format!("{} can have types that {what} does not take together", parts.join(" and "))
+                    format!("{} can have a combination of types that {what} does not accept", parts.join(" and "))
                 }
             };
             let guard = elements_guard(self, args, overloads);
@@ -90,7 +90,7 @@ impl Check<'_> {
         Type { open: is_open && result.kinds.len() > 1, ..result }
     }
 
-    /// Reports a call that can have no result although its arguments have the right types.
+    /// Reports a call that has no result for some arguments of the right types.
     pub(super) fn fails(&mut self, fails: Fails, args: &[&Node], node: &Node, env: &Env) {
         let why = match fails {
             Fails::Never => return,
@@ -112,7 +112,8 @@ impl Check<'_> {
             let kinds = other.kinds.without(Kinds::MISSING);
             if kinds.has(Kind::Null) || kinds.is_empty() { Kinds::VALUES } else { kinds.or(Kinds::NULL) }
         };
-        // The author knows the type of a constant. Of two others, the earlier one raised the expectation.
+        // Blame the right side, because the left side set the author's expectation. The exception is a constant on the
+        // right side. Then blame the left side, because the author knows the type of a constant.
         let is_right_first = b.0.constant().is_none();
         let (first, second) = if is_right_first { (b, a) } else { (a, b) };
         let before = self.findings.errors.len();
@@ -168,7 +169,7 @@ impl Check<'_> {
     }
 }
 
-/// Returns a test after which all elements of a list have the types that a function takes.
+/// Returns a guard: a test that ensures that the arguments or list elements have types that the function accepts.
 fn elements_guard(check: &Check<'_>, args: &[&Node], overloads: &[Overload]) -> Option<String> {
     let list = args.first().filter(|first| first.place().is_some())?;
     let first = overloads.first()?.params.first()?;
@@ -186,7 +187,7 @@ fn all_of(list: &str, kinds: Kinds) -> Option<String> {
     Some(format!("type({list}) == \"L\" && {list}.all(x, type(x) == \"{}\")", kind.name()))
 }
 
-/// Returns what is visible of an argument before any item is seen.
+/// Returns what the source shows about an argument.
 fn form(node: &Node) -> Form<'_> {
     if let Some(value) = node.constant() {
         return Form::Const(value);

@@ -1,4 +1,4 @@
-//! Faults and errors, and how to guard a part.
+//! Reports faults and errors, and suggests guards.
 
 use super::Check;
 use super::env::Env;
@@ -89,7 +89,7 @@ impl Check<'_> {
     }
 }
 
-/// Returns how to convert a part to a type that fits, if a function does that.
+/// Returns advice to convert a part to a type that fits, if a function can convert it.
 fn conversion(text: &str, is: Kinds, needed: Kinds, is_constant: bool) -> Option<String> {
     let needed = needed.without(Kinds::NULL);
     if !is.and(Kinds::TIMESTAMP.or(Kinds::DURATION)).is_empty() {
@@ -107,7 +107,7 @@ fn conversion(text: &str, is: Kinds, needed: Kinds, is_constant: bool) -> Option
     }
 }
 
-/// Returns a test after which a path has one of these types.
+/// Returns a guard: a test that ensures that a path has one of these types.
 fn guard(path: &str, others: Kinds, needed: Kinds) -> String {
     if others == Kinds::MISSING {
         return format!("has({path})");

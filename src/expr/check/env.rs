@@ -31,7 +31,7 @@ impl Env {
         }
     }
 
-    /// Records what is known about a path. If it has a value, the path above it is a map or a list.
+    /// Records what is known about a path. If the path has a value, also records that its parent is a map or a list.
     pub(super) fn set(&mut self, place: &Place, is: Type) {
         self.types.insert(place.clone(), is);
         if is.kinds.and(Kinds::MISSING).is_empty() {
@@ -44,7 +44,7 @@ impl Env {
         }
     }
 
-    /// Keeps only these kinds of a path.
+    /// Narrows the type of a path to these kinds.
     pub(super) fn keep(&mut self, place: &Place, kinds: Kinds) {
         let is = self.get(place).only(kinds);
         self.set(place, is);
@@ -69,7 +69,7 @@ impl Env {
         a == b || self.same.contains(&(a.clone(), b.clone()))
     }
 
-    /// Whether no item reaches this point.
+    /// Whether this point is unreachable for every item.
     pub(super) fn is_impossible(&self) -> bool {
         self.types.values().any(|is| is.kinds.is_empty())
     }

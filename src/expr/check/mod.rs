@@ -1,5 +1,6 @@
-//! Finds the parts of an expression that may have no result. The analysis follows the types of all parts from left to
-//! right: a test such as `has(item.a)` or `type(item.a) == "S"` narrows the types in the parts that follow it.
+//! Finds the parts of an expression that have no result for some items. The analysis follows the types of all parts
+//! from left to right: a test such as `has(item.a)` or `type(item.a) == "S"` narrows the types in the parts that follow
+//! it.
 
 mod apply;
 mod blame;
@@ -32,7 +33,7 @@ pub(super) struct Findings {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum KnownType {
     Exactly(Kinds),
-    /// The path has a value of one of the types of a key. The exact type will be known later.
+    /// The path has a value of a key type. The exact type will be known later.
     Later,
 }
 
@@ -83,7 +84,8 @@ const INDEX: &[Overload] = &[
 ];
 
 impl Check<'_> {
-    /// Returns the type of a part. A path can be missing: a part that uses its value calls `need`.
+    /// Returns the type of a part. The type of a path can include MISSING. A part that uses the path's value calls
+    /// `need`.
     fn value(&mut self, node: &Node, env: &mut Env) -> Type {
         match &node.form {
             NodeForm::Const(value) => type_of(value),
@@ -187,7 +189,7 @@ impl Check<'_> {
         let mut inner = env.clone();
         inner.set(&variable, Type::of(range.members()));
         if range.members().is_empty() {
-            // The list is empty: the body is never evaluated.
+            // The list is empty, so the body is never evaluated.
             return if matches!(of.kind, MacroKind::Map | MacroKind::Filter) {
                 Type::list(Kinds::NONE)
             } else {

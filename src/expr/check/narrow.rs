@@ -1,4 +1,4 @@
-//! What a condition says about paths if it is true, or if it is false.
+//! What follows about paths from a condition that is true, or from one that is false.
 
 use super::env::Env;
 use crate::expr::node::{MacroKind, Node, NodeForm, Place, Root};

@@ -38,7 +38,7 @@ impl Program {
         (self.code)(&mut Run::new(item, started_at, &self.constants, self.variables))
     }
 
-    /// Evaluates the expression. Takes the steps from this budget.
+    /// Evaluates the expression. The steps of the evaluation are taken from this budget.
     pub(super) fn run_with<'a>(
         &'a self,
         item: &'a Item,
@@ -53,7 +53,7 @@ impl Program {
     }
 
     /// Evaluates the expression for one element of a container. `element` is the value of the variable in the first
-    /// slot. The steps of the evaluation count against this budget.
+    /// slot. The steps of the evaluation are taken from this budget.
     pub(super) fn run_in_element<'a>(
         &'a self,
         item: &'a Item,
@@ -72,7 +72,7 @@ impl Program {
     }
 }
 
-/// Makes a closure of a function over any lifetime.
+/// Boxes a closure that works for every lifetime.
 fn boxed<F>(code: F) -> Code
 where
     F: for<'a> Fn(&mut Run<'a>) -> Res<Val<'a>> + Send + Sync + 'static,

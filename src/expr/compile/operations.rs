@@ -1,4 +1,4 @@
-//! Operators, functions, and written lists and maps.
+//! Operators, functions, and literals of lists and maps.
 
 use std::cmp::Ordering;
 
@@ -126,7 +126,7 @@ fn subtract<'a>(values: &[Val<'a>; 2]) -> Result<Val<'a>, Stop> {
     numbers(values, |a, b| Ok(a - b))
 }
 
-/// Refuses a list or map that is too large to be kept.
+/// Refuses a list or map that exceeds the size limit.
 pub(super) fn fits(bytes: usize) -> Res<()> {
     if bytes > MAX_BYTES {
         return Err(Fail::limit("a list or map has more than 1,600,000 bytes"));
@@ -138,7 +138,7 @@ fn value_bytes_of(list: &[Value]) -> usize {
     list.iter().map(value_bytes).sum()
 }
 
-/// A list that is written out or, if there are keys, a map that is written out.
+/// A list literal or, if there are keys, a map literal.
 pub(super) fn documents(keys: Option<Vec<String>>, parts: Vec<Part>) -> Code {
     boxed(move |run| {
         let mut values = Vec::with_capacity(parts.len());

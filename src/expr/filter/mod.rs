@@ -1,4 +1,4 @@
-//! Translates the start of a condition to a filter that DynamoDB evaluates while it scans (`FilterExpression`).
+//! Translates the first terms of a condition to a filter (`FilterExpression`), which DynamoDB evaluates during a scan.
 //!
 //! A filter only saves transfer and work: DynamoDB still reads every item and charges for it. So the filter must never
 //! leave out an item that the condition includes, or for which the condition has no result. The caller still evaluates
@@ -7,12 +7,12 @@
 //! # Why the filter is right
 //!
 //! The condition is a chain of terms: `t1 && t2 && …`. The filter consists of the first terms, up to the first one that
-//! has no exact translation. The conjunction of these terms must have a result for every item (`check`). The evaluator
-//! may have no result for one of these terms, for example because an attribute has another type. Then another term of
-//! the filter is false, and the filter is false too. Therefore each atom needs only this property: **if the evaluator
-//! has a result for the atom, DynamoDB has the same result**. `!`, `&&` and `||` keep the property. If the filter is
-//! false for an item, one of its terms is false, and so is the whole condition. No earlier term can end the evaluation
-//! at a limit first: every earlier term is in the filter too, and a translated term takes only a few steps.
+//! has no exact translation. The conjunction of these terms must have a result for every item (`check`). A single term
+//! can lack a result, for example because an attribute has an unexpected type. Then another term of the filter is
+//! false, and the filter is false too. Therefore each atom needs only this property: **if the evaluator has a result
+//! for the atom, DynamoDB has the same result**. `!`, `&&` and `||` keep the property. If the filter is false for an
+//! item, one of its terms is false, and so is the whole condition. No earlier term can reach a limit and end the
+//! evaluation, because every earlier term is in the filter too, and a translated term takes only a few steps.
 //!
 //! DynamoDB's semantics are from the developer guide, "Comparison operator and function reference". A comparison of
 //! values of different types is false. Each function is false for a missing path, except `attribute_not_exists`.
@@ -40,7 +40,7 @@ pub struct Filter {
     pub names: BTreeMap<String, String>,
     /// `ExpressionAttributeValues`. They are constants of the plan.
     pub values: BTreeMap<String, Value>,
-    /// The number of terms of the condition that the filter contains, and the number of all its terms.
+    /// How many of the condition's terms the filter contains, and how many terms the condition has.
     pub terms: (usize, usize),
 }
 
@@ -135,14 +135,14 @@ fn constant(value: &Value) -> String {
 }
 
 impl Expr {
-    /// Returns a filter for a scan, or `None` if no beginning of this condition can be used. `known` contains the
-    /// attributes that every item has, with their exact types.
+    /// Returns a filter for a scan, or `None` if the filter would contain no term of the condition. `known` contains
+    /// the attributes that every item has, with their exact types.
     ///
     /// If the filter excludes an item, the condition is false for it.
     pub fn filter(&self, known: &KnownTypes) -> Option<Filter> {
         let mut terms = Vec::new();
         flatten(&self.0.root, &mut terms);
-        // A key attribute has no members, and DynamoDB may reject a path to one of its members.
+        // A key attribute has no members, and DynamoDB might reject a path to a member of a key attribute.
         let is_member_of_key =
             |path: &Path| path.steps().len() > 1 && known.types().contains_key(&Path::attribute(path.root()));
         let translate = |term: &&Node| translate::term(term).filter(|term| !term.reads(&is_member_of_key));
@@ -186,7 +186,7 @@ fn flatten<'n>(node: &'n Node, terms: &mut Vec<&'n Node>) {
     }
 }
 
-/// Joins these terms with `&&` again.
+/// Joins these terms with `&&`.
 fn chain(terms: &[&Node]) -> Option<Node> {
     let (first, rest) = terms.split_first()?;
     Some(rest.iter().fold((*first).clone(), |joined, term| {

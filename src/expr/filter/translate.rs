@@ -116,8 +116,8 @@ fn compare(a: &Node, comparison: FilterComparison, b: &Node) -> Option<FilterTer
     (is_ordered || comparison == FilterComparison::Equal).then_some(FilterTerm::Compare(path, comparison, value))
 }
 
-/// Returns a constant that every engine accepts as an operand. Documents, sets, and empty texts are left out, and so
-/// are numbers that DynamoDB cannot store: they would make the request invalid.
+/// Returns a constant that every engine accepts as an operand. Leaves out documents, sets and empty texts. Also leaves
+/// out numbers that DynamoDB cannot store, because they would make the request invalid.
 fn operand(value: Value) -> Option<Value> {
     match value {
         Value::S(text) => (!text.is_empty()).then_some(Value::S(text)),

@@ -60,7 +60,7 @@ pub(super) const FUNCTIONS: &[Function] = &[
         name: "bool",
         style: Style::Global,
         overloads: &[overload(&[p(Kinds::S)], Returns::Kinds(Kinds::BOOL))],
-        about: "The boolean that the text `true` or `false` names.",
+        about: "The boolean for the text `true` or `false`.",
         examples: &[(r#"bool("false")"#, "false")],
         fails: Fails::Unless(is_bool, "the text is neither `true` nor `false`"),
         constant: None,

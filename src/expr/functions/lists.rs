@@ -67,7 +67,7 @@ pub(super) const FUNCTIONS: &[Function] = &[
         name: "distinct",
         style: Style::Method,
         overloads: &[overload(&[p(L)], SAME)],
-        about: "The list without elements that are equal to an earlier one.",
+        about: "The list without elements that are equal to an earlier element.",
         examples: &[("[1, 2, 1.0].distinct()", "[1, 2]")],
         fails: Fails::Never,
         constant: None,
@@ -95,7 +95,7 @@ pub(super) const FUNCTIONS: &[Function] = &[
         name: "slice",
         style: Style::Method,
         overloads: &[overload(&[p(L), p(N), p(N)], SAME)],
-        about: "The elements from the first position up to the second, which is not included. Positions start at 0.",
+        about: "The elements from the first position up to, but not including, the second position. Positions start at 0.",
         examples: &[("[1, 2, 3].slice(1, 3)", "[2, 3]")],
         fails: Fails::Sometimes(OUT_OF_RANGE),
         constant: None,
@@ -131,7 +131,7 @@ pub(super) const FUNCTIONS: &[Function] = &[
         name: "lists.range",
         style: Style::Global,
         overloads: &[overload(&[p(N)], Returns::List(N))],
-        about: "The whole numbers from 0 up to the number, which is not included.",
+        about: "The whole numbers from 0 up to, but not including, the number.",
         examples: &[("lists.range(3)", "[0, 1, 2]")],
         fails: Fails::Sometimes("the number is not a whole number from 0 to 100,000"),
         constant: None,
@@ -288,7 +288,8 @@ fn distinct<'a>(run: &mut Run<'a>, args: &mut [Val<'a>], _: &Prepared) -> Result
     Ok(Val::Own(Value::L(kept)))
 }
 
-/// Returns a text that two scalars of a type share only if they are equal.
+/// Returns the type and the bytes of a scalar. Two scalars have the same type and the same bytes only if they are
+/// equal.
 fn scalar(value: &Value) -> Option<(&'static str, Vec<u8>)> {
     let bytes = match value {
         Value::S(text) => text.clone().into_bytes(),

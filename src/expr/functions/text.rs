@@ -18,9 +18,9 @@ const NUMBER: Returns = Returns::Kinds(Kinds::N);
 /// The maximum size of a compiled pattern.
 const MAX_PATTERN_BYTES: usize = 1 << 20;
 
-/// For each byte of the text, `matches` takes one step per this number of bytes of the pattern's size, because in the
-/// worst case the matcher visits every state of the pattern for every byte of the text. All steps of an evaluation then
-/// take a few seconds.
+/// In the worst case, the matcher visits every state of the pattern for every byte of the text. So for each byte of the
+/// text, `matches` counts one step per this number of bytes of the pattern's size. The number is chosen so that all
+/// steps of an evaluation take a few seconds.
 const PATTERN_BYTES_OF_A_STEP: u64 = 1 << 11;
 
 const OUT_OF_RANGE: &str = "a position is not a whole number inside the text";
@@ -60,7 +60,7 @@ pub(super) const FUNCTIONS: &[Function] = &[
         name: "matches",
         style: Style::Both,
         overloads: &[overload(&[p(S), p(S)], BOOL)],
-        about: "Whether any part of the text matches the pattern, a constant in RE2 syntax. `^` and `$` match the start and the end of the text.",
+        about: "Whether any part of the text matches the pattern. The pattern is a constant in RE2 syntax. `^` and `$` match the start and the end of the text.",
         examples: &[(r#""2025-01-31".matches("^[0-9]{4}-[0-9]{2}-[0-9]{2}$")"#, "true")],
         fails: Fails::Never,
         constant: Some((1, pattern)),
@@ -154,7 +154,7 @@ pub(super) const FUNCTIONS: &[Function] = &[
         name: "substring",
         style: Style::Method,
         overloads: &[overload(&[p(S), p(N)], TEXT), overload(&[p(S), p(N), p(N)], TEXT)],
-        about: "The part of the text from the first position up to the second, which is not included. Without a second position, the part ends with the text. Positions start at 0.",
+        about: "The part of the text from the first position up to, but not including, the second position. Without a second position, the part ends with the text. Positions start at 0.",
         examples: &[(r#""2025-01-31".substring(0, 4)"#, r#""2025""#), (r#""ORDER#17".substring(6)"#, r#""17""#)],
         fails: Fails::Unless(starts_at_zero, OUT_OF_RANGE),
         constant: None,
@@ -164,7 +164,7 @@ pub(super) const FUNCTIONS: &[Function] = &[
         name: "charAt",
         style: Style::Method,
         overloads: &[overload(&[p(S), p(N)], TEXT)],
-        about: "The character at a position, from 0. At the position after the last character, it is the empty text.",
+        about: "The character at a position, from 0. At the position after the last character, the result is the empty text.",
         examples: &[(r#""abc".charAt(1)"#, r#""b""#)],
         fails: Fails::Unless(starts_at_zero, OUT_OF_RANGE),
         constant: None,

@@ -67,7 +67,7 @@ pub(super) const FUNCTIONS: &[Function] = &[
         name: "epochSeconds",
         style: Style::Global,
         overloads: &[overload(&[p(T)], NUMBER)],
-        about: "The whole seconds since 1970, as Time to Live needs them.",
+        about: "The whole seconds since 1970, the form that a time to live needs.",
         examples: &[(r#"epochSeconds(timestamp("2025-01-31T00:00:00.9Z"))"#, "1738281600")],
         fails: Fails::Never,
         constant: None,
@@ -202,7 +202,7 @@ const fn getter(
 }
 
 fn zone(constant: &Const) -> Result<Prepared, String> {
-    let name = constant.text().ok_or("a time zone is a text, such as \"Europe/Paris\"")?;
+    let name = constant.text().ok_or("a time zone must be a text, such as \"Europe/Paris\"")?;
     // The bundled database: the result must not depend on the files of this system.
     let zone = TimeZoneDatabase::bundled().get(name);
     zone.map(Prepared::Zone).map_err(|_| "no time zone has this name; an example is \"Europe/Paris\"".to_owned())

@@ -13,7 +13,7 @@ use crate::expr::similar::similar_function;
 use crate::expr::types::{Kind, Kinds};
 use crate::expr::value::{Const, View};
 
-/// Where to read about functions.
+/// The page that lists the functions.
 const REFERENCE: &str = "docs/expressions.md lists the functions";
 
 /// When the compiled patterns of an expression have more bytes than this, no further pattern is compiled. A pattern of a
@@ -123,8 +123,11 @@ impl Lower<'_, '_> {
         let (variable, bodies) = args.split_first()?;
         let CelExpr::Ident(name) = &variable.expr else {
             let span = self.parsed.span(variable);
-            let error =
-                ExprError::new(span, format!("the first argument of {}() is a new name", kind.name()), "not a name");
+            let error = ExprError::new(
+                span,
+                format!("the first argument of {}() must be a new name", kind.name()),
+                "not a name",
+            );
             return self.error(error.help(format!("write list.{}(x, …), where x is each element", kind.name())));
         };
         let is_element = self.outer > 0 && self.scopes[..self.outer].iter().any(|(known, _)| known == name);
@@ -180,7 +183,7 @@ impl Lower<'_, '_> {
         let Some(arg) = args.get(at) else { return Some(Prepared::Nothing) };
         let result = match arg.constant() {
             Some(_) if self.pattern_bytes > MAX_ALL_PATTERN_BYTES => {
-                Err("the patterns of this expression are too large together".to_owned())
+                Err("the patterns of this expression are too large in total".to_owned())
             }
             Some(value) => prepare(value),
             None => {
@@ -197,7 +200,7 @@ impl Lower<'_, '_> {
                 Some(prepared)
             }
             Err(why) => {
-                // To find out that a pattern is too large takes as long as to compile the largest one.
+                // Rejecting a pattern that is too large takes as long as compiling the largest allowed pattern.
                 self.pattern_bytes += MAX_ALL_PATTERN_BYTES / 4;
                 let title = format!("`{}` cannot use this: {why}", function.name);
                 self.error(ExprError::new(arg.span.clone(), title, "wrong here"));
@@ -259,7 +262,7 @@ fn unknown_function(name: &str, span: Range<usize>) -> ExprError {
     }
 }
 
-/// Returns the places of texts that are compared with `type()` but are no type's name.
+/// Returns the places of texts that are compared with `type()` but are not the name of a type.
 fn wrong_type_names(form: &NodeForm) -> Vec<Range<usize>> {
     let is_wrong = |value: &Const| {
         let views: Vec<View<'_>> = match value.view().list() {

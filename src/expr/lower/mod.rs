@@ -157,13 +157,14 @@ impl Lower<'_, '_> {
         if let CelExpr::Literal(LiteralValue::String(key)) = &entry.key.expr {
             return Some((key.inner().to_owned(), value?));
         }
-        let error = ExprError::new(self.parsed.span(&entry.key), "the keys of a map are constant texts", "not a text");
+        let error =
+            ExprError::new(self.parsed.span(&entry.key), "the keys of a map must be constant texts", "not a text");
         self.error(error.help("put the key in quotes"));
         None
     }
 
-    /// Refuses `element` without a member, except in `type(element)`. Its value would include what the change itself
-    /// writes.
+    /// Refuses `element` without a member, except in `type(element)`. The value of the whole element would include what
+    /// the change itself writes.
     fn refuse_whole_element(&mut self, node: &Node) {
         let is_whole = |place: &Place| place.root == Root::Variable(ELEMENT_SLOT) && place.steps.is_empty();
         match &node.form {
@@ -176,7 +177,7 @@ impl Lower<'_, '_> {
                 );
             }
             NodeForm::Index(of, _) if of.place().is_some_and(is_whole) => {
-                let title = "the name of a member of the element is a constant";
+                let title = "the name of a member of the element must be a constant";
                 self.errors.push(
                     ExprError::new(node.span.clone(), title, "computed name")
                         .help("write element.a or element[\"a b\"]: the plan must show what the expression reads"),
@@ -219,7 +220,7 @@ impl Lower<'_, '_> {
         let is_after_dash = before.strip_suffix('-').is_some_and(|text| text.ends_with(|c: char| c.is_alphanumeric()));
         let error = match name {
             other if is_after_dash => ExprError::new(span, format!("there is no variable `{other}`"), "unknown name")
-                .help("put an attribute's name with a dash in quotes: item[\"e-mail\"]")
+                .help("quote an attribute name that contains a dash: item[\"e-mail\"]")
                 .help(format!("to subtract the attribute, write item.{other}")),
             "item" => ExprError::new(span, "an expression cannot use the whole item", "name an attribute").help(
                 "write item.a, item[\"a b\"] or item.list[0]: the write is conditional on what the expression reads",
@@ -255,7 +256,7 @@ impl Lower<'_, '_> {
         let form = match base {
             Base::Item => match step {
                 PathStep::Name(name) if name.is_empty() => {
-                    return self.error(ExprError::new(span, "an attribute's name is not empty", "empty name"));
+                    return self.error(ExprError::new(span, "an attribute's name must not be empty", "empty name"));
                 }
                 PathStep::Name(_) => NodeForm::Place(Place { root: Root::Item, steps: vec![step] }),
                 PathStep::Index(_) => {
@@ -266,12 +267,12 @@ impl Lower<'_, '_> {
             Base::Node(Node { form: NodeForm::Place(mut place), .. }) => {
                 place.steps.push(step);
                 if place.steps.len() > MAX_LEVELS {
-                    let title = "a path has at most 32 steps, DynamoDB's limit on nesting";
+                    let title = "a path can have at most 32 steps, DynamoDB's limit on nesting";
                     return self.error(ExprError::new(span, title, "too long"));
                 }
                 let is_empty_name = matches!(place.steps.last(), Some(PathStep::Name(name)) if name.is_empty());
                 if is_empty_name && place.root == Root::Item {
-                    return self.error(ExprError::new(span, "an attribute's name is not empty", "empty name"));
+                    return self.error(ExprError::new(span, "an attribute's name must not be empty", "empty name"));
                 }
                 NodeForm::Place(place)
             }
@@ -291,7 +292,7 @@ impl Lower<'_, '_> {
             return match num.as_str().parse() {
                 Ok(at) => self.step(base, PathStep::Index(at), span),
                 Err(_) => {
-                    let title = "a position in a list is a whole number, and the first is 0";
+                    let title = "a position in a list must be a whole number; the first position is 0";
                     self.error(ExprError::new(index.span, title, "not a position"))
                 }
             };
@@ -299,7 +300,7 @@ impl Lower<'_, '_> {
         match base {
             Base::Node(base) => Some(Node { span, form: NodeForm::Index(Box::new(base), Box::new(index)) }),
             Base::Item => {
-                let title = "the name of an attribute is a constant";
+                let title = "the name of an attribute must be a constant";
                 let error = ExprError::new(index.span, title, "computed name");
                 self.error(
                     error.help("write item.a or item[\"a b\"]: the write is conditional on what the expression reads"),

@@ -13,7 +13,7 @@ use self::scan::{TokenForm, Tokens, masked};
 use self::syntax_error::{syntax_errors, whole};
 use super::error::ExprError;
 
-/// The maximum length of an expression: that of DynamoDB's own expressions.
+/// The maximum length of an expression. DynamoDB has the same limit for its own expressions.
 pub(super) const MAX_SOURCE_BYTES: usize = 4096;
 
 /// The maximum number of tokens. The parser calls itself for each operator of a chain such as `a + b + c`, so this
@@ -50,7 +50,7 @@ pub(super) fn parse(source: &str) -> Result<Parsed<'_>, Vec<ExprError>> {
         let title = format!("brackets are nested {} deep, and at most {MAX_BRACKETS} levels are allowed", tokens.depth);
         return refuse(whole(source), title, "nested too deeply");
     }
-    // Parse without macros, so that `has`, `all` and the other macros stay calls, which keep their places in the
+    // Parse without macros, so that `has`, `all` and the other macros stay calls. Calls keep their places in the
     // source.
     let parser = Env::default().parser().enable_optional_syntax(false).enable_ident_escape_syntax(true);
     match parser.parse_with_source_info(&masked(source, &tokens)) {

@@ -23,9 +23,9 @@ pub(super) struct Token {
 #[derive(Debug)]
 pub(super) struct Tokens {
     pub(super) all: Vec<Token>,
-    /// For each bracket, the bracket that closes or opens it.
+    /// For each bracket, the matching bracket.
     partners: Vec<Option<usize>>,
-    /// The greatest number of brackets around a token.
+    /// The maximum nesting depth of brackets.
     pub(super) depth: usize,
 }
 
@@ -70,12 +70,12 @@ impl Tokens {
         self.all.iter().find(|token| token.span.end > byte)
     }
 
-    /// Returns the bracket that belongs to this one.
+    /// Returns the matching bracket.
     pub(super) fn partner(&self, token: usize) -> Option<usize> {
         self.partners.get(token).copied().flatten()
     }
 
-    /// Returns the last opening bracket without a closing one.
+    /// Returns the last opening bracket that is never closed.
     pub(super) fn never_closed(&self) -> Option<&Token> {
         let is_open = |at: &usize| matches!(self.all[*at].form, TokenForm::Mark('(' | '[' | '{'));
         (0..self.all.len()).rev().find(|at| is_open(at) && self.partner(*at).is_none()).map(|at| &self.all[at])
@@ -161,8 +161,8 @@ fn number(rest: &str) -> usize {
     at + usize::from(matches!(bytes.get(at), Some(b'u' | b'U')))
 }
 
-/// Replaces numbers that the parser would refuse or round with other numbers of the same length. The real numbers are
-/// read from the source later.
+/// The parser would refuse or round some numbers. This function replaces each of them by another number of the same
+/// length. The real numbers are read from the source later.
 pub(super) fn masked(source: &str, tokens: &Tokens) -> String {
     let mut masked = source.to_owned();
     for token in tokens.all.iter().filter(|token| token.form == TokenForm::Number) {

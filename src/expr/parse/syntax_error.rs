@@ -13,10 +13,10 @@ pub(super) fn whole(source: &str) -> Range<usize> {
     start..(start + source.trim().len())
 }
 
-/// A part of the parser's message if it gives up at its limit of recursion.
+/// A part of the message with which the parser reports its recursion limit.
 const RECURSION: &str = "Recursion limit of 96";
 
-/// Translates the parser's errors. Only the first is certain: the others often follow from it.
+/// Translates the first of the parser's errors. The others often follow from it.
 pub(super) fn syntax_errors(source: &str, tokens: &Tokens, errors: &ParseErrors) -> Vec<ExprError> {
     let Some(first) = errors.errors.first() else {
         return vec![ExprError::new(whole(source), "this is not a CEL expression", "cannot be parsed")];
@@ -52,7 +52,7 @@ pub(super) fn syntax_errors(source: &str, tokens: &Tokens, errors: &ParseErrors)
         error("the expression ends too early", "something is missing here".to_owned())
     } else if found.starts_with(|c: char| c.is_alphabetic() && !c.is_ascii()) {
         error("this letter is not allowed in a name", format!("`{found}` is not one of a to z"))
-            .help("put an attribute's name with other letters in quotes: item[\"größe\"]")
+            .help("quote an attribute name that contains other letters: item[\"größe\"]")
     } else {
         error("this is not a CEL expression", format!("`{found}` is not expected here"))
     };

@@ -53,7 +53,7 @@ proptest! {
 
     #[test]
     fn a_literal_keeps_every_digit(text in numbers()) {
-        // CEL has no exponent without digits before it, and no leading zeros; the sign is an operator.
+        // In CEL, an exponent needs digits before it, a number has no leading zeros, and the sign is an operator.
         prop_assert_eq!(super::constant(&format!("number(\"{text}\")")), Ok(Value::N(text.parse().unwrap())));
     }
 

@@ -1,7 +1,7 @@
 //! The facts of CEL's own conformance tests: expressions and their results. `cel_spec.tsv` names their source.
 //!
-//! If an expression has no result in CEL, it has no result here either, or a plan with this expression is refused.
-//! Every other difference is counted, with its reason.
+//! If an expression has no result in CEL, it either has no result here, or the plan is refused. Every other difference
+//! is counted, with its reason.
 
 use std::collections::BTreeMap;
 
@@ -72,10 +72,11 @@ enum Reason {
     Arguments,
     /// A time zone has a name, not an offset.
     Offset,
-    /// DynamoDB's numbers end at 1E-130, a position has no point, and brackets are nested at most 24 deep.
+    /// The smallest positive number in DynamoDB is 1E-130, a position has no decimal point, and brackets are nested at
+    /// most 24 deep.
     Limit,
-    /// Numbers are exact and have 38 digits: they are not rounded as doubles are, and do not overflow at 64 bits. `-`
-    /// and `%` take every number.
+    /// Numbers are exact and have 38 digits: they are not rounded like doubles, and do not overflow at 64 bits. `-` and
+    /// `%` take every number.
     Numbers,
 }
 
@@ -96,7 +97,7 @@ const SAME: usize = 921;
 fn reason(fact: &Fact, found: &Found) -> Option<Reason> {
     const NAMES: [&str; 2] = ["there is no function", "there is no variable"];
     const LIMITS: [&str; 3] =
-        ["cannot store this number", "a position in a list is a whole number", "brackets are nested"];
+        ["cannot store this number", "a position in a list must be a whole number", "brackets are nested"];
     let refused = match found {
         Found::Value(Value::Bool(_) | Value::N(_)) if fact.name.contains("math") => return Some(Reason::Numbers),
         Found::Value(Value::Bool(_)) if fact.source.contains("9223372036854775") => return Some(Reason::Numbers),
@@ -112,7 +113,7 @@ fn reason(fact: &Fact, found: &Found) -> Option<Reason> {
         return Some(Reason::Limit);
     }
     [
-        ("the keys of a map are constant texts", Reason::MapKeys),
+        ("the keys of a map must be constant texts", Reason::MapKeys),
         ("this constant part has no result", Reason::NoResult),
         ("has the wrong number of arguments", Reason::Arguments),
         ("no time zone has this name", Reason::Offset),

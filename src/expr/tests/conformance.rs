@@ -1,5 +1,5 @@
-//! CEL's standard behaviour, in our own cases, where DynamoDB's semantics do not differ. The last table has the
-//! differences.
+//! Our own test cases for CEL's standard behaviour, as far as DynamoDB's semantics agree with it. The last table
+//! contains the differences.
 
 use serde_json::json;
 
@@ -17,7 +17,8 @@ fn logic_follows_cel() {
     for (source, expected) in [
         ("item.yes && item.no", Some(false)),
         ("item.no || item.yes", Some(true)),
-        // A side that decides absorbs a failure of the other side, left or right.
+        // If one side decides the result, it absorbs a failure of the other side. This holds for the left and the right
+        // side.
         ("item.no && 1 / item.zero > 1", Some(false)),
         ("1 / item.zero > 1 && item.no", Some(false)),
         ("item.yes || 1 / item.zero > 1", Some(true)),
@@ -177,7 +178,7 @@ fn the_listed_differences_are_real() {
     }
 }
 
-/// Where DynamoDB's semantics differ from CEL's, on purpose.
+/// The intended differences between DynamoDB's semantics and CEL's.
 #[test]
 fn the_differences_are_these() {
     for source in [

@@ -57,13 +57,13 @@ fn an_element_is_known_only_where_a_plan_has_one() {
     let title = |errors: Vec<crate::expr::ExprError>| errors[0].title.clone();
     let flat = Expr::compile("element.a", Expected::Value).unwrap_err();
     assert_eq!(title(flat), "there is no variable `element` here");
-    // In every other expression, a macro may use this name.
+    // In all other expressions, a macro can give this name to its variable.
     assert!(Expr::compile("item.l.all(element, element == 1)", Expected::Value).is_ok());
     for (source, expected) in [
         ("element", "an expression cannot use the whole element"),
         ("size(element)", "an expression cannot use the whole element"),
         ("has(element.a) && element == element.b", "an expression cannot use the whole element"),
-        ("element[item.a]", "the name of a member of the element is a constant"),
+        ("element[item.a]", "the name of a member of the element must be a constant"),
         ("item.l.all(element, true)", "`element` is already defined"),
         ("item", "an expression cannot use the whole item"),
     ] {

@@ -101,10 +101,10 @@ fn unguarded_parts_are_reported_at_their_place() {
         (
             "type(item.l) == \"L\" && item.l.join() == \"\"",
             "item.l.join()",
-            "an element of `item.l` can be of a type that `join` does not take",
+            "an element of `item.l` can be of a type that `join` does not accept",
         ),
     ] {
-        // A guard that only follows on the right does not help: facts flow from left to right.
+        // A guard to the right of the guarded part has no effect, because the analysis goes from left to right.
         let found = faults(source, Expected::Bool);
         assert_eq!(found, [(part.to_owned(), label.to_owned())], "{source}");
     }
@@ -165,7 +165,7 @@ fn known_attributes_are_there() {
     let impossible = compiled("item.pk.all(x, true)", Expected::Bool);
     assert_eq!(impossible.faults(&later).len(), 1);
     assert_eq!(compiled("item.pk + item.sk", Expected::Value).faults(&later), []);
-    // A type that no key can have counts as not known.
+    // A type that no key can have counts as unknown.
     assert_eq!(wrong.faults(&KnownTypes::default().with("sk", Some("BOOL"))), []);
 }
 

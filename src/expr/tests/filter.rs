@@ -99,13 +99,13 @@ fn the_expression_uses_placeholders() {
     assert_eq!(found.expression, "attribute_exists(#0) AND (attribute_type(#1.#2, :0) OR #3 IN (:1, :2))");
 }
 
-/// Only the first terms that have an exact translation are in the filter.
+/// The filter contains the terms before the first term that has no exact translation.
 #[test]
 fn a_filter_ends_before_the_first_other_term() {
     for (source, terms) in [
         ("has(item.a) && size(item.sk) > 3 && has(item.b)", Some((1, 3))),
         ("size(item.sk) > 3 && has(item.a)", None),
-        // The first term may have no result, and no term before it decides.
+        // The first term has no result for some items, and no earlier term guards it.
         ("item.a == \"x\" && has(item.b)", None),
         ("has(item.b) && item.a == \"x\"", Some((1, 2))),
         ("has(item.a) && type(item.a) == \"S\" && item.a == \"x\"", Some((3, 3))),

@@ -89,7 +89,7 @@ pub(super) fn value(random: &mut Random, depth: usize) -> Value {
     }
 }
 
-/// Makes the sources of expressions.
+/// Generates the source texts of expressions.
 pub(super) struct Sources<'r> {
     random: &'r mut Random,
     /// Paths that were tested, with their types.

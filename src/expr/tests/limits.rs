@@ -114,7 +114,7 @@ fn a_large_pattern_over_a_large_text_is_not_computable_instead_of_slow() {
 fn patterns_and_constants_are_compiled_within_a_bound() {
     let several = |part: &str, n: usize, by: &str| vec![part; n].join(by);
     let errors = Expr::compile(&several("item.s.matches('\\\\w{8}')", 90, "||"), Expected::Value).unwrap_err();
-    assert!(errors.iter().all(|error| error.title.contains("too large together")), "{:?}", errors[0]);
+    assert!(errors.iter().all(|error| error.title.contains("too large in total")), "{:?}", errors[0]);
     assert!(Expr::compile(&several("item.s.matches('^[a-z]{1,8}$')", 90, "||"), Expected::Value).is_ok());
     let errors = Expr::compile(&several("lists.range(100000).size()", 90, "+"), Expected::Value).unwrap_err();
     assert!(errors.iter().any(|error| error.label.contains("1,000,000 steps")), "{:?}", errors[0]);

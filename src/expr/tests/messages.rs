@@ -57,7 +57,7 @@ fn errors_have_a_place_and_a_remedy() {
         ("item", "item", "an expression cannot use the whole item", "item.a"),
         ("size(item)", "item", "an expression cannot use the whole item", "item.a"),
         ("item[0]", "item[0]", "an item has attributes, not positions", "item.list[0]"),
-        ("item[item.a]", "item.a", "the name of an attribute is a constant", "item.a"),
+        ("item[item.a]", "item.a", "the name of an attribute must be a constant", "item.a"),
         ("now()", "now()", "an expression has no clock", "migration.started_at"),
         ("now", "now", "an expression has no clock", "migration.started_at"),
         ("status == \"x\"", "status", "there is no variable `status`", "item.status"),
@@ -90,7 +90,7 @@ fn errors_have_a_place_and_a_remedy() {
         ("type(item.a) == \"string\"", "\"string\"", "no type has this name", "\"S\""),
         ("item.a.matches(item.b)", "item.b", "`matches` needs a constant here", "quotes"),
         ("has(5)", "5", "has() tests a path", "has(item.a)"),
-        ("item.l.all(1, true)", "1", "the first argument of all() is a new name", "list.all(x, …)"),
+        ("item.l.all(1, true)", "1", "the first argument of all() must be a new name", "list.all(x, …)"),
         ("item.a and item.b", "and", "this is not a CEL expression", "&&"),
         ("item.größe > 1", "ö", "this letter is not allowed in a name", "item[\"größe\"]"),
         ("item.e-mail", "mail", "there is no variable `mail`", "item[\"e-mail\"]"),
@@ -124,7 +124,7 @@ fn errors_without_help_explain_themselves() {
             "1.5E400",
             "DynamoDB cannot store this number: its magnitude is outside DynamoDB's range of 1E-130 to 9.9E+125",
         ),
-        ("item[\"\"]", "item[\"\"]", "an attribute's name is not empty"),
+        ("item[\"\"]", "item[\"\"]", "an attribute's name must not be empty"),
         ("{\"a\": 1, \"a\": 2}", "2", "a key occurs twice in this map"),
         ("item.l.all(item, true)", "item", "`item` is already defined"),
         (
@@ -132,8 +132,8 @@ fn errors_without_help_explain_themselves() {
             "\"Mars\"",
             "`getHours` cannot use this: no time zone has this name; an example is \"Europe/Paris\"",
         ),
-        ("item.l[-1]", "1", "a position in a list is a whole number, and the first is 0"),
-        ("item.l[1.5]", "1.5", "a position in a list is a whole number, and the first is 0"),
+        ("item.l[-1]", "1", "a position in a list must be a whole number; the first position is 0"),
+        ("item.l[1.5]", "1.5", "a position in a list must be a whole number; the first position is 0"),
     ] {
         let found = errors(source);
         assert_eq!(&source[found[0].span.clone()], part, "{source}: {found:?}");

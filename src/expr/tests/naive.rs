@@ -1,5 +1,6 @@
-//! A second evaluator: straight recursion over the syntax tree, values copied at every step, no types, no closures, no
-//! paths that are known in advance. It shares only the functions' bodies and the reading of literals.
+//! A second evaluator: a simple recursion over the syntax tree. It copies values at every step. It uses no types, no
+//! closures and no resolved paths. It shares only the functions' bodies and the parsing of literals with the real
+//! evaluator.
 
 use std::cmp::Ordering;
 
@@ -111,7 +112,7 @@ impl Naive<'_> {
         }
     }
 
-    /// Whether the part is a path: then a missing value is no failure for `has` and `type`.
+    /// Whether the part is a path. For `has` and `type`, a path without a value is not a failure.
     fn is_path(&self, expr: &IdedExpr, scope: &Scope) -> bool {
         match &expr.expr {
             CelExpr::Ident(name) => name == "item" || scope.iter().any(|(known, _)| known == name),
@@ -252,7 +253,8 @@ impl Naive<'_> {
     }
 }
 
-/// The first test that has the value `decisive`, or reaches a limit, decides. Otherwise all tests need a result.
+/// The first test that has the value `decisive`, or that reaches a limit, decides. Otherwise, the result exists only if
+/// every test has one.
 fn decided(tests: impl IntoIterator<Item = Result<bool, Absent>>, decisive: bool) -> Outcome {
     let mut all = Ok(!decisive);
     for test in tests {

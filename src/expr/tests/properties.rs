@@ -18,7 +18,7 @@ fn at_least(cases: u32) -> ProptestConfig {
     ProptestConfig { cases: config.cases.max(cases), ..config }
 }
 
-/// Makes an expression and its type.
+/// Generates an expression and its type.
 fn source(random: &mut Random) -> (String, Expected) {
     let careless = [0, 0, 5, 40][random.below(4)];
     let depth = 1 + random.below(4);
@@ -41,12 +41,12 @@ fn has_result_or_limit(result: &Res<Value>) -> bool {
     result.as_ref().map_or_else(|fail| fail.limit, |_| true)
 }
 
-/// Whether a path leads into the value below `steps`, or is above it.
+/// Whether the expression reads the value at `steps`, a part of this value, or a value that contains it.
 fn is_read(expr: &Expr, steps: &[PathStep]) -> bool {
     expr.inputs().iter().any(|input| input.steps().iter().zip(steps).all(|(a, b)| a == b))
 }
 
-/// Replaces everything in an item that an expression does not read with the values of another item.
+/// Replaces the parts of an item that an expression does not read. The new values come from another item.
 fn with_other_unread(expr: &Expr, of: &Item, other: &Item) -> Item {
     let mut changed = Item::new();
     for name in NAMES {
@@ -125,7 +125,7 @@ proptest! {
                     prop_assert!(has_result_or_limit(&result), "{}\n{item:?}\n{result:?}", expr.source());
                 }
             }
-            // With less knowledge, there are at most as many faults about the key.
+            // If an expression has no faults when nothing is known, it also has no faults when the key is known.
             let later = expr.faults(&KnownTypes::default().with("a", None));
             let none = expr.faults(&KnownTypes::default());
             prop_assert!(later.len() <= none.len() || !none.is_empty(), "{}", expr.source());
@@ -191,7 +191,7 @@ proptest! {
     }
 }
 
-/// The properties say something: many random expressions compile, many have no fault although they read attributes,
+/// The random expressions are varied enough: many of them compile, many have no fault although they read attributes,
 /// and results of every kind occur.
 #[test]
 fn the_random_expressions_are_worth_testing() {

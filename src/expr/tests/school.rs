@@ -1,4 +1,4 @@
-//! Decimals as school teaches them: big integers and long division.
+//! A simple model of decimals: big integers and long division.
 
 use Absent::{Limit, NoResult};
 use bigdecimal::num_bigint::BigInt;
@@ -14,14 +14,14 @@ pub(super) enum Absent {
     Limit,
 }
 
-/// A decimal as school teaches it: digits × 10^exponent.
+/// A decimal: digits × 10^exponent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Decimal {
     pub(super) digits: BigInt,
     pub(super) exponent: i64,
 }
 
-/// Reads a decimal without help from a library of decimals.
+/// Parses a decimal without a decimal library.
 pub(super) fn read(text: &str) -> Decimal {
     let (mantissa, exponent) = text.split_once(['e', 'E']).unwrap_or((text, "0"));
     let (whole, decimals) = mantissa.split_once('.').unwrap_or((mantissa, ""));
@@ -30,14 +30,14 @@ pub(super) fn read(text: &str) -> Decimal {
     Decimal { digits, exponent: exponent - i64::try_from(decimals.len()).unwrap() }
 }
 
-/// Brings two decimals to the same exponent.
+/// Converts two decimals to the same exponent.
 pub(super) fn aligned(a: Decimal, b: Decimal) -> (BigInt, BigInt, i64) {
     let exponent = a.exponent.min(b.exponent);
     let expand = |of: Decimal| of.digits * BigInt::from(10).pow(u32::try_from(of.exponent - exponent).unwrap());
     (expand(a), expand(b), exponent)
 }
 
-/// Divides by long division, if it ends.
+/// Divides by long division. Returns no result if the division does not end.
 pub(super) fn quotient(a: Decimal, b: Decimal) -> Result<Decimal, Absent> {
     let zero = BigInt::from(0);
     if b.digits == zero {

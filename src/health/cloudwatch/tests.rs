@@ -113,7 +113,7 @@ async fn the_state_of_an_alarm_decides() {
     let of = |kind: &str, name: &str, state: &str| json!({ kind: [{ "AlarmName": name, "StateValue": state }] });
     let named = |state: &str| of("MetricAlarms", "api-latency", state);
     let missing = "has no answer: the alarm has insufficient data";
-    let none = "cannot be asked: there is no alarm of this name in this account and region";
+    let none = "could not run: there is no alarm of this name in this account and region";
     for (reply, no_data, answer) in [
         (named("OK"), NoData::FailMode, Answer::Healthy),
         (named("ALARM"), NoData::FailMode, unhealthy("failed: the alarm is in the state ALARM")),
@@ -158,7 +158,7 @@ async fn the_newest_value_of_a_metric_decides() {
                 "Values": [5.0], "Timestamps": [{ "time": 60 }], "StatusCode": "InternalError",
             }] }),
             NoData::Healthy,
-            unknown("cannot be asked: CloudWatch could not read the metric"),
+            unknown("could not run: CloudWatch could not read the metric"),
         ),
     ] {
         let (endpoint, requests) = serve(200, reply.clone()).await;
@@ -184,7 +184,7 @@ async fn without_an_answer_nothing_is_known() {
     let (endpoint, requests) = serve(403, denied).await;
     let probe = cloudwatch(&endpoint, alarm_probe(NoData::Healthy));
     let Answer::Unknown(text) = probe.ask(LONG).await else { panic!("a refused request is no answer") };
-    assert_eq!(text, "cannot be asked: AccessDenied: User: x is not authorized\\u{1b}[2J");
+    assert_eq!(text, "could not run: AccessDenied: User: x is not authorized\\u{1b}[2J");
     assert_eq!(requests.lock().unwrap().len(), 1, "the next question is the retry");
     assert!(probe.is_ready().await, "the credentials are good");
 
@@ -216,7 +216,7 @@ async fn only_an_error_about_credentials_reloads_them() {
         let error = json!({ "__type": format!("com.amazonaws.cloudwatch#{code}"), "message": "no" });
         let (endpoint, _) = serve(status, error).await;
         let probe = cloudwatch(&endpoint, alarm_probe(NoData::FailMode));
-        assert_eq!(probe.ask(LONG).await, unknown(&format!("cannot be asked: {code}: no")));
+        assert_eq!(probe.ask(LONG).await, unknown(&format!("could not run: {code}: no")));
         assert_eq!(probe.is_ready().await, is_kept, "{code}");
     }
 }
@@ -236,7 +236,7 @@ async fn a_load_continues_after_the_time_limit_of_a_question() {
     let late = unknown("did not answer within 0.05 s");
     assert_eq!(probe.ask(Duration::from_millis(50)).await, late);
     assert_eq!(probe.ask(Duration::from_millis(50)).await, late);
-    // The send fails if the questions have ended the load.
+    // The send fails if the requests have stopped the load.
     go.send(()).unwrap();
     assert_eq!(probe.ask(LONG).await, Answer::Healthy);
     assert!(probe.is_ready().await);

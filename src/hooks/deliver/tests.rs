@@ -85,7 +85,7 @@ async fn a_full_queue_drops_announcements_and_never_waits() {
     assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
     assert_eq!(hooks.failures(), MAX_WAITING as u64 + 30, "each of them was lost");
     assert!(!lines(&file).is_empty() && lines(&file).len() <= 3, "{:?}", lines(&file));
-    // After the end, nothing is announced any more.
+    // After the end, no further announcement is made.
     hooks.announce(&Announcement::Start, None);
     drain(&hooks).await;
 }

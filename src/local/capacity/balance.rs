@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::item::Units;
 
-/// A balance that refills at a constant rate up to a maximum. The balance may fall below zero, because DynamoDB knows
+/// A balance that refills at a constant rate up to a maximum. The balance can fall below zero, because DynamoDB knows
 /// the cost of a request only after executing it. If the clock goes backwards, the balance does not change.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Balance {

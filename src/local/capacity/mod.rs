@@ -2,10 +2,11 @@
 //! would return.
 //!
 //! The model is pure: it reads no clock and never waits. The caller passes the time, counted from the model's start. So
-//! the proxy can use the model in real time, and a simulation can use it in virtual time. [`Model::admit`] decides on
-//! each request before its execution; [`Model::charge`] then subtracts the units that the request consumed. A scope
-//! admits requests while its balance is above zero. One request can push the balance below zero, because DynamoDB, too,
-//! knows the cost of a request only after executing it. The balance then recovers over time.
+//! the proxy can use the model in real time, and a simulation can use it in virtual time. [`Model::admit`] decides
+//! whether a request is executed. After the execution, [`Model::charge`] subtracts the units that the request consumed.
+//! A scope admits requests while its balance is above zero. One request can push the balance below zero, because the
+//! cost of a request is known only after its execution. The same is true in DynamoDB. The balance then recovers over
+//! time.
 //!
 //! # Scopes, narrow to wide
 //!
@@ -23,8 +24,8 @@
 //!   partition's limit.
 //! * **Account**: the account's limit, if the spec contains one.
 //!
-//! The model omits three effects that DynamoDB has: throttling of an on-demand table beyond twice its previous peak,
-//! auto scaling, and delayed index writes.
+//! DynamoDB has three effects that the model omits. They are auto scaling, delayed index writes, and the throttling of
+//! an on-demand table beyond twice its previous peak.
 
 mod balance;
 mod model;
@@ -42,7 +43,7 @@ pub use crate::dynamodb::ThrottlingReason;
 
 use crate::item::Units;
 
-/// What is known about a request before its cost is known.
+/// The properties of a request that are known before its cost is known.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Demand {
     /// Whether the request reads or writes.
@@ -52,7 +53,8 @@ pub struct Demand {
     pub position: f64,
     /// The hash of the partition key. With the hash, the model distinguishes a hot key from a hot range.
     pub key: u64,
-    /// The index that the request reads: its number in the spec. `None` if the request reads the table or writes.
+    /// The position in the spec of the index that the request reads. `None` if the request reads the table, or if it is
+    /// a write.
     pub index: Option<usize>,
 }
 
@@ -73,7 +75,7 @@ impl Demand {
 pub struct ConsumedUnits {
     /// Units of the table and its local indexes.
     pub table: Units,
-    /// Units of each global index. The first number is the index's position in the spec.
+    /// Units of each global index. The first number of each pair is the index's position in the spec.
     pub indexes: Vec<(usize, Units)>,
 }
 
@@ -93,7 +95,7 @@ pub enum LimitScope {
     Table,
     /// One partition of the table.
     Partition,
-    /// An index: its number in the spec.
+    /// An index. The number is the index's position in the spec.
     Index(usize),
     /// One partition of an index that has its own partitions.
     IndexPartition(usize),

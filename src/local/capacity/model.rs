@@ -31,7 +31,8 @@ struct Index {
     partitions: Option<Partitions>,
 }
 
-/// A limit that a request reached. If the limit belongs to an index, the second value is that index's number.
+/// A limit that a request reached. If the limit belongs to an index, the second value is the index's position in the
+/// spec.
 type ReachedLimit = (Reason, Option<usize>);
 
 impl Model {
@@ -78,7 +79,7 @@ impl Model {
         }
     }
 
-    /// Sets the ARN that errors contain. Without this call, errors contain an invented ARN.
+    /// Sets the ARN that errors contain. If this method is not called, errors contain an invented ARN.
     pub fn set_arn(&mut self, arn: &str) {
         arn.clone_into(&mut self.arn);
     }
@@ -91,7 +92,7 @@ impl Model {
 
     /// Decides whether DynamoDB would execute a request for several items. The request either reads all of these items
     /// or writes all of them. The model decides for the request as a whole, and counts it as one request. DynamoDB
-    /// itself may serve only a part of a batch.
+    /// itself can serve only a part of a batch.
     pub fn admit_all(&mut self, now: Duration, demands: &[Demand]) -> Result<(), Throttle> {
         let Some(first) = demands.first() else { return Ok(()) };
         let mut reached_limits = Vec::new();
@@ -168,8 +169,7 @@ impl Model {
         &self.spec
     }
 
-    /// Returns an index's number, which is its position in the spec. Returns `None` if the spec does not list the
-    /// index.
+    /// Returns an index's position in the spec. Returns `None` if the spec does not list the index.
     pub fn index(&self, name: &str) -> Option<usize> {
         self.spec.indexes.iter().position(|index| index.name == name)
     }
@@ -269,8 +269,9 @@ impl Model {
     }
 }
 
-/// Returns the position of the request's entries in the index. A request that reads the index contains this position.
-/// For other requests, the position is arbitrary but always the same for one partition key.
+/// Returns the position of the request's entries in the index. If the request reads the index, the request already
+/// contains this position. For other requests, the position is arbitrary, but it is always the same for the same
+/// partition key.
 fn index_position(demand: &Demand, index: usize) -> f64 {
     if demand.index == Some(index) {
         return demand.position;

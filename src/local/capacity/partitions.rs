@@ -32,7 +32,7 @@ struct Partition {
     stats: PartitionStats,
 }
 
-/// A hot period: a time in which a partition throttles again and again.
+/// A hot period: a time in which a partition throttles repeatedly.
 #[derive(Debug, Clone, Copy)]
 struct Heat {
     since: Duration,
@@ -130,7 +130,7 @@ impl Partitions {
 }
 
 impl Partition {
-    /// Records a throttle. Returns true if the partition has throttled for long enough that DynamoDB would split it.
+    /// Records a throttle. Returns true if the partition has throttled for so long that DynamoDB would split it.
     fn record_throttle(&mut self, now: Duration, key: u64, after: Duration) -> bool {
         let heat = match self.heat {
             Some(heat) if now.saturating_sub(heat.last) <= MAX_HEAT_GAP => {

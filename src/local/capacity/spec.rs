@@ -19,7 +19,8 @@ const NEW_ON_DEMAND_PARTITIONS: u32 = 4;
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ModelSpec {
-    /// The table that the limits apply to. All other tables have no limits. The default is the sample table.
+    /// The name of the table to which the limits apply. All other tables have no limits. The default is the sample
+    /// table.
     pub table: String,
     /// The factor that multiplies every limit.
     #[serde(deserialize_with = "positive")]
@@ -200,7 +201,9 @@ impl ModelSpec {
     fn check(&self) -> Result<(), SpecError> {
         let wrong = |text: String| Err(SpecError(text));
         if self.provisioned.is_some() && self.on_demand.is_some() {
-            return wrong("a table has [provisioned] capacity or [on_demand] maxima, not both: remove one".into());
+            return wrong(
+                "a table must have either [provisioned] capacity or [on_demand] maxima, not both: remove one".into(),
+            );
         }
         for storm in &self.storms {
             let known = |name: &String| self.indexes.iter().any(|index| index.name == *name);
@@ -214,14 +217,17 @@ impl ModelSpec {
                 }
                 (Resource::Table, Some(_)) => {
                     return wrong(format!(
-                        "a [[storm]] with reason {} throttles the table: remove `index`",
+                        "a [[storm]] with reason {} throttles the table and must not name an index: remove `index`",
                         storm.reason
                     ));
                 }
                 (Resource::Table, None) => {}
             }
             if storm.to <= storm.from {
-                return wrong(format!("a [[storm]] from {} s to {} s has no length", storm.from, storm.to));
+                return wrong(format!(
+                    "a [[storm]] must end after it starts, but this one is from {} s to {} s",
+                    storm.from, storm.to
+                ));
             }
         }
         match repeated(self.indexes.iter().map(|index| index.name.as_str())) {
@@ -304,7 +310,10 @@ mod tests {
             ("[partitions]\ncount = 0", "from 1 to 65536"),
             ("[burst]\navailable = 1.5", "a fraction from 0 to 1"),
             ("[[storm]]\nfrom=0\nto=1\nfraction=1\nreason=\"Slow\"", "not a throttling reason"),
-            ("[[storm]]\nfrom=5\nto=1\nfraction=1\nreason=\"TableWriteAccountLimitExceeded\"", "no length"),
+            (
+                "[[storm]]\nfrom=5\nto=1\nfraction=1\nreason=\"TableWriteAccountLimitExceeded\"",
+                "must end after it starts",
+            ),
             ("[[storm]]\nfrom=0\nto=1\nfraction=1\nreason=\"IndexWriteAccountLimitExceeded\"", "needs `index"),
             (
                 "[[storm]]\nfrom=0\nto=1\nfraction=1\nindex=\"i\"\nreason=\"IndexWriteAccountLimitExceeded\"",

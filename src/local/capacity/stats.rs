@@ -36,7 +36,7 @@ impl fmt::Display for ModelStats {
     }
 }
 
-/// The range, the lifetime and the counts of one partition.
+/// The key-hash range, the lifetime and the counts of one partition.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PartitionStats {
     /// The start of the partition's key-hash range, from 0 to 1.

@@ -46,8 +46,8 @@ fn spread_write(i: u64) -> Demand {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
 
-    /// Whatever the limits are, the model never serves more units than they allow. Under overload, it serves exactly
-    /// the allowed number of units.
+    /// For all limits, the model never serves more units than the limits allow. Under overload, it serves exactly the
+    /// allowed number of units.
     #[test]
     fn served_units_equal_allowed_units(
         table in prop::option::of(5.0..150.0_f64),

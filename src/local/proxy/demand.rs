@@ -1,4 +1,4 @@
-//! Computes what capacity a request demands from the model, and charges the units that its reply reports.
+//! Computes the capacity that a request demands from the model, and charges the units that the request's reply reports.
 //!
 //! Positions in the key-hash space come from the embedded engine's own hash of the partition key. So the model's
 //! partitions and the segments of a parallel scan are ranges of the same space.
@@ -184,7 +184,7 @@ fn page(body: &Json, schema: &Schema, model: &Model) -> Option<Bill> {
     Some(Bill { demands: vec![Demand { index, ..first }], distribution: Distribution::Page { end } })
 }
 
-/// Returns the demand of a query. A query contains exactly one partition key, either in `KeyConditions` or in
+/// Returns the demand of a query. A query contains exactly one partition key value, either in `KeyConditions` or in
 /// `KeyConditionExpression`.
 fn query(body: &Json, schema: &Schema, model: &Model) -> Option<Demand> {
     let (index, partition) = target(body, schema, model)?;

@@ -49,7 +49,7 @@ pub enum Fault {
     },
 }
 
-/// A gate that holds requests until it opens. Once open, the gate stays open.
+/// A gate that holds requests until it opens. After it has opened, the gate stays open.
 #[derive(Debug, Clone)]
 pub struct RequestGate(Arc<Semaphore>);
 
@@ -104,7 +104,7 @@ impl RequestInfo {
         self.headers.get("x-amz-security-token").and_then(|token| token.to_str().ok()).unwrap_or_default()
     }
 
-    /// Returns the request's `User-Agent`, or an empty text if it has none.
+    /// Returns the request's `User-Agent` header, or an empty text if the request has no such header.
     pub fn user_agent(&self) -> &str {
         self.headers.get("user-agent").and_then(|agent| agent.to_str().ok()).unwrap_or_default()
     }

@@ -24,7 +24,7 @@ struct ActiveModel {
     schema: Option<Schema>,
 }
 
-/// The meter's decision about a request before it is forwarded.
+/// The meter's decision about a request, made before the request is forwarded.
 pub(super) enum MeterDecision {
     /// The request is not for the modeled table, or there is no model.
     Unmetered,
@@ -87,7 +87,7 @@ impl Meter {
         active.schema.is_some()
     }
 
-    /// Discards the stored key schema, because the table may have different keys from now on.
+    /// Discards the stored key schema, because the table can have different keys from now on.
     pub(super) fn clear_schema(&self) {
         if let Some(active) = self.lock().as_mut() {
             active.schema = None;

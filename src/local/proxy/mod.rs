@@ -2,11 +2,11 @@
 //! capacity model.
 //!
 //! The proxy works with the embedded engine, and with every endpoint that uses plain HTTP and does not check
-//! signatures. For each request, a rule may first inject a fault ([`Proxy::set_faults`]). Then the capacity model
+//! signatures. A rule can first inject a fault into each request ([`Proxy::set_faults`]). Then the capacity model
 //! ([`Proxy::set_model`]) decides whether to admit the request. The decision depends on the keys of the items in the
-//! request. After the reply, the model charges the units that the reply reports. A scan page is charged evenly to the
-//! range from the page's start to its last key; a PartiQL statement is charged to the whole table. A batch or a
-//! transaction is throttled as a whole.
+//! request. After the reply, the model charges the units that the reply reports. The units of a scan page are spread
+//! evenly over the range from the page's start to its last key. The units of a PartiQL statement are spread over the
+//! whole table. A batch or a transaction is throttled as a whole.
 
 mod advertise;
 mod corruption;
@@ -98,8 +98,8 @@ impl Proxy {
         self.service.set_faults(rule);
     }
 
-    /// Sets the capacity model that may throttle all later requests; `None` removes the model. The model's time starts
-    /// now.
+    /// Sets the capacity model that decides whether to admit each later request; `None` removes the model. The model's
+    /// time starts now.
     pub fn set_model(&self, model: Option<Model>) {
         self.service.meter().set(model);
     }

@@ -1,5 +1,5 @@
-//! Handles the connections and requests of the proxy. For each request, the proxy counts the request, may inject a
-//! fault, forwards the request and returns the reply.
+//! Handles the connections and requests of the proxy. The proxy counts each request, injects the fault that the rule
+//! chooses, forwards the request and returns the reply.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -200,7 +200,7 @@ impl ProxyService {
     }
 
     /// Forwards the request if the capacity model admits it, and counts its reply. `sent` is false if the client will
-    /// not get a usable reply.
+    /// get no usable reply.
     async fn forward(&self, incoming: ReceivedRequest, sent: bool) -> Result<Response<Full<Bytes>>, CloseReason> {
         let metering = Metering::from_request(&incoming.operation, &incoming.body);
         let bill = match self.admit(&incoming, metering).await {
@@ -328,7 +328,7 @@ impl ProxyService {
             .ok()
             .and_then(|reply| Some(reply["TableDescription"]["TableName"].as_str()?.to_owned()));
         if let Some(name) = name {
-            // The hook may wait for a database lock, so it runs on a thread for blocking calls. If the hook panics,
+            // The hook can wait for a database lock, so it runs on a thread for blocking calls. If the hook panics,
             // this request still succeeds.
             tokio::task::spawn_blocking(move || hook(&name)).await.ok();
         }

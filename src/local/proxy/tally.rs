@@ -37,8 +37,8 @@ pub struct OperationTally {
     pub injected: u64,
     /// Number of requests that the capacity model throttled. The proxy did not forward these requests.
     pub throttled: u64,
-    /// Number of replies that a fault withheld from the client. Each of these replies is also counted in `ok` or in
-    /// `errors`.
+    /// Number of replies that the client did not receive because of a fault. Each of these replies is also counted in
+    /// `ok` or in `errors`.
     pub dropped: u64,
     /// Number of replies that a fault made unusable. Each original reply is also counted in `ok` or in `errors`.
     pub corrupted: u64,
@@ -90,7 +90,7 @@ impl ProxyTally {
         self.operations.values().map(|o| o.read_units).sum()
     }
 
-    /// Returns how many times each page was sent.
+    /// Returns the number of times that each page was sent.
     pub fn times_sent(&self) -> BTreeMap<&ScanPage, u64> {
         let mut times = BTreeMap::new();
         for page in self.scans.iter().filter(|page| page.sent) {

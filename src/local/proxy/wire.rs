@@ -21,8 +21,8 @@ pub(super) struct Reply {
     pub(super) consumed: ReplyUnits,
 }
 
-/// Whether an operation accepts `ReturnConsumedCapacity` and, if so, whether the operation consumes read units or write
-/// units.
+/// Whether an operation accepts `ReturnConsumedCapacity`. If it does, also whether the operation consumes read units or
+/// write units.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Metering {
     None,
@@ -31,8 +31,9 @@ pub(super) enum Metering {
 }
 
 impl Metering {
-    /// Determines whether a request is metered, and whether it reads or writes. In PartiQL, only `SELECT` statements
-    /// read. A batch or transaction of statements contains either only reads or only writes.
+    /// Determines whether a request accepts `ReturnConsumedCapacity`, and whether the request reads or writes.
+    /// In PartiQL, only `SELECT` statements read. A batch or transaction of statements contains either only reads or
+    /// only writes.
     pub(super) fn from_request(operation: &str, body: &[u8]) -> Metering {
         match operation {
             "GetItem" | "BatchGetItem" | "Query" | "Scan" | "TransactGetItems" => Metering::Reads,
@@ -75,7 +76,7 @@ pub(super) fn request_capacity(body: &Bytes, by_index: bool) -> (Option<Bytes>, 
     let level = if by_index { "INDEXES" } else { "TOTAL" };
     let Ok(text) = std::str::from_utf8(body) else { return (None, Strip::Nothing) };
     // If this text occurred inside a JSON string, its quotes would be escaped. So wherever the text occurs, it is the
-    // name of a JSON member. That member may be an attribute of an item.
+    // name of a JSON member. That member can be an attribute of an item.
     if !text.contains(MEMBER) {
         let new_body = with_member(body, &format!("{MEMBER}:\"{level}\""));
         let strip = if new_body.is_some() { Strip::All } else { Strip::Nothing };

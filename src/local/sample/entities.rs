@@ -78,7 +78,7 @@ pub(super) fn prose(bytes: usize, rng: &mut Rng) -> String {
         text.push_str(&PROSE[from..to]);
         from = 0;
     }
-    // The last piece may be a few bytes short, because it must end at a character boundary.
+    // The last piece can be a few bytes short, because it must end at a character boundary.
     text.extend(std::iter::repeat_n('.', bytes - text.len()));
     text
 }

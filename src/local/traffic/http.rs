@@ -58,7 +58,8 @@ pub enum TrafficError {
 const NOT_FOUND: &str = "ResourceNotFoundException";
 
 impl TrafficError {
-    /// Returns whether the error means that the table is missing. A missing table may be created later.
+    /// Returns whether the error means that the table does not exist. In this case, somebody may create the table
+    /// later.
     pub(super) fn table_is_missing(&self) -> bool {
         matches!(self, TrafficError::Table { why, .. } if why == NOT_FOUND)
     }

@@ -34,8 +34,8 @@ impl LatencyHistogram {
         self.max
     }
 
-    /// Returns the quantile at `share`, from 0 to 1: this fraction of the requests took at most the returned time. The
-    /// result is rounded up to the upper end of its bucket. The result is zero if no latency was recorded.
+    /// Returns the quantile at `share`, a fraction from 0 to 1. This fraction of the requests took at most the returned
+    /// time. The result is rounded up to the upper end of its bucket. The result is zero if no latency was recorded.
     pub fn quantile(&self, share: f64) -> Duration {
         let wanted = ((self.count() as f64 * share).ceil() as u64).max(1);
         let mut seen = 0;

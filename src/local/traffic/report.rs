@@ -10,7 +10,7 @@ use super::{OperationKind, RequestFailure};
 /// The maximum number of seconds in the series. The limit of one day bounds the memory of a server that runs for weeks.
 const MAX_SECONDS: usize = 86_400;
 
-/// The text that replaces the reason if a throttle has no reason.
+/// The text that is counted as the reason of a throttle without a reason.
 const NO_REASON: &str = "no reason given";
 
 /// Counts and latencies of the application's requests.
@@ -124,8 +124,8 @@ impl TrafficReport {
         if kind.writes() { &mut self.writes } else { &mut self.reads }
     }
 
-    /// Applies `update` to the entry of this second. Requests are scheduled in order, but their replies may be late. So
-    /// the second may be anywhere in the series. If the second is before the start of the series, `update` is not
+    /// Applies `update` to the entry of this second. Requests are scheduled in order, but their replies can be late. So
+    /// the second can be anywhere in the series. If the second is before the start of the series, `update` is not
     /// applied.
     fn second(&mut self, second: u64, update: impl FnOnce(&mut SecondCounts)) {
         let next = self.seconds.back().map_or(second, |last| last.second + 1);

@@ -11,7 +11,7 @@ use super::{HttpApplication, Traffic, TrafficError, TrafficSpec};
 /// The interval between two reports.
 const REPORT_INTERVAL: Duration = Duration::from_secs(10);
 
-/// The interval between two checks whether the table exists.
+/// The interval at which the runner checks whether the table exists.
 const TABLE_POLL_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Runs the application on this table until `stop` is cancelled. If the table does not exist, waits for it first.

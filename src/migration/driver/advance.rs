@@ -1,4 +1,4 @@
-//! Carries out the playbook's steps, one at a time.
+//! Carries out the playbook's next step.
 
 use super::Driver;
 use crate::cutover::Flag;
@@ -10,32 +10,35 @@ use crate::state::{OpenWork, StoreError, StoredFact};
 /// The result of one step.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Advance {
-    /// The table must be inspected first: call [`Driver::accept`].
+    /// The caller must run the preflight first, and then call [`Driver::accept`].
     Preflight,
-    /// The operator must confirm first: call [`Driver::confirm`].
+    /// The operator must confirm the command first. The caller then calls [`Driver::confirm`].
     Confirm,
-    /// A backup of the table must be made before this phase: call [`Driver::back_up`].
+    /// The table must be backed up before this phase. The caller must call [`Driver::back_up`].
     Backup(Phase),
     /// An event was added to the history.
     Recorded,
     /// The flag was changed to this state.
     Changed(Box<Flag>),
-    /// Applications may still obey the flag's previous state for this long: call [`Driver::wait`].
+    /// For this time, it is possible that applications still obey the flag's previous state. The caller must call
+    /// [`Driver::wait`].
     Wait(Wait),
-    /// A pass of this phase must run: call [`Driver::run_pass`].
+    /// A pass of this phase must run. The caller must call [`Driver::run_pass`].
     RunPass(Phase),
     /// The command has reached its goal.
     Done,
 }
 
 impl Driver {
-    /// Takes the next step towards this goal. If the caller must act first, returns the required action instead.
+    /// Carries out the next step towards this goal. If the caller must act first, returns the required action instead.
     pub async fn advance(&mut self, goal: Goal) -> Result<Advance, DriverError> {
         let is_way_back = matches!(goal, Goal::Back { .. } | Goal::Rollback);
-        // Nothing that was set before the command may block the way back. A pause that an operator sets later applies.
+        // A pause from before the command must not block a rollback or a step back, so end the pause. A pause that an
+        // operator sets later is obeyed.
         if is_way_back && !self.is_way_back && self.steerer.clear_for_way_back(&self.input.actor).await? {
-            self.observer
-                .notice(&Notice::Steering("resumed  the earlier pause ended, because nothing may block the way back"));
+            self.observer.notice(&Notice::Steering(
+                "resumed  the earlier pause ended, because no pause may block a rollback or a step back",
+            ));
         }
         self.is_way_back = is_way_back;
         let observed = self.observe_flag().await?;
@@ -135,7 +138,7 @@ mod tests {
 
     const PLAN: &str = "[migration]\nname = \"m\"\n[table]\nname = \"shop\"\n[[change]]\nmove = \"a\"\nto = \"b\"\n";
 
-    /// The preview saw that the command had nothing to do, so the hook `before_step` was not asked.
+    /// The preview found nothing to do, so the hook `before_step` did not run.
     #[tokio::test]
     async fn a_command_that_was_not_asked_takes_no_step() {
         let plan = load("p", PLAN).unwrap_or_else(|errors| panic!("{errors}")).plan;
@@ -154,7 +157,7 @@ mod tests {
         let events = driver.store.events().await.unwrap().len();
         driver.expect_done();
         let error = driver.advance(Goal::Run { again: false }).await.unwrap_err().to_string();
-        assert!(error.contains("the state changed meanwhile") && error.contains("Nothing was done"), "{error}");
+        assert!(error.contains("the state has changed since") && error.contains("Nothing was done"), "{error}");
         assert_eq!(driver.store.events().await.unwrap().len(), events);
         driver.expects_done = false;
         assert!(driver.advance(Goal::Run { again: false }).await.is_ok());

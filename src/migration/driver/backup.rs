@@ -1,4 +1,4 @@
-//! Makes the backup that the plan asks for, before a phase that destroys or overwrites values.
+//! Makes the backup that the plan requires before a phase that destroys or overwrites values.
 
 use std::time::Duration;
 
@@ -12,13 +12,13 @@ use crate::engine::StopReason;
 use crate::migration::{DriverError, Notice};
 use crate::playbook::{EventBody, Goal, Phase, StepRefusal, TableBackup};
 
-/// How long a request is repeated while DynamoDB throttles it, or while somebody else makes a backup.
+/// The time limit for retries of a request while DynamoDB throttles it, or while somebody else makes a backup.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The time between two reads of the backup's status.
 const POLL_INTERVAL: Duration = Duration::from_secs(5);
 
-/// The longest wait for a backup. DynamoDB usually completes a backup within minutes, whatever the table's size.
+/// The time limit for a backup. DynamoDB usually completes a backup within minutes, regardless of the table's size.
 const LONGEST_WAIT: Duration = Duration::from_secs(60 * 60);
 
 /// The reason why a backup could not be made.
@@ -32,9 +32,9 @@ enum BackupFailure {
 }
 
 impl Driver {
-    /// Makes a backup of the table, waits until it is complete, and records its ARN. When this function returns `None`,
-    /// the record is durable. If the session is stopped meanwhile, returns the stop reason and records nothing: the
-    /// next command makes another backup.
+    /// Makes a backup of the table, waits until the backup is complete, and records its ARN. If this function returns
+    /// `None`, the record is durable. If the session is stopped during the wait, returns the stop reason and records
+    /// nothing. The next command then makes another backup.
     ///
     /// # Errors
     ///
@@ -91,7 +91,7 @@ impl Driver {
 }
 
 impl BackupFailure {
-    /// Completes a sentence about the backup, with the remedy.
+    /// Returns the predicate and the remedy of a message whose subject is the backup.
     fn text(&self) -> String {
         match self {
             BackupFailure::Request(error @ TableError::Fatal { kind: FatalKind::Permission, .. }) => format!(
@@ -114,7 +114,7 @@ impl BackupFailure {
     }
 }
 
-/// Returns the name of a backup, which has only characters that DynamoDB allows.
+/// Returns the name of a backup. It contains only characters that DynamoDB allows.
 fn backup_name(migration: &str, phase: Phase, now: Timestamp) -> String {
     format!("backfill-{migration}-before-{}-{}", TableBackup::phase_name(phase), now.strftime("%Y%m%dT%H%M%SZ"))
 }
@@ -138,7 +138,7 @@ mod tests {
 
     const RUN: Goal = Goal::Run { again: false };
 
-    /// A table that answers each request for a backup in this way.
+    /// A table that answers requests for a backup with replies that the test specifies.
     struct Table {
         inner: MemoryConnection,
         created: Result<(), TableError>,
@@ -195,7 +195,8 @@ mod tests {
         MemoryTable::new(TableDescription::for_tests(), (Duration::ZERO, Duration::ZERO), FaultPlan::NONE, 1)
     }
 
-    /// Tries a backup on a table that answers like this. Returns the refusal, and the number of recorded events.
+    /// Tries to back up a table that gives the specified replies. Returns the text of the refusal, and the number of
+    /// recorded events.
     async fn refused(created: Result<(), TableError>, status: BackupStatus) -> (String, usize) {
         let source = Arc::new(memory().connect(1));
         let sink = Arc::new(Table { inner: memory().connect(1), created, status });
@@ -255,7 +256,7 @@ mod tests {
         assert!((LONGEST_WAIT..LONGEST_WAIT * 2).contains(&began.elapsed()));
     }
 
-    /// A stop ends the wait at once, and nothing is recorded.
+    /// A stop ends the wait immediately, and nothing is recorded.
     #[tokio::test(start_paused = true)]
     async fn a_stop_ends_the_wait() {
         let sink = Arc::new(Table { inner: memory().connect(1), created: Ok(()), status: BackupStatus::Creating });

@@ -1,4 +1,4 @@
-//! Reads the flag repeatedly while a pass runs, to notice changes within the cache time.
+//! Reads the flag repeatedly while a pass runs, in order to detect changes within the cache time.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,14 +13,13 @@ use crate::migration::history::read;
 use crate::plan::Plan;
 use crate::playbook::{Phase, may_expand};
 
-/// If every read of the flag fails or is late for the cache time plus this time, the phase stops. All other requests to
-/// the flag are retried for the same time. While the last good read of the flag is too old, the phase sends no other
-/// requests, which also relieves an overloaded server.
+/// The phase stops after a period in which no read of the flag succeeded in time. The length of this period is the
+/// cache time plus `PATIENCE`. All other requests to the flag are also retried for at most `PATIENCE`. While the last
+/// good read of the flag is too old, the phase sends only reads of the flag. This also relieves an overloaded server.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// If a read of the flag gets no answer within this time (or within the cache time, if that is longer), the read is
-/// sent again. This time may exceed the cache time, because the phase sends no other requests while the last good read
-/// is too old.
+/// The time limit of one read of the flag, unless the cache time is longer. After this time, the read is retried. This
+/// time can exceed the cache time, because the phase sends no other requests while the last good read is too old.
 const ATTEMPT: Duration = Duration::from_secs(5);
 
 /// The pause after a failed read.
@@ -36,10 +35,10 @@ pub(super) struct FlagWatch {
 }
 
 impl FlagWatch {
-    /// Starts the watch. The watch stops the phase if the flag changes, or if reads of the flag fail or are late for
-    /// too long. The returned validity allows requests only while the last read of the flag is younger than the cache
-    /// time. `requested_at` is the moment just before the phase first read the flag. Dropping the handle ends the
-    /// watch.
+    /// Starts the watch. The watch stops the phase if the flag changes. It also stops the phase after a long period in
+    /// which no read of the flag succeeded in time. The returned validity allows requests only while the last read of
+    /// the flag is younger than the cache time. `requested_at` is the moment just before the phase first read the flag.
+    /// Dropping the handle ends the watch.
     pub(super) fn begin(self, requested_at: Moment, moments: MomentClock) -> (Validity, AbortOnDropHandle<()>) {
         let validity = Validity::new(self.cache(), requested_at, moments);
         (validity.clone(), AbortOnDropHandle::new(tokio::spawn(async move { self.watch(&validity).await })))
@@ -53,8 +52,8 @@ impl FlagWatch {
             let round = validity.now().monotonic;
             tokio::select! {
                 () = sleep(pause) => {}
-                // A request cannot be sent, because the last read of the flag is too old. For example, the machine may
-                // have slept.
+                // A request has to wait because the last read of the flag is too old, for example after the machine
+                // slept.
                 () = validity.confirmation_needed() => {}
             }
             let requested_at = validity.now();
@@ -70,7 +69,7 @@ impl FlagWatch {
                         continue;
                     }
                     // This answer took longer than the cache time, so it is already too old. If every answer is late,
-                    // the phase must stop, as it would if no answer arrived.
+                    // the phase must stop, in the same way as if no answer arrived.
                     let took = validity.now().monotonic - requested_at.monotonic;
                     format!(
                         "an answer took {:.1} s, but applications obey it for only {} s",
@@ -82,8 +81,8 @@ impl FlagWatch {
                 Ok(Err(error)) => error.to_string(),
                 Err(_) => "no answer".to_owned(),
             };
-            // Add only the time spent on attempts. Do not use the age of the last good read, because it also contains
-            // the time for which the machine slept, and jumps of the wall clock.
+            // Add only the time spent on attempts. The age of the last good read would also include jumps of the wall
+            // clock, and the time for which the machine slept.
             unread += (validity.now().monotonic - round).min(pause + limit);
             if unread > self.cache() + PATIENCE {
                 return self.stop.stop(StopReason::FlagUnread { unread, why });
@@ -97,7 +96,7 @@ impl FlagWatch {
     }
 }
 
-/// Returns the message that explains that the flag was removed.
+/// Returns the message about a removed flag.
 pub(super) fn flag_removal_reason(began: &Flag) -> String {
     format!("it was [{began}] and has been removed")
 }
@@ -129,8 +128,8 @@ mod tests {
 
     const PLAN: &str = "[migration]\nname = \"m\"\n[table]\nname = \"shop\"\n[[change]]\nmove = \"a\"\nto = \"b\"\n";
 
-    /// The result of each read: the delay in seconds, and the flag. Every read after the last entry repeats the last
-    /// entry.
+    /// The results of successive reads. Each entry contains the delay in seconds and the flag. After the last entry,
+    /// every read returns the last entry again.
     struct Script {
         reads: Mutex<Vec<(u64, Option<Flag>)>>,
         meta: FlagMeta,
@@ -212,7 +211,7 @@ mod tests {
         assert!(message.starts_with(expected), "{message}");
     }
 
-    /// The phase continues as long as some answers are in time, even if others are late.
+    /// The phase continues as long as some answers arrive in time, even if others are late.
     #[tokio::test(start_paused = true)]
     async fn the_time_counts_from_when_the_flag_was_last_read_in_time() {
         let late = || vec![(3, Some(flag(7))); 9];
@@ -220,7 +219,7 @@ mod tests {
         let (stop, _, _watch) = watch([late(), in_time(), late(), in_time(), late(), in_time()].concat());
         sleep(Duration::from_secs(600)).await;
         assert!(!stop.is_stopping(), "{:?}", stop.reason());
-        // Late answers and missing answers count towards the same time limit.
+        // The time limit counts late answers and missing answers together.
         let mixed =
             [vec![(3, Some(flag(7))); 5], vec![(100, None); 2], vec![(3, Some(flag(7))); 5], in_time()].concat();
         let (stop, _, _watch) = watch(mixed);
@@ -228,8 +227,8 @@ mod tests {
         assert!(matches!(stop.reason(), Some(StopReason::FlagUnread { .. })), "{:?}", stop.reason());
     }
 
-    /// The time for which the flag was unreadable does not include the time for which the machine slept, or a jump of
-    /// the wall clock. The message reports only the time that was spent on attempts.
+    /// The reported time without a read of the flag includes only the time that was spent on attempts. It excludes
+    /// jumps of the wall clock, and the time for which the machine slept.
     #[tokio::test(start_paused = true)]
     async fn machine_sleep_does_not_count_as_unreadable_time() {
         let hung = |n| vec![(100, Some(flag(7))); n];
@@ -266,8 +265,8 @@ mod tests {
         assert!(validity.is_fresh() && !stop.is_stopping(), "{:?}", stop.reason());
     }
 
-    /// The message contains the reason for the stop: either the two states of the flag, or how long the flag could not
-    /// be read in time.
+    /// The message contains the reason for the stop. After a change, it contains both states of the flag. Otherwise, it
+    /// contains the length of the period in which no read of the flag succeeded in time.
     #[tokio::test(start_paused = true)]
     async fn a_moved_flag_and_an_unreadable_flag_give_different_messages() {
         let (stop, _, _watch) = watch(vec![(0, Some(flag(7))), (0, Some(flag(8)))]);

@@ -1,4 +1,4 @@
-//! Asks the plan's health checks during a pass.
+//! Runs the plan's health checks during a pass.
 
 use std::sync::Arc;
 
@@ -7,17 +7,20 @@ use crate::health::Prober;
 use crate::migration::health::{Effects, HealthWatch};
 
 impl Driver {
-    /// Starts to ask the health checks. They act on the passes of this driver until the result is dropped. When this
-    /// function returns, each check was asked once, so call it before a pass begins. Returns `None` if the plan has no
-    /// checks, or if this is the way back.
+    /// Starts the health checks. They can pause or slow down this driver's passes until the result is dropped. Call
+    /// this function before a pass begins, because it returns only after each check has run once. Returns `None` if the
+    /// plan has no checks, or if the command is `rollback` or `cutover --back`.
     pub(super) async fn watch_health(&self) -> Option<HealthWatch> {
         let checks = &self.plan.health_checks;
         if checks.is_empty() {
             return None;
         }
         if self.is_way_back {
-            // The migration may be the reason why the application is unhealthy. The way back must then not wait for it.
-            tracing::warn!("the plan's health checks are not asked, because nothing may block the way back");
+            // If the application is unhealthy, the migration may be the cause. So a rollback or a step back must not
+            // wait until the application is healthy.
+            tracing::warn!(
+                "the plan's health checks do not run, because they must not block a rollback or a step back"
+            );
             return None;
         }
         let prober = |check| Prober::new(check, &self.plan.table, Arc::clone(&self.clock));

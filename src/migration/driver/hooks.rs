@@ -1,4 +1,4 @@
-//! What the driver announces to the hooks of the plan.
+//! Announces the driver's passes to the plan's hooks.
 
 use std::sync::Arc;
 
@@ -14,12 +14,12 @@ use crate::state::RunId;
 use crate::telemetry::PassView;
 
 impl Driver {
-    /// Names the phase of the pass that may begin now.
+    /// Sets the phase that the announcements of the next pass contain.
     pub(super) fn name_phase_in_hooks(&self, phase: Phase) {
         self.hooks.begin_phase(run_name(phase).unwrap_or("retry"));
     }
 
-    /// Announces the pass, and watches it.
+    /// Announces the pass, and watches it to announce its events.
     pub(super) fn watch_for_hooks(&self, run: RunId, views: watch::Receiver<Arc<PassView>>) -> PassWatch {
         let steerer = self.steerer.clone();
         let ended_by: EndedBy = Arc::new(move |now| steerer.resumed_by(now));
@@ -50,8 +50,8 @@ impl Driver {
     }
 }
 
-/// Returns the text about items that failed, although their phase is complete; `None` if no item failed. Failures of
-/// expand do not prevent its end, but the command does not succeed.
+/// Returns the text about the failed items of a completed phase, or `None` if no item failed. Failures of expand do not
+/// prevent the end of expand, but the command does not succeed in that case.
 fn failed(result: &PassResult) -> Option<String> {
     let failures = match result {
         PassResult::Worked(worked) => worked.open.failures,

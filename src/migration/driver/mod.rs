@@ -1,4 +1,4 @@
-//! The driver, which carries out the playbook's steps and the passes that they need.
+//! Defines the driver, which carries out the playbook's steps and the passes that these steps need.
 
 mod advance;
 mod backup;
@@ -55,17 +55,17 @@ pub struct Driver {
     /// The clocks and random numbers for the passes. The driver itself uses the clock that the caller passed to
     /// [`Driver::open`].
     pub machine: Machine,
-    /// Proves whether this process still holds the lease; `None` if the migration has no lease.
+    /// Shows whether this process still holds the lease. `None` if the migration has no lease.
     pub lease: Option<Validity>,
     /// Obeys `ctl`.
     pub steerer: Steerer,
-    /// Answers the questions of `exec` changes instead of the plan's programs. `None` outside tests.
+    /// Replaces the plan's programs for `exec` changes. `None` outside tests.
     pub programs: Option<Arc<dyn Programs>>,
-    /// Receives the notices of the passes.
+    /// Receives notices and progress.
     pub observer: Arc<dyn Observer>,
     /// Whether passes are measured and shown. Only a benchmark turns this off.
     pub has_telemetry: bool,
-    /// What the metrics endpoint shows; `None` without an endpoint.
+    /// The data that the metrics endpoint shows. `None` if there is no endpoint.
     pub metrics: Option<Arc<MetricsSource>>,
     /// Announces what happens.
     pub hooks: Hooks,
@@ -78,16 +78,16 @@ pub struct Driver {
     completed: Vec<Phase>,
     /// The flag's version when this process first read it.
     first: Option<u64>,
-    /// For each phase, the newest run that existed when the phase last began. Only a newer run of the phase may be
-    /// resumed or counted as complete.
+    /// For each phase, the newest run that existed when the phase last began. Only a newer run of this phase can be
+    /// resumed or count as complete.
     phase_starts: Vec<(Phase, RunId)>,
-    /// Whether the current command is part of the way back, which no limit of the plan may block.
+    /// Whether the current command is `rollback` or `cutover --back`. The plan's limits must not block these commands.
     is_way_back: bool,
-    /// Whether the hook `before_step` was not asked, because the command had nothing to do.
+    /// Whether the command skipped the hook `before_step` because the command had nothing to do.
     expects_done: bool,
     /// The last flag state that was recorded in the state file.
     recorded_flag: Option<Box<RecordedFlag>>,
-    /// Tracks how long applications may still obey an earlier state of the flag.
+    /// Tracks the remaining time for which applications may still obey an earlier state of the flag.
     tracker: FlagTracker,
 }
 
@@ -106,8 +106,8 @@ pub struct DriverSetup {
 }
 
 impl Driver {
-    /// Opens the migration of a state file. If the file records only a preflight, and the plan now names a different
-    /// flag or is of a different kind, deletes that preflight. Changes nothing else.
+    /// Opens the migration of a state file. Deletes the recorded preflight if the file records nothing else and the
+    /// plan now has a different flag or kind. Changes nothing else.
     pub async fn open(
         setup: DriverSetup,
         store: state::State,
@@ -163,7 +163,7 @@ impl Driver {
         &self.state
     }
 
-    /// Returns whether the current command is part of the way back, which nothing may block.
+    /// Returns whether the current command is `rollback` or `cutover --back`. Nothing must block these commands.
     pub fn is_way_back(&self) -> bool {
         self.is_way_back
     }
@@ -177,8 +177,8 @@ impl Driver {
         migration_kind(&self.plan, &self.state)
     }
 
-    /// Returns the current flag that applications read. For a plan without a flag, returns the virtual flag that
-    /// follows from the stated facts.
+    /// Reads and returns the current flag. If the plan has no flag, derives a virtual flag from the facts that the
+    /// operator states, and returns it.
     pub async fn flag(&self) -> Result<Option<Flag>, DriverError> {
         match &self.flags {
             Some(flags) => Ok(read(flags.as_ref(), &self.plan).await?.map(|(flag, _)| flag)),
@@ -216,14 +216,14 @@ impl Driver {
         }
     }
 
-    /// Refuses every step of the current command, because the command had nothing to do when it was previewed, and
-    /// the hook `before_step` was therefore not asked.
+    /// Makes the driver refuse every step of the current command. Call this method if the preview found nothing to do,
+    /// because the hook `before_step` has then not approved any step.
     pub fn expect_done(&mut self) {
         self.expects_done = true;
     }
 
     async fn record(&mut self, body: EventBody) -> Result<(), DriverError> {
-        // Never record an earlier time than that of the previous event, even if the clock was set back.
+        // Never record a time earlier than the time of the previous event, even if the clock was set back.
         let at = (self.clock)().max(self.state.latest);
         let event = Event {
             at,
@@ -231,7 +231,7 @@ impl Driver {
             flag: self.recorded_flag.as_ref().map(|recorded_flag| Mark::from_flag(&recorded_flag.flag)),
             body,
         };
-        // Before the event is appended, refuse it if it cannot follow the current state.
+        // Before appending the event, check that it can follow the current state.
         let next = self.state.next(&event)?;
         let text = serde_json::to_string(&event)
             .map_err(|e| StoreError::Corrupt(format!("an event cannot be serialized: {e}")))?;

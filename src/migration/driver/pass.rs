@@ -24,7 +24,7 @@ pub enum PassStart {
     New,
     /// A run resumes from its checkpoints.
     Resumes(Box<RunRecord>),
-    /// The run is already complete, but the end of its phase is not recorded yet.
+    /// The run is already complete, but the end of its phase has not been recorded yet.
     Ended(Box<RunRecord>),
 }
 
@@ -33,9 +33,9 @@ pub enum PassStart {
 pub struct PassEnd {
     /// The phase.
     pub phase: Phase,
-    /// The result; `None` if there was nothing to do.
+    /// The result. `None` if there was nothing to do.
     pub result: Option<PassResult>,
-    /// The reason why the pass stopped early; `None` if it completed. The same command resumes the pass.
+    /// The reason why the pass stopped early. `None` if the pass completed. The same command resumes a stopped pass.
     pub stopped: Option<StopReason>,
     /// Whether failed items prevent the end of the phase. If so, the same command starts a new pass.
     pub unfinished: bool,
@@ -75,7 +75,7 @@ impl Driver {
             plan.limits = PlanLimits::none();
         }
         if let Some(accepted) = &self.state.preflight {
-            // Recorded once, so that every session computes the same values.
+            // The recorded start time does not change, so every session computes the same values.
             plan.facts = Facts { started_at: accepted.at };
         }
         plan.capacity = self.steerer.capacity().await;
@@ -93,33 +93,35 @@ impl Driver {
         job.stop = self.stop.clone();
         job.journal_purged_at = self.store.fact(StoredFact::JournalPurged).await?;
         job.pause = self.steerer.pause();
-        // On the way back, a pass waits only briefly for the table's description.
+        // In a rollback or a step back, a pass waits only briefly for the table's description.
         job.urgent = self.is_way_back;
-        // A process may run two phases a week apart, so the job rereads the table's description if it is too old.
+        // The same process can run two phases a week apart. So the job rereads the table's description if the
+        // description is too old.
         job.watch_table(self.described_at, DESCRIBE_INTERVAL);
         job.validities.extend(self.lease.clone());
         Ok(job)
     }
 
-    /// Returns the budgets if an operator has set a rate; `None` if the plan's budgets apply.
+    /// Returns the budgets that result from an operator's rate. Returns `None` if the plan's budgets apply.
     pub async fn steered_budgets(&self) -> Option<ResolvedBudgets> {
         let capacity = self.steerer.capacity().await;
         (capacity != self.plan.capacity).then(|| resolve_within(&capacity, &self.description))
     }
 
-    /// Carries out the pass of this phase, or resumes its run. If the pass completes and no failed item prevents the
-    /// end of the phase, records this end. If `restart` is set, an expand pass starts from the beginning.
+    /// Carries out the pass of this phase, or resumes its run. Records the end of the phase if the pass completes and
+    /// no failed item prevents this end. If `restart` is set, an expand pass starts from the beginning.
     pub async fn run_pass(&mut self, phase: Phase, restart: bool) -> Result<PassEnd, DriverError> {
         self.name_phase_in_metrics(phase);
         self.name_phase_in_hooks(phase);
-        // Ask the checks before the flag is read: a check may take a while to answer, and the flag must be fresh.
+        // Run the health checks before reading the flag. A check can take a while, and the read of the flag must be
+        // recent.
         let _health = self.watch_health().await;
         let moments = Arc::clone(&self.machine.moments);
         let requested_at = moments();
         let flag = self.flag().await?;
         let mut job = self.job(phase).await?;
         self.steerer.begin_pass(job.table_watch.clone()).await;
-        // Like the other limits of the plan, the pause file does not apply to the way back.
+        // Like the plan's limits, the pause file does not apply to `rollback` and `cutover --back`.
         let _pause_file = match self.plan.steering.pause_file.clone().filter(|_| !self.is_way_back) {
             Some(path) => Some(PauseFile::watch(path, self.steerer.pause()).await),
             None => None,
@@ -151,10 +153,10 @@ impl Driver {
         ended
     }
 
-    /// Returns whether the operator accepted by name that this pass changes items that are signed on the client. The
-    /// acceptance is either part of this command, or recorded with the newest expand run. A recorded acceptance is
-    /// valid for every pass except a new expand run. If a retry or a repair starts with this acceptance, it is also
-    /// recorded with the newest expand run.
+    /// Returns whether the operator accepted that this pass changes items that are signed on the client. The acceptance
+    /// is either part of this command, or recorded with the newest expand run. A recorded acceptance is valid for every
+    /// pass except a new expand run. If a retry or a repair starts with this acceptance, it is also recorded with the
+    /// newest expand run.
     async fn edits_encrypted(&self, phase: Phase, restart: bool) -> Result<bool, DriverError> {
         let run = self.store.current_run(phase::EXPAND).await?;
         let uses_recorded_run =
@@ -167,7 +169,7 @@ impl Driver {
         Ok(self.input.accepted.iter().chain(&accepted_in_run).any(|accepted| accepted == name))
     }
 
-    /// Records the end of a phase whose pass this process has carried out.
+    /// Records the end of a phase after this process has carried out the pass.
     pub(super) async fn complete_phase(
         &mut self,
         phase: Phase,

@@ -1,4 +1,4 @@
-//! Shows the progress of a running pass, and stores its pace and the history of its pace in the state file.
+//! Shows the progress of a running pass, and stores its pace and its pace history in the state file.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -20,7 +20,7 @@ use crate::telemetry::{
 
 impl Driver {
     /// Watches a pass of this run until [`PassProgress::clear`] is called or the result is dropped. `before` contains
-    /// the totals of the run's earlier sessions. `None` without telemetry.
+    /// the totals of the run's earlier sessions. Returns `None` if telemetry is off.
     pub(super) async fn watch(
         &self,
         job: &Job,
@@ -28,8 +28,8 @@ impl Driver {
         before: Option<&SegmentTotals>,
     ) -> Option<PassProgress> {
         let sources = job.progress_sources(run.total_segments, before);
-        // The table's description may have changed since the run began. With the first estimate, the percentage never
-        // goes back.
+        // Use the estimate from the start of the run, so that the percentage never decreases when the table's
+        // description changes.
         let item_estimate = match job.changes.restores_items() {
             true => 0,
             false => run.table_items_estimate.unwrap_or(sources.item_estimate),
@@ -50,24 +50,24 @@ impl Driver {
     }
 
     /// Watches a retry of the failures of this run. The run may have ended long ago, so the pace and the time of the
-    /// retry do not become part of the run's records.
+    /// retry are not added to the run's records.
     pub(super) async fn watch_retry(&self, sources: ProgressSources, run: RunId) -> Option<PassProgress> {
         self.watch_sources(sources, run, None).await
     }
 
-    /// Deletes the pace histories of old runs. Returns the runs whose histories and clocks stay; `None` if these runs
-    /// are not known.
+    /// Deletes the pace histories of old runs. Returns the runs whose histories and clocks are kept. Returns `None` and
+    /// deletes nothing if the state file cannot be read.
     async fn forget_old_histories(&self) -> Option<Vec<RunId>> {
         let mut newest = Vec::new();
         for phase in phase::ALL {
-            // If the state file fails, the pass soon fails, too. Until then, delete nothing.
+            // If the state file cannot be read, delete nothing. The pass will soon fail, too.
             match self.store.current_run(phase).await {
                 Ok(run) => newest.extend(run.map(|run| run.id)),
                 Err(_) => return None,
             }
         }
         let kept = kept_runs(&newest);
-        // The pass does not need the deletion, and the next pass tries again.
+        // The pass does not depend on this deletion, and the next pass retries the deletion.
         if let Err(error) = self.store.forget_histories(kept.clone()).await {
             tracing::debug!(%error, "the pace histories of old runs were not deleted");
         }
@@ -95,13 +95,13 @@ impl Driver {
         Some(PassProgress { line, recorder, monitor, hooks, _task })
     }
 
-    /// Returns the time that each run has spent in each activity so far, according to the state file.
+    /// Returns the recorded time that each run has spent in each activity so far.
     pub(in crate::migration) async fn clocks(&self) -> ClocksByRun {
         ClocksByRun::from_fact(self.store.fact(StoredFact::ActivityClocks).await)
     }
 }
 
-/// The progress of a running pass: the progress line, and the pace in the state file.
+/// Shows the progress of a running pass in the progress line, and stores its pace in the state file.
 pub(super) struct PassProgress {
     line: Option<ProgressLine>,
     recorder: Recorder,
@@ -111,8 +111,8 @@ pub(super) struct PassProgress {
 }
 
 impl PassProgress {
-    /// Removes the progress line, and stores the last pace. Call it when the pass has ended. Without progress, does
-    /// nothing.
+    /// Removes the progress line, and stores the last pace. Call this function when the pass has ended. Does nothing if
+    /// `progress` is `None`.
     pub(super) async fn clear(progress: Option<PassProgress>) {
         let Some(PassProgress { line, recorder, monitor, hooks, _task }) = progress else { return };
         if let Some(line) = line {
@@ -137,10 +137,10 @@ struct Recorder {
     item_estimate: u64,
 }
 
-/// The records of the run to which the current session adds.
+/// The run's records. The current session adds its own work to them.
 #[derive(Clone)]
 struct RunRecords {
-    /// The clocks of all runs, without what the current session adds.
+    /// The clocks of all runs, without the time of the current session.
     clocks: ClocksByRun,
     sampler: Arc<Mutex<PaceSampler>>,
 }
@@ -163,7 +163,7 @@ impl Recorder {
                 });
                 self.store(&view).await;
             } else if changed {
-                // `status` shows a new activity at once.
+                // Store a new activity immediately, so that `status` shows it.
                 self.store_pace(&view).await;
             }
             if views.changed().await.is_err() {
@@ -172,15 +172,15 @@ impl Recorder {
         }
     }
 
-    /// Stores the pace that `status` shows. Ignores errors, because the pass does not need the record. If the state
-    /// file fails, the next commit stops the pass.
+    /// Stores the pace that `status` shows. An error does not stop the pass, because the pass does not need this
+    /// record. If the state file is unusable, the next commit stops the pass.
     async fn store_pace(&self, view: &PassView) {
         let record = PaceRecord::new(view, self.run);
         let _ = self.store.set_fact(StoredFact::Pace, record.to_json().to_string()).await;
     }
 
-    /// Stores the pace, and the clocks and the history of the pace, if they are kept. Ignores errors, for the same
-    /// reason as `store_pace`.
+    /// Stores the pace. If `records` is set, also stores the clocks and the pace history. As in `store_pace`, an error
+    /// does not stop the pass.
     async fn store(&self, view: &PassView) {
         self.store_pace(view).await;
         let Some(RunRecords { clocks, sampler }) = &self.records else { return };

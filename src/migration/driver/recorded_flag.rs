@@ -9,7 +9,7 @@ use crate::migration::history::read;
 use crate::migration::{DriverError, FlagRecord};
 use crate::state::StoredFact;
 
-/// A flag state that this process or an earlier one recorded in the state file.
+/// A flag state that this process or an earlier process recorded in the state file.
 pub(super) struct RecordedFlag {
     at: Timestamp,
     pub(super) flag: Flag,
@@ -57,8 +57,7 @@ impl Driver {
         Ok(self.load_flag_record().await?.map_or(first, |recorded_flag| recorded_flag.flag))
     }
 
-    /// Records each new flag state durably. Records the state again as soon as no application obeys an earlier state
-    /// any more.
+    /// Records each new flag state durably. Updates the record as soon as all applications obey the new state.
     pub(super) async fn store_flag_record(&mut self, flag: &Flag, meta: &FlagMeta) -> Result<(), DriverError> {
         let wait_is_over = self.tracker.left().is_zero();
         let known = self.recorded_flag.as_ref().filter(|recorded_flag| recorded_flag.flag == *flag);

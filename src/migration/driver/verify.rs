@@ -11,8 +11,8 @@ use crate::migration::DriverError;
 use crate::passes::verify::{TableStage, Truth, TruthByKey, VerifyInput, begin, verify};
 use crate::playbook::{EventBody, Phase, PhaseStatus, PlanKind, VerifyScope};
 use crate::state::{VerificationParameters, phase};
-/// Default number of clusters in a sample. If no cluster in the sample differs, then with 95 % confidence at most 0.075
-/// % of all clusters differ.
+/// The default number of clusters in a sample. If no cluster in the sample differs, then at most 0.075 % of all
+/// clusters differ, with 95 % confidence.
 const DEFAULT_SAMPLE: u32 = 4_000;
 
 impl Driver {
@@ -53,8 +53,8 @@ impl Driver {
                 VerifyScope::Sampled => report.mismatches_found(),
             };
             let hash = hash.clone();
-            // The gate asks whether a full verification read the table at all, so items that the plan does not select
-            // count. A sample without a compared item shows nothing.
+            // For a full verification, the gate requires that the verification read items of the table. Items that the
+            // plan does not select also count. For a sample, only compared items count.
             let compared = Some(if report.is_full() { report.items_read() } else { report.compared });
             let body = EventBody::Verified { scope, repair, mismatches, plan, hash, compared };
             stopped = self.complete_phase(phase, flag, body).await?;
@@ -62,7 +62,8 @@ impl Driver {
         Ok(PassEnd { phase, result: Some(PassResult::Verified(Box::new(verified))), stopped, unfinished: false })
     }
 
-    /// Returns the table's stage, and which attribute is the truth for each key, for a verification that begins now.
+    /// Returns the basis for a verification that begins now: the table's stage, and the attribute that is the truth for
+    /// each key.
     pub async fn verification_basis(&self) -> Result<(TableStage, TruthByKey), DriverError> {
         Ok(self.basis_under(self.flag().await?.as_ref()))
     }

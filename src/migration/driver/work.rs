@@ -32,7 +32,7 @@ impl Driver {
                 PassStart::New | PassStart::Resumes(_) => None,
             };
             let body = EventBody::PhaseComplete { phase, scanned };
-            // A pass that an earlier process carried out does not count as completed by this command.
+            // If an earlier process carried out the pass, this command does not list the pass as its own work.
             let stopped = match pass_start {
                 PassStart::Ended(_) => self.record_end(phase, flag, body).await?,
                 PassStart::New | PassStart::Resumes(_) => self.complete_phase(phase, flag, body).await?,
@@ -51,12 +51,12 @@ impl Driver {
             phase: name.into(),
             total_segments: job.segments().segments,
             tool_version: env!("CARGO_PKG_VERSION").into(),
-            // A pass that reads the journal does not read the table, so the table's size says nothing about its progress.
+            // If a pass reads the journal instead of the table, its progress cannot be estimated from the table's size.
             table_items_estimate: (!job.changes.restores_items()).then_some(self.description.item_count),
         };
-        // The earlier pass recorded a baseline only for the items that it read. For the other items, a restarted run
+        // The earlier pass recorded a baseline only for the items that it read. For all other items, a restarted run
         // could not distinguish preexisting values from values that the earlier pass wrote. So a baseline pass first
-        // records the baseline of the other items.
+        // records the baseline of these items.
         if (phase, begin_mode) == (Phase::Expand, BeginMode::Restart) && !self.complete_baseline(job).await? {
             let stopped = self.stop.reason().cloned();
             return Ok(PassEnd { phase, result: None, stopped, unfinished: false });
@@ -78,24 +78,25 @@ impl Driver {
         Ok(PassEnd { phase, result: Some(PassResult::Worked(Box::new(ended))), stopped, unfinished })
     }
 
-    /// Returns the number of items that a complete run read; `None` if its reads were not strongly consistent.
+    /// Returns the number of items that a complete run read. Returns `None` if its reads were not strongly consistent.
     async fn items_read(&self, job: &Job, phase: Phase, run: RunId) -> Result<Option<u64>, DriverError> {
         let again = phase == Phase::Expand && !self.store.is_first_pass(run).await?;
         let strongly = again || job.reads_consistently();
         let counts = self.store.totals(run).await?.counts;
-        // A listed key without an item counts as scanned, but there was no item to read.
+        // A listed key without an item counts as scanned, although there was no item to read.
         let missing = if job.plan.keys.is_some() { counts.of(Outcome::Gone) } else { 0 };
         Ok(strongly.then_some(counts.scanned - missing))
     }
 
-    /// Returns whether a run has failures that prevent the end of its phase. Failures of expand do not prevent the end
-    /// of expand, because `failures retry` can retry them later.
+    /// Returns whether a run has failures that prevent the end of its phase. Failures of expand do not prevent this
+    /// end, because `failures retry` can retry them later.
     async fn has_failures(&self, phase: Phase, run: RunId) -> Result<bool, DriverError> {
         Ok(phase != Phase::Expand && self.store.open_work(Some(run)).await?.failures > 0)
     }
 
-    /// Returns whether the operator gave a `--force` reason to leave failed items unchanged on the way back. If so,
-    /// records the reason with the current number of failures, so that it does not cover further failures.
+    /// Returns whether the operator gave a `--force` reason to leave failed items unchanged in a rollback or a step
+    /// back. If so, records the reason together with the current number of failures, so that the reason does not cover
+    /// later failures.
     async fn accept_failures(&mut self, phase: Phase, run: RunId) -> Result<bool, DriverError> {
         let is_way_back = matches!(phase, Phase::OldFromNew | Phase::Undo);
         let Some(reason) = self.input.force.clone().filter(|_| is_way_back) else { return Ok(false) };
@@ -107,7 +108,7 @@ impl Driver {
 
     async fn complete_baseline(&self, pass_job: &Job) -> Result<bool, DriverError> {
         let mut job = self.job(Phase::Expand).await?;
-        // A rate that an operator sets now must reach this job. Afterwards, it must reach the pass again.
+        // While this job runs, an operator's rate must apply to this job. Afterwards, it must apply to the pass again.
         self.steerer.begin_pass(job.table_watch.clone()).await;
         let dual_writes = pass_job.changes.dual_writes() || self.state.dual_written;
         job.changes = Arc::new(job.changes.as_ref().clone().with_dual_writes(dual_writes));

@@ -29,7 +29,7 @@ impl Migration {
     ///
     /// # Errors
     ///
-    /// Fails if the table cannot be reached, or if the plan does not fit the table. Findings are not an error:
+    /// Fails if the table cannot be reached, or if the plan does not fit the table. Findings are not an error.
     /// [`CheckOutcome::refuses`] returns whether they would block a run.
     ///
     /// # Example
@@ -45,7 +45,7 @@ impl Migration {
     /// ```
     pub async fn check(&self, options: &CheckOptions) -> Result<CheckOutcome, MigrationError> {
         let target = Box::pin(self.target(self.check_of_run().await)).await?;
-        // This call also fails if the plan leaves nothing for `run` to do.
+        // This call fails if `run` would have nothing to do.
         let mut job = target.job_accepting(&options.accept)?;
         let sampled: Option<SampleResult> = match options.sample {
             None => None,
@@ -72,7 +72,7 @@ impl Migration {
     }
 
     /// Counts the changes that a command would make to the table now, and reports the preflight's findings. Writes
-    /// nothing, and continues whatever the findings are.
+    /// nothing. Continues regardless of the findings.
     ///
     /// # Errors
     ///
@@ -96,8 +96,8 @@ impl Migration {
                 let accepted: Vec<Acceptance> =
                     all_accepted(&options.accept, recorded.iter().flat_map(|run| run.1.iter().copied()));
                 let job = target.job_accepting(&accepted)?;
-                // If readers and writers must stop using an old attribute, begin with dual writes, so that items
-                // inserted behind the scan position get both attributes.
+                // If the migration replaces an old attribute, begin with dual writes, so that items inserted behind the
+                // scan position get both attributes.
                 let kind = kind(&target.plan);
                 let has_dual_writes = matches!(kind, PlanKind::Flagged | PlanKind::Stated);
                 let goal = match has_dual_writes && state::is_absent(&target.state).await {
@@ -118,8 +118,8 @@ impl Migration {
     /// Simulates contract or rollback, based on the records in the state file.
     async fn dry_run_of(&self, phase: Phase, accept: &[Acceptance]) -> Result<DryRunOutcome, MigrationError> {
         if phase == Phase::Undo && self.plan().deletes_items() {
-            let why = "a dry run reads the table, and deleted items are not in it. Nothing was done. The journal lists the \
-                       items that a rollback puts back";
+            let why = "a dry run reads the table, which does not contain the deleted items. Nothing was done. The \
+                       journal lists the items that a rollback restores";
             return Err(MigrationError::Refused { why: why.to_owned(), next: self.commands.render("journal") });
         }
         if phase == Phase::Undo && self.plan().puts_items() {
@@ -168,7 +168,8 @@ impl Migration {
         let report = run_preflight(&target, &job, read, accepted).await;
         report.notify(self.observer.as_ref());
         let PreflightReport { findings, estimate, accepted } = report;
-        // The next command repeats what the operator accepted, and names what else it needs.
+        // The suggested next command accepts the findings that this command accepted, and the other findings that would
+        // block it.
         let begins = matches!(goal, Goal::Run { .. } | Goal::CutoverTo(_));
         let needed = findings.iter().filter(|finding| begins && finding.refuses(&accepted));
         let needed = given.into_iter().chain(needed.filter_map(|finding| finding.accept)).map(Acceptance::name);
@@ -216,12 +217,11 @@ impl Migration {
     ) -> Result<Prediction, MigrationError> {
         let line = self.begin(job)?;
         let segments = job.segments().segments;
-        // Only the dry run of `run` reads no records.
+        // Without records, this is a dry run of `run`.
         let requests = if records.is_none() { job.expand_requests() } else { job.requests() };
         let handler = Arc::new(DryRun::new(job, records));
-        // A dry run skips the survey. The survey finds large item collections, so that a run can start with them. But a
-        // dry run only reads, and reads even a large collection quickly. So an early start would save less than the
-        // survey's reads cost.
+        // A dry run skips the survey, which finds large item collections so that a run can start with them. A dry run
+        // only reads, so even a large collection takes little time. The survey would cost more than it would save.
         let read_settings = ReadSettings { survey: None, ..job.dry_run_read_settings(segments) };
         scan_table(read_settings, &LocalScheduler::new(segments), &requests, handler.clone()).await;
         clear(line).await;
@@ -231,8 +231,8 @@ impl Migration {
     /// Connects the job to this migration's stopper, and shows the job's progress.
     pub(super) fn begin(&self, job: &mut Job) -> Result<Option<(RunningMonitor, ProgressLine)>, MigrationError> {
         job.stop = self.stop.clone();
-        // Set `job.stop` before the next call starts the task that reads the table's description, because that task
-        // must stop with the job.
+        // Set `job.stop` before the next call. That call starts a task that reads the table's description, and this
+        // task must stop with the job.
         job.watch_table(Instant::now(), DESCRIBE_INTERVAL);
         self.observer.opened(&job.stop)?;
         let shows = self.observer.shows_progress_line();

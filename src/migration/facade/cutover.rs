@@ -22,14 +22,14 @@ use crate::state;
 const MAX_LISTED: u32 = 1_000;
 
 impl Migration {
-    /// Moves the cutover flag one step forward or back. When this function returns without a stop reason, every
-    /// application obeys the reported flag.
+    /// Moves the cutover flag one step forward or back. If this function returns no stop reason, every application
+    /// obeys the reported flag.
     ///
     /// # Errors
     ///
-    /// The same errors as [`Migration::run`]. A closed gate refuses a step forward. While applications write both
-    /// attributes, a step back needs no gate and no lock. Before such a step ends dual writes, it asks the observer for
-    /// confirmation if `Observer::asks_before_dual_writes_end` returns true.
+    /// Fails with the same errors as [`Migration::run`]. A closed gate refuses a step forward. While applications write
+    /// both attributes, a step back needs no gate and no lock. Before such a step ends dual writes, it asks the
+    /// observer for confirmation if `Observer::asks_before_dual_writes_end` returns true.
     ///
     /// # Example
     ///
@@ -72,7 +72,7 @@ impl Migration {
         let flag = match session.driver.flag().await {
             Ok(flag) => flag,
             Err(error) => {
-                // Report this error, and release the lease all the same.
+                // Release the lease despite this error, and then report the error.
                 Box::pin(session.close_after_error()).await;
                 return Err(error.into());
             }
@@ -81,8 +81,8 @@ impl Migration {
         Ok(CutoverOutcome { flag, unfinished, stopped })
     }
 
-    /// Moves the flag one step back if the flag exists and the step does not need the state file. Otherwise, returns
-    /// `None`.
+    /// Moves the flag one step back, if the flag exists and the step does not need the state file. Returns `None` in
+    /// all other cases.
     async fn step_back(&self) -> Result<Option<Flag>, MigrationError> {
         let (loaded, notice) = self.kept_plan().await;
         let plan = &loaded.plan;
@@ -106,7 +106,7 @@ impl Migration {
         Ok(Some(moved?))
     }
 
-    /// Checks every precondition of a step forward. Counts the items that had only the new attribute before the
+    /// Checks every precondition of a step forward, and counts the items that had only the new attribute before the
     /// migration. Changes nothing.
     ///
     /// # Errors

@@ -1,4 +1,4 @@
-//! `explain`: what a pass does with single items, and why.
+//! Implements `explain`, which shows what a pass does with single items, and why.
 
 use std::sync::Arc;
 
@@ -21,11 +21,11 @@ pub struct Explainer<'a> {
     /// The plan, with the files that the pass uses.
     loaded: LoadedPlan,
     pass: ExplainedPass,
-    /// The table's description; `None` if the caller supplies the items, and no table is contacted.
+    /// The table's description. `None` if the caller supplies the items and the table is not contacted.
     table: Option<TableDescription>,
-    /// The recorded history; `None` if there is no state file, or if it cannot be used for this pass.
+    /// The recorded history. `None` if there is no state file, or if the state file cannot be used for this pass.
     records: Option<Arc<dyn StateReader>>,
-    /// Whether the pass writes items that are signed or encrypted on the client.
+    /// Whether the pass may write items that are signed or encrypted on the client, because the operator accepted it.
     writes_encrypted: bool,
 }
 
@@ -36,8 +36,8 @@ pub struct ItemReader {
 }
 
 impl Migration {
-    /// Connects to the table, to explain what a pass does with its items. Reads the table's description and, if there is
-    /// a state file, the records of the migration. The second result reads the items.
+    /// Prepares to explain what a pass does with items of the table. Connects to the table, and reads its description.
+    /// If there is a state file, also reads the records of the migration. The second result reads single items.
     ///
     /// # Errors
     ///
@@ -55,8 +55,8 @@ impl Migration {
         Ok((explainer, ItemReader { tables: target.tables, description: target.description }))
     }
 
-    /// Prepares to explain what a pass does with items that the caller supplies. Does not contact the table, so its
-    /// indexes are unknown.
+    /// Prepares to explain what a pass does with items that the caller supplies. Does not contact the table, so the
+    /// table's indexes are unknown.
     ///
     /// # Errors
     ///
@@ -66,7 +66,8 @@ impl Migration {
         self.explainer_of(pass, loaded, None, None).await
     }
 
-    /// Returns the plan that a command with this pass would use. The way back needs no file that has changed.
+    /// Returns the plan that a command with this pass would use. If a file of the plan has changed, a rollback or a
+    /// step back uses the stored copy of the file.
     async fn explained_plan(&self, pass: ExplainedPass) -> Result<LoadedPlan, MigrationError> {
         match pass {
             ExplainedPass::Expand | ExplainedPass::Contract => self.forward_plan(),
@@ -87,14 +88,16 @@ impl Migration {
         }
         match self.records(&explainer.loaded.plan, identity).await {
             Ok((records, writes_encrypted)) => Ok(Explainer { records: Some(records), writes_encrypted, ..explainer }),
-            // This pass makes its decisions without the file, which may belong to an earlier form of the plan.
+            // Continue without the state file, because this pass does not need it for its decisions. The file may
+            // belong to an earlier version of the plan.
             Err(_) if explainer.lookup().is_none() => Ok(explainer),
             Err(error) => Err(error.into()),
         }
     }
 
     /// Opens the state file for reading. Without an `identity`, checks only that the file belongs to this plan. The
-    /// second result is whether the operator has accepted writes to items that are signed or encrypted on the client.
+    /// second result tells whether the operator has accepted writes to items that are signed or encrypted on the
+    /// client.
     async fn records(
         &self,
         plan: &Plan,
@@ -121,7 +124,7 @@ impl Migration {
 }
 
 impl ItemReader {
-    /// Reads a key that an operator typed.
+    /// Parses a key that an operator typed.
     ///
     /// # Errors
     ///
@@ -130,7 +133,7 @@ impl ItemReader {
         self.description.key.parse_key(text)
     }
 
-    /// Reads the item with this key, strongly consistently. Returns `None` if there is no such item.
+    /// Reads the item with this key in a strongly consistent read. Returns `None` if there is no such item.
     ///
     /// # Errors
     ///
@@ -174,14 +177,15 @@ impl Explainer<'_> {
         Ok(if is_listed { explanation } else { explanation.not_listed() })
     }
 
-    /// Returns the index that contains every item by assumption: without the table, the key of the plan's index is
-    /// unknown. Only `run` reads the index.
+    /// Returns the plan's index if the explanation must assume that the index contains every item. This is the case for
+    /// `run` if the table is not contacted, because the index's key is then unknown. Other passes do not read the
+    /// index.
     fn assumed_index(&self) -> Option<&SelectedIndex> {
         let index = self.loaded.plan.index.as_ref();
         index.filter(|_| self.table.is_none() && self.pass == ExplainedPass::Expand)
     }
 
-    /// Returns the changes of the pass. `item` is an item of the table, or the key of one.
+    /// Returns the changes of the pass. `item` is an item of the table, or only its key.
     fn changes_for(&self, item: &Item) -> Changes {
         let plan = &self.loaded.plan;
         match &self.table {
@@ -210,7 +214,7 @@ impl Explainer<'_> {
         })
     }
 
-    /// Returns the report about these explanations. `more` says whether there are more items.
+    /// Returns the report about these explanations. `more` is true if there are more items than explanations.
     pub fn report<'r>(&'r self, explanations: &'r [Explanation], more: bool, show_values: bool) -> ExplainReport<'r> {
         ExplainReport {
             plan: &self.loaded.plan,
@@ -231,7 +235,7 @@ impl Explainer<'_> {
 
     /// Returns why the pass looks up the recorded history of items.
     fn lookup(&self) -> Option<HistoryLookup> {
-        // It does not depend on the key or on the indexes.
+        // The result does not depend on the table's key or indexes.
         let key = offline_key(&self.loaded.plan, &Item::new());
         self.changes(&TableDescription::new("", "", key)).lookup()
     }

@@ -15,19 +15,19 @@ const WAY_BACK: [&str; 2] = [phase::OLD_EQUAL_NEW, phase::ROLLBACK];
 /// The result of [`Migration::purge_journal`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PurgeOutcome {
-    /// The number of values that the journal contained. The journal has several values for each derived item.
+    /// The number of values that the journal contained. For each derived item, the journal contains several values.
     pub values: u64,
-    /// The number of derived items that the journal recorded; `None` if the plan puts none.
+    /// The number of derived items that the journal recorded. `None` if the plan does not put derived items.
     pub derived_items: Option<u64>,
 }
 
-/// What the state file records that decides whether the journal may be purged.
+/// The records in the state file that determine whether a purge of the journal is allowed.
 struct RecordedForPurge {
     events: Vec<EventRecord>,
-    /// Minimum number of items that the rollback left: in one of its phases, those with an open failure and the
-    /// diverged ones.
+    /// The minimum number of items that the rollback did not restore. For each phase of the rollback, open failures and
+    /// diverged items are added. The number is the largest of these sums.
     failures: u64,
-    /// Number of items whose state before the migration is unknown; `None` if there are no such items.
+    /// The number of items whose state before the migration is unknown. `None` if there are no such items.
     unsure: Option<u64>,
 }
 
@@ -52,16 +52,16 @@ impl RecordedForPurge {
 }
 
 impl Migration {
-    /// Deletes every value that the journal keeps, from the state file and from its log. From then on, a rollback is
-    /// refused. Copies of the file that somebody made stay as they are. `accepts_no_way_back` is whether the operator
-    /// accepts that there is no way back, which is necessary if the migration could still be rolled back, or if a
-    /// forced rollback left items as they were.
+    /// Deletes every value in the journal from the state file and from its log. After the purge, a rollback is refused.
+    /// Copies of the state file still contain the values. `accepts_no_way_back` is true if the operator accepts that no
+    /// rollback will be possible. This acceptance is necessary if the migration could still be rolled back, or if a
+    /// forced rollback did not restore some items.
     ///
     /// # Errors
     ///
     /// Fails if a pass may still need the journal, if the operator does not confirm, if another command changed the
-    /// migration before the operator confirmed, or if the state file cannot be used. If the purge itself fails, the way
-    /// back is already gone, and the command can be repeated.
+    /// migration before the operator confirmed, or if the state file cannot be used. If the purge itself fails, a
+    /// rollback is no longer possible, but the purge can be repeated.
     pub async fn purge_journal(&self, accepts_no_way_back: bool) -> Result<PurgeOutcome, MigrationError> {
         let file = state::read(&self.state)?;
         let identity = file.identity().await?;
@@ -102,7 +102,8 @@ impl Migration {
                     next: self.commands.render("status"),
                 });
             }
-            // The fact first: a purge that dies half-way must not leave a rollback that restores only a part.
+            // Record the purge first. Otherwise, if the purge died half-way, a rollback could restore only a part of
+            // the values.
             store.set_fact(StoredFact::JournalPurged, now()).await?;
             Ok(store.history().purge_journal().await?)
         };
@@ -111,7 +112,8 @@ impl Migration {
         Ok(PurgeOutcome { values: purged?, derived_items })
     }
 
-    /// Checks whether the journal may be purged. Returns the number of items that a forced rollback left.
+    /// Checks whether a purge of the journal is allowed. Returns the number of items that a forced rollback did not
+    /// restore.
     fn check_purge(&self, recorded: &RecordedForPurge, accepts: bool) -> Result<u64, MigrationError> {
         let mut state = MigrationState::default();
         let mut is_forced = false;
@@ -121,7 +123,7 @@ impl Migration {
             state = state.next(&event).map_err(|refused| self.refused(refused))?;
         }
         let kind = migration_kind(self.plan(), &state);
-        // A rollback is forced at its beginning only if the state before the migration is unknown for some items.
+        // If the state before the migration is known for every item, a rollback needs no force to begin.
         let unsure = recorded.unsure.or(is_forced.then_some(1));
         let left = items_left_by_rollback(&state, recorded.failures, unsure);
         check_purge(&state, kind, accepts, left).map_err(|refused| self.refused(refused))?;
@@ -167,7 +169,7 @@ mod tests {
     const PLAN: &str = "[migration]\nname = \"m\"\nstrategy = \"in-place\"\n[table]\nname = \"shop\"\n\
                         [[change]]\nmove = \"a\"\nto = \"b\"\n";
 
-    /// Another terminal, which works on the migration while the operator reads the question.
+    /// Another terminal that changes the migration while the operator reads the question.
     struct OtherTerminal {
         state: PathBuf,
         identity: Identity,
@@ -196,7 +198,8 @@ mod tests {
         store.close().await.unwrap();
     }
 
-    /// The purge deletes the last copies, so it must not use what it read before it had the lock.
+    /// The purge deletes the last copies of values, so it must not use records that it read before it acquired the
+    /// lock.
     #[tokio::test]
     async fn a_purge_sees_what_another_command_did_meanwhile() {
         let plan = crate::plan::load("m", PLAN).unwrap_or_else(|errors| panic!("{errors}")).plan;
@@ -227,7 +230,7 @@ mod tests {
         }
     }
 
-    /// A forced rollback may leave the only copies of some values in the journal.
+    /// After a forced rollback, the journal may contain the only copies of some values.
     #[tokio::test]
     async fn a_purge_after_a_forced_rollback_needs_an_acceptance() {
         let plan = crate::plan::load("m", PLAN).unwrap_or_else(|errors| panic!("{errors}")).plan;

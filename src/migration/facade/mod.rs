@@ -1,4 +1,4 @@
-//! The interface for programs that embed the tool. Offers every command of the playbook, and needs no terminal.
+//! The interface for programs that embed the tool. It offers every command of the playbook, and needs no terminal.
 
 mod check;
 mod cutover;
@@ -36,11 +36,11 @@ use crate::telemetry::metrics::{Exports, MetricsSource, RunningExport, RunningEx
 
 /// A plan and the location of its state. Each command of the playbook is a method.
 ///
-/// A command opens the table and the state file, does its work, and closes both again. When a command returns a result,
-/// that result is durable. You can call a command again after it was killed, stopped or refused. It then continues from
-/// the durable state, or refuses and names the next command. [`Migration::stopper`] drains the running command.
+/// A command opens the table and the state file, does its work, and closes both. When a command returns a result, that
+/// result is durable. You can repeat a command after it was killed, stopped or refused. It then continues from the
+/// durable state, or it refuses and names the next command. [`Migration::stopper`] drains the running command.
 ///
-/// If the plan has `[hooks]`, a command runs their programs on this host, and waits for them at its end.
+/// If the plan has `[hooks]`, a command runs the hooks' programs on this host, and waits for them before it returns.
 ///
 /// # Example
 ///
@@ -61,16 +61,17 @@ pub struct Migration {
     pub(super) commands: CommandLine,
     pub(super) state: PathBuf,
     pub(super) loaded: LoadedPlan,
-    /// The reason why the plan's file of keys cannot be used, if `loaded` has the keys in its copy.
+    /// The reason why the plan's file of keys cannot be used. If set, `loaded` uses the keys in the copy of that file.
     keys_problem: Option<PlanErrors>,
     pub(super) actor: String,
     pub(super) observer: Arc<dyn Observer>,
     pub(super) stop: Stopper,
     tables: Option<Tables>,
     has_telemetry: bool,
-    /// What the next command exports.
+    /// The configured exports of metrics. They start with the next command.
     exports: Mutex<Exports>,
-    /// What the running command exports. The metrics endpoint lives until the command has printed its result.
+    /// The running exports of the current command's metrics. The metrics endpoint stays available until the command has
+    /// printed its result.
     exporting: Mutex<Option<RunningExports>>,
 }
 
@@ -149,21 +150,21 @@ impl Migration {
     }
 
     /// Uses these tables instead of connecting to the table in the plan's `[table]`. Use this method to provide your
-    /// own transport or source, or an in-memory table for tests. The description of these tables must still match the
+    /// own transport or source, or an in-memory table for tests. The descriptions of these tables must still match the
     /// plan's `name` and `key`.
     ///
-    /// The plan's `[table]` names the source, from which items are read. The source's description sets the budgets for
-    /// reads. If writes go to a different table, that table is the sink ([`Tables::two`]). In this case, the preflight
-    /// checks the sink, and the sink's description sets the budgets for writes and for the sink's indexes. Reads of
-    /// single items also go to the sink, within the sink's default budget for reads. The state file belongs to this
-    /// pair of tables. With a different sink, the state file is refused.
+    /// The plan's `[table]` names the source, from which items are read. The source's description determines the read
+    /// budgets. If items are written to a different table, that table is the sink ([`Tables::two`]). In that case, the
+    /// preflight checks the sink. The sink's description also determines the budgets for writes and for the sink's
+    /// indexes. Single items are also read from the sink, within the sink's default read budget. The state file belongs
+    /// to this pair of tables, so it is refused with a different sink.
     ///
-    /// This method replaces only the access to items. The `[cutover]` flag stays where the plan puts it: in the account
-    /// that the credentials of `[table]` reach, and in the region and at the endpoint of `[table]`. The tool compares
-    /// `account` in `[table]` with the source, not with the flag, so the flag may be in a different account from the
-    /// tables. A flag in a different account has one limitation: if its credentials expire, the tool does not renew
-    /// them, because renewed credentials must reach the described table. In that case, the phase sends no requests
-    /// after `max_cache_seconds`, and stops 30 s later. The same command resumes the phase with new credentials.
+    /// This method replaces only the access to items. The tool still accesses the `[cutover]` flag with the
+    /// credentials, the region and the endpoint of `[table]`. The tool compares `account` in `[table]` with the source,
+    /// not with the flag, so the flag can be in a different account than the tables. A flag in a different account has
+    /// one limitation: if its credentials expire, the tool does not renew them, because renewed credentials must reach
+    /// the described table. In that case, the phase sends no requests after `max_cache_seconds`, and stops 30 s later.
+    /// The same command resumes the phase with new credentials.
     ///
     /// # Example
     ///
@@ -182,33 +183,33 @@ impl Migration {
         Migration { tables: Some(tables), ..self }
     }
 
-    /// Exports metrics while the next command runs, from its beginning to its end. Check, dry run and status export
-    /// nothing.
+    /// Exports metrics during the whole next command. The commands check, dry run and status export no metrics.
     #[cfg(feature = "internals")]
     #[must_use]
     pub fn with_exports(self, exports: Exports) -> Migration {
         Migration { exports: Mutex::new(exports), ..self }
     }
 
-    /// Runs passes without measurements and displays, so that a benchmark can find out what telemetry costs.
+    /// Runs passes without measurements and displays, so that a benchmark can measure the cost of telemetry.
     #[cfg(feature = "internals")]
     #[must_use]
     pub fn without_telemetry(self) -> Migration {
         Migration { has_telemetry: false, ..self }
     }
 
-    /// Runs the commands without the plan's health checks, if `ignore` is set. Logs this, if the plan has any.
+    /// If `ignore` is set, runs the commands without the plan's health checks. Logs a warning if the plan has health
+    /// checks.
     #[cfg(feature = "internals")]
     #[must_use]
     pub fn ignoring_health_checks(mut self, ignore: bool) -> Migration {
         if ignore && !self.loaded.plan.health_checks.is_empty() {
             self.loaded.plan.health_checks.clear();
-            tracing::warn!("the plan's health checks are not asked, because of --ignore-health-checks");
+            tracing::warn!("the plan's health checks do not run, because of --ignore-health-checks");
         }
         self
     }
 
-    /// Returns the plan. In this plan, the values from the options have already replaced those in `[table]`.
+    /// Returns the plan. The values from the options have already replaced the values in `[table]`.
     pub fn plan(&self) -> &Plan {
         &self.loaded.plan
     }
@@ -226,8 +227,8 @@ impl Migration {
         self.stop.clone()
     }
 
-    /// Returns the check of the plan for `run`, its dry run and `check`. If the migration has begun, its plan can no
-    /// longer change, so the check refuses less.
+    /// Returns the plan check for `run`, its dry run and `check`. If the migration has begun, its plan can no longer
+    /// change. In that case, this check reports fewer problems.
     async fn check_of_run(&self) -> PlanCheck {
         if has_begun(&self.state).await { check_plan } else { check_new_plan }
     }
@@ -237,7 +238,7 @@ impl Migration {
         self.target_of(self.forward_plan()?, plan_check, self.observer.as_ref()).await
     }
 
-    /// Returns the plan for a command that is not of the way back.
+    /// Returns the plan for a command other than `rollback` and `cutover --back`.
     fn forward_plan(&self) -> Result<LoadedPlan, MigrationError> {
         match &self.keys_problem {
             Some(problem) => Err(problem.clone().into()),
@@ -245,21 +246,22 @@ impl Migration {
         }
     }
 
-    /// Like [`Migration::target`], for a command of the way back: a file next to the plan that is missing or has changed
-    /// does not block it.
+    /// Like [`Migration::target`], but for `rollback` and `cutover --back`. A missing or changed file of the plan does
+    /// not block these commands.
     async fn way_back_target(&self) -> Result<MigrationTarget, MigrationError> {
         let observer = self.observer.as_ref();
         self.target_of(self.way_back_plan(observer).await, check_rollback_plan, observer).await
     }
 
-    /// Returns the plan for a command of the way back. Sends this observer a notice if a file of the plan has changed.
+    /// Returns the plan for `rollback` or `cutover --back`. Sends this observer a notice if a file of the plan has
+    /// changed.
     async fn way_back_plan(&self, observer: &dyn Observer) -> LoadedPlan {
         let (plan, notice) = self.kept_plan().await;
         notice.iter().for_each(|notice| observer.notice(notice));
         plan
     }
 
-    /// Returns the plan for a command of the way back, and the notice to send if a file of the plan has changed.
+    /// Returns the plan for `rollback` or `cutover --back`, and the notice to send if a file of the plan has changed.
     async fn kept_plan(&self) -> (LoadedPlan, Option<Notice<'static>>) {
         plan_files::for_way_back(&self.loaded, &self.state, self.keys_problem.is_some()).await
     }
@@ -281,7 +283,7 @@ impl Migration {
         .await
     }
 
-    /// Opens a session and takes the playbook's steps until the goal is reached or the session is stopped.
+    /// Opens a session, and carries out the playbook's steps until the goal is reached or the session is stopped.
     async fn carry_out(
         &self,
         target: MigrationTarget,
@@ -313,10 +315,10 @@ impl Migration {
         }
     }
 
-    /// Carries out a command with the exports that were chosen for it. The exports start before anything else, so that
-    /// `/livez` answers from the beginning. If the address is in use, the command is refused before it does anything.
-    /// On the way back, this is only a warning, because an export must not block the way back. The last figures are
-    /// sent when the command has closed the state file and released the lease.
+    /// Carries out a command, and exports its metrics. The endpoint starts first, so that `/livez` answers from the
+    /// beginning. If the endpoint's address is in use, the command is refused before it does anything. A rollback or a
+    /// step back is not refused, and the tool only logs a warning. The last metrics are sent after the command has
+    /// closed the state file and released the lease.
     async fn exporting<T>(
         &self,
         is_way_back: bool,
@@ -326,7 +328,7 @@ impl Migration {
         if exports.is_empty() {
             return command.await;
         }
-        // An endpoint of an earlier command ends first, because it may use the same address.
+        // First stop the endpoint of an earlier command, because that endpoint may use the same address.
         drop(lock(&self.exporting).take());
         let Plan { name, table, .. } = &self.loaded.plan;
         let (exporting, failed) = exports.start(name, &table.name).await;
@@ -335,7 +337,7 @@ impl Migration {
             if !is_way_back {
                 return Err(error);
             }
-            tracing::warn!("{error}. The way back continues without the endpoint");
+            tracing::warn!("{error}. The command continues without the metrics endpoint");
         }
         if let Some(address) = exporting.address() {
             self.observer.notice(&Notice::MetricsServed(address));
@@ -350,7 +352,8 @@ impl Migration {
         result
     }
 
-    /// Returns the sources of the figures that the running command exports; `None` if it exports nothing.
+    /// Returns the source of the metrics that the running command exports. Returns `None` if the command exports no
+    /// metrics.
     fn metrics(&self) -> Option<Arc<MetricsSource>> {
         lock(&self.exporting).as_ref().map(RunningExports::source)
     }

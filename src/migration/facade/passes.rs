@@ -10,11 +10,11 @@ use crate::playbook::Goal;
 use crate::preflight::check_begun_plan;
 
 impl Migration {
-    /// Removes the old attribute, or resumes this removal. The removal cannot be undone.
+    /// Removes the old attribute, or resumes a stopped removal. The removal cannot be undone.
     ///
     /// # Errors
     ///
-    /// The same errors as [`Migration::run`].
+    /// Fails with the same errors as [`Migration::run`].
     ///
     /// # Example
     ///
@@ -35,11 +35,11 @@ impl Migration {
         Box::pin(self.passes(target, Goal::Contract, question, options)).await
     }
 
-    /// Undoes the migration from any point before contract, or resumes the rollback.
+    /// Rolls back the migration from any stage before contract, or resumes a stopped rollback.
     ///
     /// # Errors
     ///
-    /// The same errors as [`Migration::run`].
+    /// Fails with the same errors as [`Migration::run`].
     ///
     /// # Example
     ///

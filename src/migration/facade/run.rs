@@ -13,12 +13,12 @@ use crate::state::phase::EXPAND;
 use crate::telemetry::ActivityClocks;
 
 impl Migration {
-    /// Runs the plan's expand phase, or resumes it from its checkpoints.
+    /// Runs the plan's expand phase, or resumes the phase from its checkpoints.
     ///
     /// # Errors
     ///
     /// Fails if the table or the state file cannot be opened, if the preflight or the playbook refuses, if the observer
-    /// does not confirm, or if progress cannot be stored. A run that stops at a limit is not an error:
+    /// does not confirm, or if progress cannot be stored. If a run stops at a limit, this is not an error.
     /// [`RunOutcome::stopped`] returns the reason.
     ///
     /// # Example
@@ -99,7 +99,7 @@ impl Migration {
     ///
     /// # Errors
     ///
-    /// The same errors as [`Migration::run`].
+    /// Fails with the same errors as [`Migration::run`].
     ///
     /// # Example
     ///

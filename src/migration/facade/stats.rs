@@ -1,4 +1,4 @@
-//! The command that only reads a sample of the table.
+//! Implements `stats`, which reads a sample of the table.
 
 use std::sync::Arc;
 
@@ -14,12 +14,12 @@ use crate::stats::StatsSample;
 
 impl Migration {
     /// Reads a sample of the plan's table, within the plan's budgets, and returns the table's statistics. Writes
-    /// nothing. The plan's changes do not matter.
+    /// nothing. The result does not depend on the plan's changes.
     ///
     /// # Errors
     ///
-    /// Fails if the table cannot be reached, or if the plan does not fit the table. A sample that stops early is not an
-    /// error: [`StatsOutcome::stopped`] returns the reason.
+    /// Fails if the table cannot be reached, or if the plan does not fit the table. If the sample stops early, this is
+    /// not an error. [`StatsOutcome::stopped`] returns the reason.
     ///
     /// # Example
     ///
@@ -37,7 +37,7 @@ impl Migration {
         let observer = self.observer.as_ref();
         let target = Box::pin(self.target_of(loaded, check_begun_plan, observer)).await?;
         let MigrationTarget { plan, tables, description, resolved, .. } = &target;
-        // The plan may have nothing to do for `run`, but a job needs changes.
+        // The job needs a list of changes, but with some plans `run` has nothing to do. So this list can be empty.
         let changes = Arc::new(expand::changes(plan, description));
         let mut job = Job::new(plan.clone(), changes, tables.clone(), description.clone(), &resolved.budgets);
         let sample = StatsSample::draw(&job, options.sample, job.machine.random.number());

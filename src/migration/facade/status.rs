@@ -9,12 +9,12 @@ use crate::migration::{
 use crate::state::{self, StoredFact};
 use crate::steering::Settings;
 use crate::telemetry::{PaceRecord, StoredBudgets};
-/// The maximum time that `status` spends on reading the flag.
+/// The time limit for reading the flag in `status`.
 const FLAG_LIMIT: Duration = Duration::from_secs(2);
 
 impl Migration {
-    /// Returns the current stage of the migration and the next command, from the state file and the flag. You can call
-    /// this method while a command is running, or after a command's process has died. Changes nothing.
+    /// Reads the state file and the flag, and returns the current stage of the migration and the next command. You can
+    /// call this method while a command is running, or after a command's process has died. Changes nothing.
     ///
     /// # Errors
     ///

@@ -1,4 +1,4 @@
-//! Steers the process that works on a migration, or stores the settings for the next process.
+//! Steers the process that works on a migration. If there is no such process, stores the settings for the next process.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use crate::steering::{Command, Reply, Request, Settings};
 /// The error of [`Migration::steer`].
 #[derive(Debug, thiserror::Error)]
 pub enum SteerError {
-    /// The running process could not be reached.
+    /// The tool could not reach the running process.
     #[error(transparent)]
     Send(#[from] SendError),
     /// The state file could not be used, or the command was refused.
@@ -25,14 +25,14 @@ pub enum SteerError {
 pub struct SteerOutcome {
     /// The answer.
     pub reply: Reply,
-    /// Whether a running process carried out the command. If not, a changed setting is stored, and the next step
-    /// forward uses it.
+    /// Whether a running process carried out the command. If false, a changed setting is stored for the next step
+    /// forward.
     pub is_live: bool,
 }
 
 impl Migration {
-    /// Carries out a command of an operator: in the process that works on this migration, or, if there is none, in the
-    /// state file. When this function returns, the effect is durable.
+    /// Carries out an operator's command in the process that works on this migration. If there is no such process,
+    /// changes the state file instead. When this function returns, the effect is durable.
     ///
     /// # Errors
     ///
@@ -73,7 +73,7 @@ impl Migration {
         let steerer = Steerer::new(store.clone(), self.plan(), wall_clock());
         let remembered = steerer.restore().await?;
         let reply = steerer.carry_out(request).await?;
-        // The reply of a refused command does not mention the rate, so keep it.
+        // If the command was refused, the reply does not mention the rate, so do not remove the rate.
         if reply.refused.is_none() {
             steerer.keep().await?;
         }

@@ -9,12 +9,12 @@ use crate::preflight::check_begun_plan;
 const MAX_CLUSTERS: u32 = 1_000_000;
 
 impl Migration {
-    /// Compares the table with the plan by shadow reads, or resumes a stopped comparison. With
+    /// Compares the table with the plan using shadow reads, or resumes a stopped comparison. With
     /// [`VerifyOptions::repair`], also fixes mismatches.
     ///
     /// # Errors
     ///
-    /// The same errors as [`Migration::run`]. Mismatches are not an error; the report contains their number.
+    /// Fails with the same errors as [`Migration::run`]. Mismatches are not an error; the report contains their number.
     ///
     /// # Example
     ///

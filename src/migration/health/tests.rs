@@ -10,7 +10,7 @@ use crate::clock::wall_clock;
 use crate::engine::StopReason;
 use crate::plan::{Plan, TableRef, load};
 
-/// What the application answers from now on.
+/// The modes of the application. A mode determines its answers.
 const OK: usize = 200;
 const SICK: usize = 503;
 const HANGS: usize = 0;
@@ -42,7 +42,7 @@ async fn application(mode: usize) -> (Arc<Application>, String) {
     (application, url)
 }
 
-/// What the checks have done.
+/// Records the effects of the checks.
 #[derive(Clone, Default)]
 struct Done {
     pause: PauseSwitch,
@@ -65,7 +65,7 @@ impl Done {
     }
 }
 
-/// Reads checks from a plan, and asks them every 20 ms, with a time limit that a healthy answer keeps even on a busy
+/// Reads checks from a plan. They run every 20 ms. Their time limit is long enough for a healthy answer even on a busy
 /// machine.
 fn checks(text: &str, limit: Duration) -> Vec<(HealthCheck, Prober)> {
     let text =
@@ -153,7 +153,7 @@ async fn a_check_that_flaps_does_not_make_the_pass_flap() {
     let shown = done.shown.lock().unwrap().clone();
     assert!(shown.len() >= 30, "{}", shown.len());
     assert!(shown[1..].iter().all(|checks| checks["api"]), "the check stays healthy: {shown:?}");
-    // Nobody has paused the pass after its first answer.
+    // The pass was paused once, before the first answer, and never after it.
     assert_eq!(done.pause.wait_until_resumed().await, 1);
 }
 
@@ -188,8 +188,8 @@ async fn a_stop_does_not_wait_for_the_first_answer() {
     let began = Instant::now();
     let watch = HealthWatch::begin(checks(&check(&url, ""), Duration::from_secs(600)), done.effects(), &stop).await;
     assert!(began.elapsed() < Duration::from_secs(60));
-    assert_eq!(done.pause.paused().unwrap(), "the health check \"api\" has not been asked yet", "nothing may be sent");
-    // A task that is still finishing changes nothing after the end.
+    assert_eq!(done.pause.paused().unwrap(), "the health check \"api\" has not run yet", "nothing may be sent");
+    // A task that finishes after the end of the watch changes nothing.
     let late = Arc::clone(&watch.checks);
     drop(watch);
     late.note(0, Answer::Unhealthy("failed: HTTP 500".to_owned()));
@@ -214,7 +214,7 @@ async fn a_slow_first_answer_is_explained() {
     drop(guard);
     let text = lines.text();
     assert!(
-        text.contains("asking the health checks before the pass begins: no answer yet from \"api\" (timeout 20 s)")
+        text.contains("running the health checks before the pass begins: no answer yet from \"api\" (timeout 20 s)")
     );
     assert!(text.contains("INFO") && !text.contains("web") && !text.contains("S3CRET"), "{text}");
 }

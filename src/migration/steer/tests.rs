@@ -10,7 +10,7 @@ fn plan(write: u32) -> Plan {
     load("p", &text).unwrap_or_else(|errors| panic!("{errors}")).plan
 }
 
-/// A steerer of a new process that uses this state.
+/// Creates the steerer of a new process that uses this state.
 fn steerer(store: &State, plan: &Plan) -> Steerer {
     Steerer::new(store.clone(), plan, wall_clock())
 }
@@ -35,13 +35,13 @@ async fn an_outdated_rate_stays_stored_until_the_operator_is_told() {
     let (store, before, now) = (in_memory(), plan(250), plan(900));
     let rate = Command::Rate { write: Some(20.0), read: None };
     give(&steerer(&store, &before), rate).await;
-    // This process waits for the lease, obeys `ctl`, and ends before it has begun.
+    // This process waits for the lease, obeys `ctl`, and ends before a pass begins.
     let refused = steerer(&store, &now);
     assert!(refused.restore().await.unwrap().outdated_text().unwrap().contains("no longer applies"));
     assert_eq!(refused.capacity().await, now.capacity, "the rate does not apply");
     assert_eq!(give(&refused, pause()).await.state["rate"], Json::Null);
     assert_eq!(stored(&store).await.rate.unwrap().write, Some(20.0));
-    // The next process is told, too. Then the rate is gone.
+    // The next process also finds the outdated rate. `keep` then removes it.
     let next = steerer(&store, &now);
     let remembered = next.restore().await.unwrap();
     assert!(remembered.outdated_text().is_some() && remembered.settings.rate.is_none());
@@ -79,7 +79,7 @@ async fn an_operator_ended_a_pause_only_if_the_run_continues() {
     let (store, plan) = (in_memory(), plan(250));
     let steerer = steerer(&store, &plan);
     let ended_by = || steerer.resumed_by((steerer.0.clock)());
-    // Only the file pauses the run, so the operator does not end anything.
+    // Only the file pauses the run, so the operator's `resume` does not end a pause.
     steerer.pause().pause(PauseSource::File, "the file p exists");
     give(&steerer, Command::Resume).await;
     steerer.pause().resume(PauseSource::File);
@@ -93,7 +93,7 @@ async fn an_operator_ended_a_pause_only_if_the_run_continues() {
     give(&steerer, pause()).await;
     give(&steerer, Command::Resume).await;
     assert_eq!(ended_by().as_deref(), Some("ann@h"));
-    // The file pauses the run again, directly afterwards.
+    // Immediately afterwards, the file pauses the run again.
     steerer.pause().pause(PauseSource::File, "the file p exists");
     give(&steerer, Command::Resume).await;
     steerer.pause().resume(PauseSource::File);

@@ -2,9 +2,9 @@
 //!
 //! Only items that the first pass has read have a baseline (`recorder.rs`). If that pass was stopped, a rollback or a
 //! restarted run needs the baseline of the other items too. Without this baseline, a preexisting value could not be
-//! distinguished from a value that the pass wrote. So this module reads the pass's unfinished segments to their ends.
-//! Like the pass, this module records the baseline and commits checkpoints, but it writes no item. The reading can be
-//! killed and resumed, like the pass. When all segments are done, every item of the table has been read.
+//! distinguished from a value that the pass wrote. So this module reads the unfinished segments of the pass to their
+//! ends. It records the baseline and commits checkpoints, as the pass does, but it writes no item. It can be killed and
+//! resumed, as the pass can. When all segments are done, every item of the table has been read.
 
 use std::sync::Arc;
 
@@ -20,18 +20,18 @@ use crate::engine::write::writer::Writer;
 use crate::state::{BeginMode, NewRun, RunRecord, RunStatus, State, StoreError, phase};
 
 /// The stop reason that the state file stores when the baseline is complete.
-const COMPLETION_REASON: &str = "ended: it recorded the baseline of the items that it had not read, and wrote nothing";
+const COMPLETION_REASON: &str = "ended: it read the remaining items, recorded their baseline, and wrote nothing";
 
 impl Job {
     /// Records the baseline of every item that a stopped first pass did not reach. Writes no item. Call this method
-    /// before a restarted run ([`BeginMode::Restart`]), with a separate job. The spend is added to the stopped pass's
-    /// spend. But the limits do not count what the pass spent before, because this method may read all items, like a
-    /// new run.
+    /// before a restarted run ([`BeginMode::Restart`]), with a separate job. The spend is added to the spend of the
+    /// stopped pass. But the limits ignore that earlier spend, because this method may have to read all items, as a new
+    /// run does.
     ///
     /// Returns false if the job was stopped. The next call then continues from the last commit.
     pub async fn complete_baseline(&self, store: &State) -> Result<bool, StoreError> {
         let Some(pass) = self.begin_completion(store).await? else { return Ok(true) };
-        tracing::info!("recording the baseline of items that the stopped run has not read; nothing is written");
+        tracing::info!("recording the baseline of the items that the stopped run did not read; no item is written");
         let before = store.begin_spend(pass.session(), self.allowance.prices()).await?;
         self.allowance.begin_with_exempt_spend(
             store.spend_ledger(),
@@ -45,8 +45,8 @@ impl Job {
         baseline
     }
 
-    /// Like [`Job::complete_baseline`], but within a session of a different run. The spend counts against that run's
-    /// limits.
+    /// Like [`Job::complete_baseline`], but within a session of another run. The spend counts against the limits of
+    /// that run.
     pub(crate) async fn complete_baseline_within(&self, store: &State) -> Result<bool, StoreError> {
         match self.begin_completion(store).await? {
             Some(pass) => self.record_remaining(store, &pass).await,
@@ -54,8 +54,8 @@ impl Job {
         }
     }
 
-    /// Begins a session of the first pass that reads items without writing them. Returns `None` if no such session is
-    /// needed.
+    /// Begins a session of the first pass that reads items and does not write them. Returns `None` if no such session
+    /// is needed.
     async fn begin_completion(&self, store: &State) -> Result<Option<RunRecord>, StoreError> {
         let Some(pass) = self.stopped_first_pass(store).await? else { return Ok(None) };
         let new = NewRun {

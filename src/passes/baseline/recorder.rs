@@ -1,5 +1,5 @@
-//! Records the baseline of a page: the items that already have their new attribute before the migration writes any item
-//! of the page.
+//! Records the baseline of a page, before the migration writes any item of the page. The baseline is the set of items
+//! that already have their new attribute.
 //!
 //! `state/sqlite/baseline.rs` explains why the baseline is recorded for each item and not for each page, and how later
 //! passes use it.
@@ -23,8 +23,7 @@ pub struct BaselineRecorder {
 }
 
 impl BaselineRecorder {
-    /// Creates the recorder for a session of the first run over the table. `resumed` is true if the run had earlier
-    /// sessions.
+    /// Creates the recorder for a session of the table's first run. `resumed` is true if the run had earlier sessions.
     pub fn new(changes: Arc<Changes>, store: Arc<dyn History>, session: SessionId, resumed: bool) -> BaselineRecorder {
         BaselineRecorder { changes, store, session, resumed, items_under_way: Mutex::default() }
     }
@@ -44,8 +43,8 @@ impl BaselineRecorder {
             let Some(key) = self.changes.key().key_of(item) else { continue };
             let digest = Digest::from_text(&key.to_text());
             if written.contains(&digest) {
-                // An earlier session or a live writer filled these targets. The store decides from the journal which of
-                // the two it was.
+                // Either an earlier session or a live writer filled these targets. The store determines from the
+                // journal which of the two did.
                 let targets = self.changes.skipped_targets(item);
                 page.filled.extend((!targets.is_empty()).then(|| FilledTargets { key, targets, refused: Vec::new() }));
                 continue;

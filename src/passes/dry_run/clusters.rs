@@ -15,12 +15,12 @@ use crate::state::Counts;
 
 /// Reads each of these segments to its end. `read_settings` determines the number of segments that are read at the same
 /// time. `count` adds the items of a page to the figures of its segment, and returns the counts for the progress line.
-/// Calls `each` with the figures of a segment, and with whether the segment was read to its end.
+/// After each segment, calls `each` with the segment's figures, and with true if the segment was read to its end.
 ///
 /// `most_items` limits the number of items. When the limit is reached, each segment ends with its current page. So the
-/// sample may exceed the limit by one page for each segment that is read at the same time.
+/// sample can exceed the limit by one page for each segment that is read at the same time.
 ///
-/// Returns `Err` if the job was stopped. Then `each` is not called for segments that were being read.
+/// Returns `Err` if the job was stopped. In that case, `each` is not called for unfinished segments.
 pub async fn read_clusters<C: Default>(
     read_settings: &ReadSettings,
     segments: Vec<u32>,
@@ -80,8 +80,8 @@ async fn read_cluster<C: Default>(
     }
 }
 
-/// Decides on every item of a page, and adds the decisions to the counts of a cluster. Writes nothing. Does not look up
-/// recorded history, so it works only for expand changes.
+/// Makes a decision for every item of a page, and adds the decisions to the counts of a cluster. Writes nothing. Does
+/// not read recorded history, so it works only for expand changes.
 pub fn predict_page(cluster: &mut Prediction, read: &ReadPage, changes: &Changes) -> Counts {
     let ReadPage { page, missing, left_out: _ } = read;
     let read_units = page.units.unwrap_or(0.0);

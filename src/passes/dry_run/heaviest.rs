@@ -1,13 +1,13 @@
-//! Finds the partition keys that need the most capacity. Each partition key's write rate is limited, so a single key
-//! may determine a run's duration.
+//! Finds the partition keys that need the most capacity. The write rate of each partition key is limited, so a single
+//! key can determine the duration of a run.
 
 use std::collections::HashMap;
 
 use crate::item::{PartitionHash, Units};
 
-/// Number of partition keys to keep. If there are more, those with the smallest loads are forgotten. For any single
-/// key, at most about 1/`MAX_KEYS` of the table's load is forgotten. A key that affects a run's duration has a larger
-/// load.
+/// Number of partition keys to keep. If there are more, the keys with the smallest loads are forgotten. For any single
+/// key, at most about 1/`MAX_KEYS` of the table's load is forgotten. A key that affects the duration of a run has a
+/// larger load.
 const MAX_KEYS: usize = 4_096;
 
 /// The load of one partition key's items.
@@ -15,7 +15,7 @@ const MAX_KEYS: usize = 4_096;
 pub struct KeyUsage {
     /// Write capacity units that the items need in the table.
     pub write: Units,
-    /// Size of the items in bytes, which determines the cost of reading them.
+    /// Size of the items in bytes. This size determines the cost of reading them.
     pub bytes: f64,
 }
 
@@ -56,7 +56,7 @@ impl HeaviestKeys {
         most
     }
 
-    /// Forgets the lighter half of the keys if there are at least `2 * MAX_KEYS` of them.
+    /// If there are at least `2 * MAX_KEYS` keys, forgets all but the `MAX_KEYS` keys with the largest loads.
     fn drop_lightest(&mut self) {
         if self.keys.len() < 2 * MAX_KEYS {
             return;
@@ -98,8 +98,8 @@ mod tests {
         PartitionHash::from_value(&Value::S(n.to_string()))
     }
 
-    /// Tests an item collection of 5,000 units. The items of the collection are spread over many pages, among the items
-    /// of a hundred thousand other keys.
+    /// Tests an item collection of 5,000 units. Its items are spread over many pages, between the items of a hundred
+    /// thousand other keys.
     #[test]
     fn a_heavy_key_is_found_among_many_others() {
         let mut whole = HeaviestKeys::default();
@@ -128,7 +128,7 @@ mod tests {
             let mut found = HeaviestKeys::default();
             let mut truth = HashMap::<u32, f64>::new();
             for _ in 0..items {
-                // The distribution is skewed: low numbers are drawn more often.
+                // The distribution is skewed. Low numbers are drawn more often.
                 let n = (f64::from(keys) * random.f64().powi(3)) as u32;
                 let write = f64::from(random.u32(1..5));
                 found.add(key(n), KeyUsage { write, bytes: write });

@@ -1,11 +1,11 @@
-//! A dry run does everything that a run does, except the writes. It counts the outcomes that a run would have for all
-//! items of the table, or for the items of a sample.
+//! A dry run does everything that a run does, except the writes. It predicts the outcome of each item of the table or
+//! of a sample, and counts these outcomes.
 //!
 //! A phase that depends on recorded history reads it from a state file that is opened read-only. A rollback of a
 //! stopped pass first records the baseline of items that the pass did not reach (`passes/baseline/completion.rs`). A
-//! dry run cannot record this baseline, so it does not know which new values of these items existed before the
-//! migration. It counts every new value that equals the old one as "would be removed", and every different new value as
-//! diverged.
+//! dry run of this rollback cannot record the baseline, so it does not know which new values of these items existed
+//! before the migration. It counts every new value that equals the old value as "would be removed", and every other new
+//! value as diverged.
 
 mod clusters;
 mod heaviest;
@@ -32,7 +32,7 @@ use crate::engine::write::{CommitPage, PageItems, PageOutcome, Pages, PartialOut
 use crate::item::{Item, ItemKey};
 use crate::state::{Counts, HistoryReader};
 
-/// The page handler of a dry run. It decides on every item, but writes none.
+/// The page handler of a dry run. It makes a decision for every item, but writes no item.
 pub struct DryRun {
     decisions: Decisions,
     records: Option<Arc<dyn HistoryReader>>,
@@ -68,7 +68,7 @@ async fn history_of(
     let Some((records, lookup)) = records.zip(changes.lookup()) else {
         return Ok(vec![ItemHistory::default(); items.len()]);
     };
-    // An item without a key is always rejected, so its history does not matter.
+    // An item without a key is always rejected, so its history is not needed.
     let key_of = |item: &Item| changes.key().key_of(item).unwrap_or_else(|| ItemKey::new(Item::new()));
     records.read_history(items.iter().map(key_of).collect(), lookup).await.map_err(|error| {
         requests.stop().stop(StopReason::Store(error.to_string()));
@@ -131,7 +131,7 @@ impl CommitPage<PagePrediction> for DryRun {
         total.merge(prediction);
         total.read_units += counts.read_units;
         total.pages += pages.pages;
-        // A dry run counts an item as gone only if the plan lists its key, but there is no such item.
+        // A dry run counts an item as gone only if the plan lists the key of the item and the item does not exist.
         total.missing += counts.of(Outcome::Gone);
         self.requests.progress().record_commit(Some(pages.segment), &counts, pages.pages, pages.next.is_none());
         Ok(())

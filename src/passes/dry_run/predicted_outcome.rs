@@ -1,4 +1,4 @@
-//! The classes in which a dry run counts items.
+//! The classes by which a dry run counts items.
 
 use crate::change::Outcome;
 
@@ -11,9 +11,9 @@ pub enum PredictedOutcome {
     AlreadyApplied,
     /// The plan does not change the item.
     NothingToDo,
-    /// A target has a different value, which counts as done.
+    /// The value of a target differs from what the plan implies, but counts as done.
     Skipped,
-    /// A target's value differs from what the plan implies. A run would not change the item.
+    /// The value of a target differs from what the plan implies, so a run would not change the item.
     Diverged,
     /// The item would become larger than 400 KB.
     WouldExceed,
@@ -36,7 +36,7 @@ impl PredictedOutcome {
         PredictedOutcome::NotComputable,
     ];
 
-    /// Returns the name that JSON uses for the class.
+    /// Returns the name of the class in JSON.
     pub fn name(self) -> &'static str {
         match self {
             PredictedOutcome::WouldChange => "would_change",

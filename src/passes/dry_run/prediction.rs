@@ -9,14 +9,14 @@ use crate::change::{Action, Changes, Decision, GuardedWrite, ItemHistory, Leftov
 use crate::item::{ExpiryCounts, Item, ItemKey, PartitionHash, Path, Units, Value, encryption_marker, item_bytes};
 use crate::state::reject_if_unreadable;
 
-/// Number of distinct shapes to list. Other shapes are not listed.
+/// The maximum number of distinct shapes to list.
 const MAX_SHAPES: usize = 10;
 
-/// Number of example keys to keep for each class and each reason.
+/// The maximum number of example keys to keep for each class and each reason.
 const MAX_EXAMPLES: usize = 5;
 
-/// Number of distinct reasons to keep for each class. A reason names paths of the plan, and a plan has few paths.
-/// Further reasons count as [`OTHER_REASONS`].
+/// The maximum number of distinct reasons to keep for each class. Few distinct reasons are likely, because reasons
+/// contain only paths of the plan. Further reasons count as [`OTHER_REASONS`].
 const MAX_REASONS: usize = 20;
 
 const OTHER_REASONS: &str = "other reasons";
@@ -30,7 +30,7 @@ pub struct Prediction {
     pub bytes: u64,
     /// Number of pages read.
     pub pages: u64,
-    /// Number of keys in the plan's file for which there is no item. `scanned` does not include them.
+    /// Number of keys in the plan's file of keys without an item in the table. `scanned` does not include them.
     pub missing: u64,
     /// Number of items that would be written.
     pub would_change: u64,
@@ -40,9 +40,10 @@ pub struct Prediction {
     pub already_applied: u64,
     /// Number of items that the plan does not change, for example because they have no source.
     pub nothing_to_do: u64,
-    /// Number of items that need no write, because a target's different, existing value counts as done.
+    /// Number of items that need no write, because the existing value of a target counts as done although it differs
+    /// from what the plan implies.
     pub skipped: u64,
-    /// Number of items in which a target's value differs from what the plan implies. A run would not change these
+    /// Number of items in which the value of a target differs from what the plan implies. A run would not change these
     /// items.
     pub diverged: u64,
     /// Number of items whose shape does not allow the change. The items would become failures.
@@ -50,8 +51,8 @@ pub struct Prediction {
     /// Number of items for which an expression or conversion of the plan has no result. The items would become
     /// failures.
     pub not_computable: u64,
-    /// Number of items that, by the tool's own estimate, would become larger than 400 KB. DynamoDB would reject these
-    /// items' writes, so these items would become failures too. `would_change` does not include these items.
+    /// Number of items that, by the tool's own estimate, would become larger than 400 KB. DynamoDB would reject their
+    /// writes, so these items would become failures too. `would_change` does not include these items.
     pub would_exceed: u64,
     /// Estimated write capacity units that the writes would consume on the table and its indexes.
     pub write_units: Units,
@@ -104,8 +105,9 @@ impl Prediction {
         }
     }
 
-    /// Decides about one item, and counts it. `record` is the recorded history of the item. Asks no program: an item
-    /// that needs an answer counts as changed, without the capacity for the values that the program computes.
+    /// Makes a decision for one item, and counts the item. `record` is the recorded history of the item. Does not start
+    /// a program. If an item needs the answer of a program, it counts as changed, but the capacity for the program's
+    /// values is not counted.
     pub fn add(&mut self, item: &Item, changes: &Changes, record: &ItemHistory) -> PredictedOutcome {
         self.add_decided(item, changes, record, reject_if_unreadable(changes.decide_with(item, record)))
     }
@@ -123,7 +125,7 @@ impl Prediction {
         self.bytes += bytes as u64;
         let mut usage = KeyUsage { write: 0.0, bytes: bytes as f64 };
         if let Decision::NeedsAnswers(questions, least) = decision {
-            // Without the program, assume that outputs that exist are right.
+            // The program is not started, so assume that existing outputs are right.
             let is_complete = least.actions.is_empty() && questions.iter().all(|question| question.compares);
             decision = if is_complete { Decision::AlreadyApplied } else { Decision::Write(*least) };
         }
@@ -154,7 +156,7 @@ impl Prediction {
                 self.add_reason(PredictedOutcome::Rejected, rule.to_string(), group);
                 PredictedOutcome::Rejected
             }
-            // This decision cannot occur here: it was replaced by `Write` above.
+            // This decision cannot occur here, because the code above has replaced it.
             Decision::NeedsAnswers(..) => PredictedOutcome::WouldChange,
             Decision::Write(write) => {
                 let mut writes = changes.all_writes(write, record);
@@ -167,7 +169,7 @@ impl Prediction {
                         self.add_to_index(&changes.indexes().schemas()[*place].name, *units);
                     }
                 }
-                // Together, the writes of an item have the effect of one write with all their actions.
+                // The writes of an item have the same effect as one write with all of their actions.
                 let mut write = writes.remove(0);
                 for later in writes {
                     write.actions.extend(later.actions);
@@ -244,8 +246,8 @@ impl Prediction {
         }
     }
 
-    /// Adds the load that a derived item puts on its own partition key. The check of its source loads the partition key
-    /// of the source.
+    /// Adds the load that a derived item causes on its own partition key. The transaction also checks the source, which
+    /// causes load on the partition key of the source.
     fn add_derived_usage(&mut self, changes: &Changes, write: &GuardedWrite) {
         if let Some(key) = write.derived_key().filter(|_| changes.key().sort.is_some()) {
             let usage = KeyUsage { write: write.cost.table, bytes: 0.0 };

@@ -1,4 +1,4 @@
-//! The source of a rollback that puts deleted items back: the journal.
+//! The source of a rollback that restores deleted items. This source is the journal.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ const MAX_PAGE: u32 = 100;
 /// Yields the items that the migration may have deleted. A segment is a part of the journal, and a position is the
 /// number of a journal row. The list does not change during a rollback, because only earlier runs delete items.
 ///
-/// An item has only its key here. If the key cannot be read, the item has no attributes, and the writer makes it a
+/// Each yielded item has only its key. If the key cannot be read, the item has no attributes, and the writer makes it a
 /// failure.
 pub(super) struct DeletedItems {
     history: Arc<dyn History>,

@@ -1,4 +1,4 @@
-//! Tests rollbacks that put deleted items back, against a live application and kills, in virtual time.
+//! Tests rollbacks that restore deleted items, against a live application and kills, in virtual time.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -92,7 +92,7 @@ impl Scene {
         ended
     }
 
-    /// Records that the run was about to delete this item. Records no reply.
+    /// Records that the run was about to delete this item, but records no reply.
     async fn record_unconfirmed(&self, n: usize, image: &Item) {
         let run = self.store.current_run(phase::EXPAND).await.unwrap().unwrap();
         let row = PreImageRow { key: key(n), pre: PreImage::of_item("pk", image) };
@@ -108,7 +108,8 @@ fn of(ended: &SessionResult, outcome: Outcome) -> u64 {
     ended.totals.counts.of(outcome)
 }
 
-/// Between two rollbacks, the application deletes an item, changes another one, and the run deletes a third one again.
+/// After a rollback, the application deletes one restored item and changes another. A second rollback changes neither
+/// of them. If a later run deletes restored items, the next rollback restores these items.
 #[tokio::test(start_paused = true)]
 async fn a_second_rollback_leaves_restored_items_alone() {
     let scene = Scene::new(8);
@@ -123,14 +124,14 @@ async fn a_second_rollback_leaves_restored_items_alone() {
     assert_eq!(scene.item(0), None, "the application deleted this item");
     assert_eq!((second.totals.counts.scanned, of(&second, Outcome::Rejected)), (1, 1), "only the unclear item is left");
     assert_eq!(scene.item(1), Some(changed.clone()));
-    // The items that are deleted once more come back once more.
+    // Another run deletes all items except item 0, and another rollback restores them.
     assert_eq!(of(&scene.pass(phase::EXPAND, BeginMode::Again).await, Outcome::Applied), 7);
     assert_eq!(of(&scene.pass(phase::ROLLBACK, BeginMode::Again).await, Outcome::Applied), 7);
     assert_eq!((scene.item(0), scene.item(1), scene.item(2)), (None, Some(changed), Some(item(2))));
 }
 
-/// The application has created an item with the same key, which stays. It then deletes this item. A repeated rollback
-/// must not bring the old item back.
+/// The application creates an item with the same key, and the rollback keeps this item. The application then deletes
+/// it. A repeated rollback must not restore the old item.
 #[tokio::test(start_paused = true)]
 async fn an_item_that_stayed_is_not_replaced_later() {
     let scene = Scene::new(2);
@@ -146,8 +147,8 @@ async fn an_item_that_stayed_is_not_replaced_later() {
     assert_eq!((of(&third, Outcome::Rejected), scene.item(0)), (1, None));
 }
 
-/// A rollback is killed at any time. The application then deletes all items that are back. No session puts an item back
-/// a second time.
+/// A rollback is killed at any time. The application then deletes all restored items. No session restores an item a
+/// second time.
 #[tokio::test(start_paused = true)]
 async fn a_resumed_rollback_resurrects_no_item() {
     let (mut resumed, mut unclear) = (0, 0);
@@ -179,8 +180,8 @@ async fn a_resumed_rollback_resurrects_no_item() {
 }
 
 /// A run is killed at any time. The pages of some deletes were not committed, and the table no longer shows these
-/// deletes. So the report takes their number from the journal: at least the deletes that DynamoDB confirmed, and at
-/// most those that were sent.
+/// deletes. So the report takes their number from the journal. The number is at least the number of confirmed deletes,
+/// and at most the number of sent deletes.
 #[tokio::test(start_paused = true)]
 async fn a_killed_run_counts_the_deletes_of_its_journal() {
     let (mut uncounted, mut unclear) = (0, 0);
@@ -211,7 +212,8 @@ async fn a_killed_run_counts_the_deletes_of_its_journal() {
     assert_eq!(scene.pass(phase::EXPAND, BeginMode::ResumeOrNew).await.deletes, None, "`applied` is exact");
 }
 
-/// Tests a rollback that died before it got a reply. The item may be back, may be a different one, or may be missing.
+/// Tests a rollback that died before it got a reply. Afterwards, the key may have the restored item, a different item,
+/// or no item.
 #[tokio::test(start_paused = true)]
 async fn an_unconfirmed_put_is_not_repeated() {
     let scene = Scene::new(4);
@@ -231,13 +233,14 @@ async fn an_unconfirmed_put_is_not_repeated() {
         reason.contains("a rollback found another item with this key, or it may have put the item back"),
         "{reason}"
     );
-    // An item that was found equal is done.
+    // The rollback found item 1 equal to the recorded item, so item 1 is done and is not restored later.
     scene.put(1, Author::Application, None);
     scene.pass(phase::ROLLBACK, BeginMode::Again).await;
     assert_eq!(scene.item(1), None);
 }
 
-/// A delete of a killed run arrives while the rollback works. Its item is not reported as untouched.
+/// A delete of a killed run arrives while the rollback works. The rollback does not report the deleted item as
+/// untouched.
 #[tokio::test(start_paused = true)]
 async fn a_rollback_waits_for_late_deletes() {
     let scene = Scene::new(2);
@@ -246,7 +249,7 @@ async fn a_rollback_waits_for_late_deletes() {
         scene.put(n, Author::Seed, Some(item(n)));
         scene.record_unconfirmed(n, &item(n)).await;
     }
-    // An item with only its key exists too.
+    // An item that consists only of its key counts as existing.
     scene.put(12, Author::Seed, Some(key(12).attributes().clone()));
     scene.record_unconfirmed(12, key(12).attributes()).await;
     let late = async {
@@ -277,8 +280,9 @@ async fn a_stop_ends_the_wait_for_late_deletes() {
     assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
 }
 
-/// While a put-back is on its way, the application creates the item. So the put is refused, and its mark stays. If the
-/// run then deletes the new item, the mark belongs to the earlier delete, and the new item comes back.
+/// Before the put of a rollback arrives, the application creates an item with the same key. So the put is refused, and
+/// its mark stays. If the run then deletes the new item, the mark belongs to the earlier delete, and a rollback
+/// restores the new item.
 #[tokio::test(start_paused = true)]
 async fn a_mark_of_a_refused_put_does_not_affect_a_later_delete() {
     let scene = Scene::new(2);
@@ -287,14 +291,14 @@ async fn a_mark_of_a_refused_put_does_not_affect_a_later_delete() {
     scene.put(0, Author::Application, Some(new.clone()));
     let first = scene.pass(phase::ROLLBACK, BeginMode::ResumeOrNew).await;
     assert_eq!(of(&first, Outcome::Diverged), 1);
-    // The item that came back is deleted, too.
+    // This run also deletes item 1, which the rollback had restored.
     assert_eq!(of(&scene.pass(phase::EXPAND, BeginMode::Again).await, Outcome::Applied), 2);
     let second = scene.pass(phase::ROLLBACK, BeginMode::Again).await;
     assert_eq!((of(&second, Outcome::Applied), of(&second, Outcome::Rejected)), (2, 0));
     assert_eq!((scene.item(0), scene.item(1)), (Some(new), Some(item(1))));
 }
 
-/// A damaged row of the journal becomes a failure, and every other item comes back.
+/// A damaged row of the journal becomes a failure, and every other item is restored.
 #[tokio::test]
 async fn a_damaged_row_fails_only_its_item() {
     for damages_key in [true, false] {
@@ -320,7 +324,7 @@ async fn a_damaged_row_fails_only_its_item() {
     }
 }
 
-/// A mark is damaged between two sessions of a rollback: one session has read one half of the list, and the next
+/// A mark is damaged between two sessions of a rollback. One session has read one half of the list, and the next
 /// session reads the other half. Each item is in exactly one of the two halves.
 #[tokio::test]
 async fn damage_between_two_sessions_hides_no_item() {
@@ -338,7 +342,7 @@ async fn damage_between_two_sessions_hides_no_item() {
         scene.store.append_pre_images(rollback.session(), marks).await.unwrap();
         let mut expected: Vec<usize> = (0..9).collect();
         if !in_this_rollback {
-            // The first rollback does not know whether it put item 0 back. The second one lists this item again.
+            // The first rollback does not know whether it restored item 0. The second rollback lists this item again.
             let first = scene.job(phase::ROLLBACK).work(&scene.store, &session).await.unwrap();
             assert_eq!((of(&first, Outcome::Applied), of(&first, Outcome::Rejected)), (8, 1));
             rollback = scene.begin(phase::ROLLBACK, BeginMode::Again).await.run;

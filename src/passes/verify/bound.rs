@@ -2,8 +2,8 @@
 //!
 //! A cluster differs if at least one of its items differs. The sample draws `n` of `N` clusters without replacement,
 //! and every set of `n` clusters is equally likely. So the number `X` of differing clusters in the sample has a
-//! hypergeometric distribution. Suppose that `k` clusters in the sample differ. The bound is the largest number `D`
-//! that satisfies `P(X ≤ k) ≥ 5 %` if the table has `D` differing clusters. If the table had more differing clusters, a
+//! hypergeometric distribution. Suppose that `k` clusters in the sample differ. The bound is the largest `D` for which
+//! `P(X ≤ k) ≥ 5 %`, assuming that the table has `D` differing clusters. If the table had more differing clusters, a
 //! sample would be unlikely to contain `k` or fewer of them. For any true number of differing clusters, at least 95 %
 //! of all samples give a bound that is at least this number. The calculation is exact and assumes nothing about the
 //! distribution of the differing items over the clusters.
@@ -11,22 +11,23 @@
 /// The confidence level of a bound.
 pub const CONFIDENCE: f64 = 0.95;
 
-/// A relative tolerance. Rounding must not make a bound too small, so a probability this close to 5 % counts as 5 %.
-/// With a million clusters, the rounding error of the logarithms below is a hundredth of the tolerance.
+/// A relative tolerance. Rounding must not make a bound too small, so a probability that is only this much below 5 %
+/// counts as 5 %. With a million clusters, the rounding error of the logarithms below is a hundredth of the tolerance.
 const ROUNDING_TOLERANCE: f64 = 1e-6;
 
-/// Returns the upper bound of the number of differing clusters among `population` clusters, with 95 % confidence.
-/// `drawn` clusters were drawn, and `differing` of the drawn clusters differ.
+/// Returns the upper bound of the number of differing clusters in a population of `population` clusters, with 95 %
+/// confidence. Of these clusters, `drawn` were drawn, and `differing` of the drawn clusters differ.
 ///
-/// If all clusters were drawn, the bound is exactly `differing`. If no cluster was drawn, all clusters may differ.
+/// If all clusters were drawn, the bound is exactly `differing`. If no cluster was drawn, the bound is `population`.
 pub fn upper_bound(population: u32, drawn: u32, differing: u32) -> u32 {
     let drawn = drawn.min(population);
     let differing = differing.min(drawn);
-    // The drawn clusters in which no item differs are known not to differ. All other clusters may differ.
+    // Drawn clusters without differing items certainly do not differ. Any other cluster could differ.
     let most = population - (drawn - differing);
     let is_likely =
         |marked| at_most(population, drawn, marked, differing) >= (1.0 - CONFIDENCE) * (1.0 - ROUNDING_TOLERANCE);
-    // `P(X ≤ k)` becomes smaller if more clusters differ, so bisection finds the largest likely number.
+    // `P(X ≤ k)` decreases when the number of differing clusters increases, so bisection finds the largest likely
+    // number.
     let mut likely = differing;
     let mut unlikely = most + 1;
     while unlikely - likely > 1 {
@@ -40,7 +41,7 @@ pub fn upper_bound(population: u32, drawn: u32, differing: u32) -> u32 {
     likely
 }
 
-/// Returns `P(X ≤ k)` if `drawn` of `population` clusters are drawn, and `marked` clusters of the population differ.
+/// Returns `P(X ≤ k)`, where `drawn` of `population` clusters are drawn and `marked` clusters of the population differ.
 fn at_most(population: u32, drawn: u32, marked: u32, k: u32) -> f64 {
     let [population, n, m, k] = [population, drawn, marked, k].map(f64::from);
     let least = (n + m - population).max(0.0);
@@ -48,13 +49,13 @@ fn at_most(population: u32, drawn: u32, marked: u32, k: u32) -> f64 {
         return 0.0;
     }
     // The median is the mean, rounded up or down. If `k` is at least the median, the probability is at least one half,
-    // and the caller does not need the exact value. In this case the sum below would not work, because its terms would
-    // grow at first.
+    // and the caller does not need the exact value. The sum below would be wrong in this case, because its terms would
+    // increase at first.
     if k >= n.min(m) || k >= (n * m / population).ceil() {
         return 1.0;
     }
     // Add the terms from `k` downwards. Each term is calculated from the previous one. Below the mode, the terms only
-    // get smaller.
+    // decrease.
     let first = choose(m, k) + choose(population - m, n - k) - choose(population, n);
     let mut term = 1.0;
     let mut sum = 1.0;
@@ -106,8 +107,8 @@ pub struct Clusters {
 
 impl Clusters {
     /// Returns the upper bound of the number of differing clusters in the table. The bound is the sum of two numbers:
-    /// the exact number for the stratum that was read in full, and the upper bound for all other clusters. The exact
-    /// number is certain, so the sum has the confidence of the upper bound.
+    /// the exact number of differing clusters in the stratum that was read in full, and the upper bound for all other
+    /// clusters. The exact number is certain, so the sum has the same confidence as the upper bound.
     pub fn at_most(&self) -> u32 {
         self.large_differing + upper_bound(self.all - self.large, self.drawn, self.differing)
     }
@@ -118,8 +119,8 @@ impl Clusters {
         round_up(f64::from(self.at_most()) / f64::from(self.all.max(1)) * 100.0)
     }
 
-    /// Returns the upper bound as a percentage of the clusters that contain items, also rounded up. Returns `None` if
-    /// at most a twentieth of the drawn clusters are empty. In this case the result would hardly differ from
+    /// Returns the upper bound as a percentage of the clusters that contain items, also rounded up. If at most a
+    /// twentieth of the drawn clusters are empty, returns `None`, because the result would hardly differ from
     /// [`Clusters::at_most_percent`].
     ///
     /// The drawn clusters with items are a random sample of all clusters with items, except those in the stratum that
@@ -160,7 +161,7 @@ fn share_at_most(n: u32, k: u32) -> f64 {
     };
     let mut likely = k / n;
     let mut unlikely = 1.0;
-    // After 64 bisections a double has no precision left.
+    // After 64 bisections, further steps would not change a double.
     for _ in 0..64 {
         let middle = f64::midpoint(likely, unlikely);
         if is_likely(middle) {
@@ -172,7 +173,7 @@ fn share_at_most(n: u32, k: u32) -> f64 {
     unlikely
 }
 
-/// Rounds up to two significant digits. 100 stays 100.
+/// Rounds up to two significant digits. The result for 100 is 100.
 fn round_up(percent: f64) -> f64 {
     if percent <= 0.0 {
         return 0.0;
@@ -208,7 +209,7 @@ mod tests {
         triangle
     }
 
-    /// Calculates the bound from its definition in whole numbers: 20 · ways(X ≤ k) ≥ ways.
+    /// Calculates the bound from its definition, with integers only: 20 · ways(X ≤ k) ≥ ways.
     fn by_definition(choose: &[Vec<u128>], population: usize, drawn: usize, k: usize) -> usize {
         let ways = |n: usize, k: usize| choose[n].get(k).copied().unwrap_or(0);
         let likely = |marked: usize| {
@@ -300,7 +301,7 @@ mod tests {
         assert_eq!(
             Clusters { empty: 1_000, ..few }.at_most_percent_of_filled(),
             None,
-            "nothing is known about any cluster with items"
+            "without a drawn cluster that has items, there is no bound"
         );
         // For any number of clusters with items, the exact bound is not larger than the reported bound.
         for (filled, k) in [(100, 0), (100, 1), (100, 7), (40, 20)] {

@@ -1,5 +1,5 @@
-//! For each kind of mismatch, describes how a repair would affect the items of a report. The operator sees this
-//! description before confirming the repair.
+//! Describes how a repair would affect the items of a report, by kind of mismatch. The operator sees this description
+//! before confirming the repair.
 
 use std::io::{Result, Write};
 
@@ -15,7 +15,7 @@ pub struct RepairPreview {
     pub strategy: Strategy,
     /// The truth that the verification used.
     pub truths: TruthByKey,
-    /// Whether the repair removes values that nothing implies.
+    /// Whether the repair removes values that the plan does not imply.
     pub removes: bool,
     /// Whether the plan deletes items.
     pub deletes: bool,
@@ -42,16 +42,14 @@ impl RepairPreview {
             let label = "unexpected";
             let items = number(report.unexpected);
             writeln!(out, "    {label:<16} {items:>12}  the item matches the selection: the repair deletes it")?;
-            return writeln!(out, "  Other items may match by now. Each item is read again before it is deleted.");
+            return writeln!(out, "  Items may have changed since then. Each item is read again before it is deleted.");
         }
         let counts = self.counts(report);
         let AffectedAttributes { missing, stale, unexpected } = self.sides();
         let unexpected = if self.removes {
-            format!(
-                "nothing in the plan explains the value {unexpected}: the repair removes it, and the journal keeps it"
-            )
+            format!("the plan does not imply the value {unexpected}: the repair removes it, and the journal keeps it")
         } else {
-            format!("nothing in the plan explains the value {unexpected}: it stays (--repair-remove removes it)")
+            format!("the plan does not imply the value {unexpected}: it stays (--repair-remove removes it)")
         };
         for (label, items, what) in [
             ("missing", counts.missing, format!("the value is missing {missing}: the repair writes it")),
@@ -73,22 +71,22 @@ impl RepairPreview {
                  on_existing = \"overwrite\"."
             )?;
         }
-        // A forecast does not count items that were repaired since.
+        // A forecast does not count items that have been repaired since the verification.
         match report.repaired {
             _ if report.forecast.is_some() => {
-                writeln!(out, "  Other items may differ by now. Each item is read again before it is changed.")
+                writeln!(out, "  Items may have changed since then. Each item is read again before it is changed.")
             }
-            0 => writeln!(out, "  Other items may differ by now. Each item is read again before it is changed."),
+            0 => writeln!(out, "  Items may have changed since then. Each item is read again before it is changed."),
             repaired => writeln!(
                 out,
-                "  {} of these were repaired since. Each item is read again before it is changed.",
+                "  {} of these items have been repaired since then. Each item is read again before it is changed.",
                 number(repaired)
             ),
         }
     }
 
-    /// Returns the number of items of each kind that the repair changes. The number of unexpected items includes those
-    /// that stay because the repair removes nothing.
+    /// Returns the number of items of each kind that the repair changes. The number of unexpected items includes items
+    /// that are not changed because the repair does not remove values.
     fn counts(&self, report: &VerifyReport) -> RepairForecast {
         match &report.forecast {
             Some(forecast) => {
@@ -104,7 +102,7 @@ impl RepairPreview {
         }
     }
 
-    /// Writes how many items the repair leaves as they are, and why.
+    /// Writes how many items the repair does not change, and why.
     fn write_left(&self, report: &VerifyReport, out: &mut impl Write) -> Result<()> {
         let Some(forecast) = &report.forecast else { return Ok(()) };
         let left: u64 = forecast.left.values().sum();
@@ -118,27 +116,27 @@ impl RepairPreview {
             0 => Ok(()),
             more => writeln!(
                 out,
-                "  {} more were counted but not examined: what the repair would do with them is unknown.",
+                "  {} more were counted but not examined, so the effect of the repair on them is unknown.",
                 count(more, "mismatch", "mismatches")
             ),
         }
     }
 
-    /// Writes in how many items the repair replaces values of applications.
+    /// Writes the number of items in which the repair could replace values of applications.
     fn write_replaced(&self, report: &VerifyReport, out: &mut impl Write) -> Result<()> {
         match report.forecast.as_ref().map_or(0, |forecast| forecast.replaces(self.removes)) {
             0 => Ok(()),
             items => writeln!(
                 out,
                 "  In {} of the items to repair, the repair replaces or removes a value, and no record shows that this \
-                 migration wrote it. An application may have written it. A later rollback may not restore \
+                 migration wrote it. An application may have written it. A later rollback might not restore \
                  these values. The journal keeps them, and `backfill journal` lists them.",
                 number(items)
             ),
         }
     }
 
-    /// Returns the question to ask before the repair of the table with this description.
+    /// Returns the question that the operator must answer before the repair. `table` describes the table.
     pub fn question(&self, report: &VerifyReport, table: &str) -> String {
         let Some(forecast) = report.forecast.as_ref().filter(|_| !self.deletes) else {
             return format!("Repair items of {table} now?");
@@ -166,7 +164,7 @@ impl RepairPreview {
             (TruthByKey::All(Truth::Old), Strategy::ExpandContract) => {
                 AffectedAttributes { missing: new, stale: new, unexpected: new }
             }
-            // An unexpected value is in the old attribute. The write that set the new attribute should have removed it.
+            // The unexpected value is in the old attribute. The write of the new attribute should have removed it.
             (TruthByKey::All(Truth::Old), Strategy::InPlace) => {
                 AffectedAttributes { missing: new, stale: new, unexpected: old }
             }
@@ -195,7 +193,7 @@ mod tests {
     use super::*;
     use crate::passes::verify::report::tests::report;
 
-    /// Every line about a write names only the attribute that is written.
+    /// Every line names only the attribute that the repair writes.
     #[test]
     fn each_line_names_the_attribute_that_it_writes() {
         let found = VerifyReport { missing: 11, stale: 12, unexpected: 13, ..report() };
@@ -238,7 +236,7 @@ mod tests {
         assert!(removes.contains("in the old attribute: the repair removes it"), "{removes}");
     }
 
-    /// A plan that only writes values has no old and no new attribute.
+    /// For a plan that only writes values, the texts mention no old or new attribute.
     #[test]
     fn a_plan_that_only_writes_values_names_no_old_attribute() {
         let found = VerifyReport {
@@ -268,8 +266,8 @@ mod tests {
         assert!(text.contains("the values that the plan implies are the truth"), "{text}");
     }
 
-    /// The header counts only what the repair changes. The rest has its reasons, and the question names the number of
-    /// values that applications may have written.
+    /// The first lines count only items that the repair changes. For the other items, the text states reasons. The
+    /// question states in how many items the repair replaces values that applications may have written.
     #[test]
     fn the_preview_counts_what_the_repair_changes_and_names_the_rest() {
         let forecast = RepairForecast {
@@ -304,7 +302,7 @@ mod tests {
         assert_eq!(preview(false).question(&none, "T"), "Repair 0 items of T now?");
     }
 
-    /// A repair overwrites no different value in an element, unless the plan says so.
+    /// A repair does not overwrite a different value in an element, unless the plan says so.
     #[test]
     fn the_preview_says_what_stays_in_elements() {
         let text = |changes_elements| {

@@ -18,11 +18,11 @@ pub use forecast::RepairForecast;
 pub(in crate::passes::verify) use forecast::{NOT_REMOVED, REPLACES};
 pub use sample::SampleReport;
 
-/// Maximum number of keys that a report names for each verdict.
+/// Maximum number of keys that a report lists for each verdict.
 pub const MAX_EXAMPLES: u32 = 10;
 
-/// Maximum number of segments in a report. A report lists only segments with a mismatch, and segments in which a live
-/// writer interfered.
+/// Maximum number of segments that a report lists. A report lists only segments with a mismatch, and segments in which
+/// a live writer interfered.
 pub const MAX_SEGMENTS: usize = 1_000;
 
 /// The report of one complete verification. The report contains item keys, but no other attribute values.
@@ -48,28 +48,29 @@ pub struct VerifyReport {
     pub scope: String,
     /// `expanded` or `contracted`.
     pub stage: String,
-    /// The side that is the truth, from which the other side is derived: `old`, `new_then_old`, `new`,
+    /// The truth, which is the side from which the other side is derived: `old`, `new_then_old`, `new`,
     /// `new_on_the_way_back` or `percent_N`.
     pub truth: String,
     /// Version of the cutover flag, which did not change during the verification. `None` without a flag.
     pub flag_version: Option<u64>,
-    /// Whether the verification was asked to repair mismatching items.
+    /// Whether the verification repaired mismatching items (`--repair`).
     pub repair: bool,
-    /// Whether the repair also removed values that nothing implies.
+    /// Whether the repair also removed values that the plan does not imply (`--repair-remove`).
     #[serde(default)]
     pub repair_remove: bool,
     /// The time at which the verification began. All items were read after this time.
     pub began_at: String,
     /// The time at which the verification was completed.
     pub ended_at: String,
-    /// Whether the plan deletes items. Then `unexpected` is the number of items that the plan selects and that are
-    /// still there, and no attributes are compared.
+    /// Whether the plan deletes items. If so, no attributes are compared, and `unexpected` is the number of selected
+    /// items that still exist.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub deletes: bool,
     /// Whether the plan only writes values, so that no new attribute replaces an old one.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub only_writes_values: bool,
-    /// Whether the plan puts derived items. Then the verification also reads the derived items that the journal records.
+    /// Whether the plan puts derived items. If so, the verification also reads the derived items that the journal
+    /// records.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub puts: bool,
     /// Number of items that were read and compared.
@@ -79,7 +80,7 @@ pub struct VerifyReport {
     pub not_selected: u64,
     /// Number of items that matched when they were first read.
     pub matching: u64,
-    /// Number of items with a different target value that counts as done because of `on_existing = "skip"`.
+    /// Number of items in which the value of a target differs, but counts as done because of `on_existing = "skip"`.
     #[serde(default)]
     pub skipped: u64,
     /// Number of items that lack a value that the truth implies.
@@ -92,11 +93,11 @@ pub struct VerifyReport {
     #[serde(default)]
     pub new_alone: u64,
     /// Number of items that did not match at first, but matched or were gone when they were read again. For example,
-    /// the first read may have occurred between a live writer's two writes.
+    /// the first read may have occurred between two writes of a live writer.
     pub raced: u64,
     /// Number of missing, stale and unexpected items that were repaired.
     pub repaired: u64,
-    /// Number of mismatches that are left. 0 means that every item that was read matches or was repaired.
+    /// Number of remaining mismatches. 0 means that every item that was read matches or was repaired.
     pub mismatches: u64,
     /// Number of recorded diverged items that this verification closed, because these items now match or are gone.
     pub diverged_closed: u64,
@@ -108,15 +109,16 @@ pub struct VerifyReport {
     pub segments_read: u64,
     /// Number of segments in which a mismatch was found.
     pub segments_differing: u64,
-    /// The segments with a mismatch, and those in which a live writer interfered; at most the first thousand.
+    /// The segments with a mismatch, and the segments in which a live writer interfered. At most the first thousand are
+    /// listed.
     pub segments: Vec<SegmentReport>,
     /// The time at which the operator purged the journal, if the verdicts of this verification could depend on it. The
-    /// verification then cannot tell which values the migration wrote. `None` if the journal was not purged.
+    /// verification then cannot determine which values the migration wrote. Otherwise `None`.
     #[serde(default)]
     pub journal_purged_at: Option<String>,
-    /// What the sample shows about the whole table. `None` if the whole table was read.
+    /// The conclusions from the sample about the whole table. `None` if the whole table was read.
     pub sample: Option<SampleReport>,
-    /// What a repair would do with the mismatches. `None` if no repair is possible, or if an earlier version of the tool
+    /// How a repair would treat the mismatches. `None` if no repair is possible, or if an earlier version of the tool
     /// made the report.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub forecast: Option<RepairForecast>,
@@ -154,8 +156,8 @@ pub struct MismatchExample {
     pub paths: Vec<String>,
     /// Whether the item was repaired.
     pub repaired: bool,
-    /// The reason why the item was not repaired. If no repair was requested: the reason why a repair would leave the item
-    /// alone, or the note that it would replace a value of an application. Otherwise `None`.
+    /// The reason why the item was not repaired. Without `--repair`, the reason why a repair would not change the item,
+    /// or a note that a repair would replace a value of an application. Otherwise `None`.
     pub why: Option<String>,
 }
 
@@ -188,8 +190,8 @@ impl VerifyReport {
     /// Returns what the verification cannot prove about derived items. `None` if the plan puts none.
     pub fn limit_of_derived(&self) -> Option<&'static str> {
         self.puts.then_some(
-            "derived items whose source is gone, if another writer put them, or changed them after this migration \
-             put them: the verification does not look for them, because nothing shows that they were derived",
+            "derived items whose source is gone, if another writer put them, or changed them after this migration put \
+             them: the verification does not look for them, because no record shows that they were derived",
         )
     }
 
@@ -201,7 +203,7 @@ impl VerifyReport {
     /// Returns the canonical document. Its keys are sorted and it contains no spaces, so equal reports have equal
     /// texts.
     pub fn canonical(&self) -> serde_json::Result<String> {
-        // Convert to a JSON value first, because a JSON value's maps are ordered by key.
+        // Convert to a JSON value first, because the maps of a JSON value are ordered by key.
         serde_json::to_value(self).map(|json| json.to_string())
     }
 
@@ -210,7 +212,7 @@ impl VerifyReport {
         serde_json::from_str(text)
     }
 
-    /// Returns the SHA-256 of a canonical document in hexadecimal digits. A cutover refers to its report by this hash.
+    /// Returns the SHA-256 of a canonical document in hexadecimal digits. The flag refers to a report by this hash.
     pub fn hash_of(canonical: &str) -> String {
         Sha256::digest(canonical).iter().map(|byte| format!("{byte:02x}")).collect()
     }
@@ -218,7 +220,7 @@ impl VerifyReport {
     /// Returns which side is the truth, in words.
     pub fn truth_text(&self) -> &'static str {
         if self.deletes {
-            return "no item that the plan selects may be left";
+            return "no item that the plan selects should exist";
         }
         match self.truth.as_str() {
             "old" if self.only_writes_values => "the values that the plan implies are the truth",
@@ -248,12 +250,12 @@ impl VerifyReport {
             (
                 "skipped",
                 self.skipped,
-                "  the plan says `skip`: another value existed before, or the item is not computable",
+                "  skipped by the plan: a different value existed before, or the item is not computable",
             ),
             ("missing", self.missing, "  a value that the truth implies is missing"),
             ("stale", self.stale, "  a value differs from what the truth implies"),
             ("unexpected", self.unexpected, "  a value that the truth does not imply"),
-            ("raced", self.raced, "  a live writer changed the item meanwhile; no mismatch"),
+            ("raced", self.raced, "  a live writer changed the item in the meantime; no mismatch"),
         ] {
             writeln!(out, "    {label:<16} {:>12}{}", number(items), if items > 0 { note } else { "" })?;
         }
@@ -277,13 +279,13 @@ impl VerifyReport {
             if self.unexpected > 0 && !self.repair_remove {
                 writeln!(
                     out,
-                    "  values that nothing implies are left; --repair-remove removes them and keeps them in the journal"
+                    "  values that the plan does not imply remain; --repair-remove removes them and keeps them in the journal"
                 )?;
             }
         }
         if self.diverged_closed > 0 {
             let closed = number(self.diverged_closed);
-            writeln!(out, "  recorded diverged items that are now equal or gone: {closed} closed")?;
+            writeln!(out, "  closed diverged items, because they now match or are gone: {closed}")?;
         }
         if let Some(limit) = self.limit_of_purge() {
             writeln!(out, "  The verification cannot prove anything about {limit}")?;
@@ -297,26 +299,26 @@ impl VerifyReport {
             0 if self.is_full() => writeln!(out, "Parity holds."),
             0 if self.mismatches_found() > 0 => writeln!(
                 out,
-                "No mismatch is left in the sample. Items outside the sample are unchanged: verify --all --repair finds the rest."
+                "No mismatch remains in the sample. Items outside the sample are unchanged; to repair them, use verify --all --repair."
             ),
-            0 => writeln!(out, "No mismatch is in the sample."),
+            0 => writeln!(out, "The sample contains no mismatch."),
             left => writeln!(out, "Parity does not hold: {}.", count(left, "mismatch", "mismatches")),
         }
     }
 
     /// Writes the report of a plan that deletes items.
     fn write_deletes(&self, out: &mut impl Write) -> Result<()> {
-        writeln!(out, "  the plan deletes items: no item that it selects may be left")?;
+        writeln!(out, "  the plan deletes items: no item that it selects should exist")?;
         for (label, items, note) in [
             ("items read", self.items_read(), ""),
             ("not selected", self.not_selected, "  the plan does not select them; they stay"),
-            ("left", self.unexpected, "  the plan selects them, and they are still there"),
+            ("left", self.unexpected, "  the plan selects them, but they still exist"),
             ("unknown", self.missing, "  `where` has no result for them, so it is unknown whether they may stay"),
             ("skipped", self.skipped, "  the plan skips them, because an expression has no result for them"),
             (
                 "raced",
                 self.raced,
-                "  a live writer changed the item meanwhile: it is gone, or the plan no longer selects it",
+                "  a live writer changed the item in the meantime: it is gone, or the plan no longer selects it",
             ),
         ] {
             writeln!(out, "    {label:<16} {:>12}{}", number(items), if items > 0 { note } else { "" })?;
@@ -330,8 +332,8 @@ impl VerifyReport {
         match self.mismatches {
             0 if self.is_full() => writeln!(
                 out,
-                "No item that the plan selects is left. The table was read, not the journal: if somebody created an item \
-                 again under a deleted key, it stays unless the plan selects it."
+                "No item that the plan selects is left. The verification read the table, not the journal. So if \
+                 somebody created an item again with a deleted key, and the plan does not select it, it stays."
             ),
             0 => writeln!(out, "The sample contains no item that the plan selects."),
             left => {
@@ -361,7 +363,7 @@ impl VerifyReport {
                     writeln!(out, "    {verdict:<10} {key}{}{why}", if example.repaired { ", deleted" } else { "" })?;
                 }
                 false => {
-                    // The mismatch of a derived item has no path.
+                    // A mismatch of a derived item has no path.
                     let paths = match example.paths.is_empty() {
                         true => String::new(),
                         false => format!(": {}", example.paths.join(", ")),

@@ -1,28 +1,28 @@
 //! Chooses the part of a table that a sampled verification reads. This module is pure.
 //!
-//! The table is divided into far more segments than in a run. Each of these segments is a cluster: a range of key
-//! hashes that contains a few items. Whole clusters are drawn at random, because DynamoDB cannot read a single random
-//! item. All items of a large item collection are in one cluster. Such a cluster may have as many items as thousands of
-//! other clusters, but would be drawn only by chance. So the clusters that are known to contain large collections form
-//! a separate stratum. This stratum is read in full.
+//! The table is divided into far more segments than for a run. Each of these segments is a cluster, which is a range of
+//! key hashes that contains a few items. Whole clusters are drawn at random, because DynamoDB cannot read a single
+//! random item. All items of a large item collection are in one cluster. Such a cluster can have as many items as
+//! thousands of other clusters, but it would be drawn only by chance. So the clusters that are known to contain large
+//! collections form a separate stratum. This stratum is read in full.
 
 use std::collections::BTreeSet;
 use std::ops::Range;
 
-/// Average number of items in a cluster. It is large enough that hardly any cluster is empty, and small enough that a
-/// differing cluster points to a few items. One request usually reads a whole cluster.
+/// Average number of items in a cluster. It is large enough that hardly any cluster is empty. It is small enough that a
+/// differing cluster narrows the search to a few items. One request usually reads a whole cluster.
 const CLUSTER_ITEMS: u64 = 8;
 
 /// DynamoDB's limit on `TotalSegments` (developer guide, "Scan").
 const MAX_CLUSTERS: u32 = 1_000_000;
 
-/// A segment of a run counts as large if it has at least this many times the average number of items.
+/// A segment of a run counts as large if its number of items is at least this multiple of the average.
 const LARGE_FACTOR: u64 = 4;
 
 /// A segment with fewer items than this never counts as large, because reading them takes only seconds.
 const MIN_LARGE_ITEMS: u64 = 1_000;
 
-/// Returns the number of clusters for a table with `items` items, if the run had `segments` segments. The result is at
+/// Returns the number of clusters for a table with `items` items and a run with `segments` segments. The result is at
 /// most 1,000,000. It is a multiple of `segments`, so that each segment of the run is a range of clusters.
 pub fn total_clusters(items: u64, segments: u32) -> u32 {
     let segments = segments.clamp(1, MAX_CLUSTERS);
@@ -38,21 +38,21 @@ pub fn large_segments(done: &[(u32, u64)]) -> Vec<u32> {
     done.iter().filter(|(_, items)| *items >= large).map(|(segment, _)| *segment).collect()
 }
 
-/// The clusters that a verification reads.
+/// The clusters that a sampled verification reads.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sample {
     /// Number of clusters into which the table is divided, used as `TotalSegments`.
     pub total_clusters: u32,
-    /// Clusters drawn at random from those outside `large`.
+    /// The clusters that were drawn at random from the clusters outside `large`.
     pub drawn: BTreeSet<u32>,
     /// The clusters of the stratum that is read in full.
     pub large: Vec<Range<u32>>,
 }
 
 impl Sample {
-    /// Draws `wanted` clusters, or all clusters if there are fewer. `large` lists the large segments of a run with
-    /// `segments` segments in total. `total_clusters` is a multiple of `segments`. Every version of the tool draws the
-    /// same clusters from the same seed, so a resumed verification continues with the same clusters.
+    /// Draws `wanted` clusters, or all clusters if there are fewer than `wanted`. `large` lists the large segments of a
+    /// run that has `segments` segments in total. `total_clusters` is a multiple of `segments`. Every version of the
+    /// tool draws the same clusters from the same seed, so a resumed verification continues with the same clusters.
     pub fn draw(total_clusters: u32, segments: u32, large: &[u32], wanted: u32, seed: u64) -> Sample {
         let width = total_clusters / segments.max(1);
         let mut sorted: Vec<u32> = large.iter().copied().filter(|segment| *segment < segments).collect();
@@ -102,8 +102,8 @@ fn draw_distinct(below: u32, wanted: u32, seed: u64) -> BTreeSet<u32> {
 }
 
 /// The random number generator SplitMix64 (G. Steele, D. Lea, C. Flood: "Fast splittable pseudorandom number
-/// generators", 2014). The generator is implemented here, because later versions of the tool must draw the same
-/// clusters from a stored seed.
+/// generators", 2014). The generator is implemented here instead of in a library, because later versions of the tool
+/// must draw the same clusters from a stored seed.
 struct SplitMix64(u64);
 
 impl SplitMix64 {
@@ -116,7 +116,7 @@ impl SplitMix64 {
     }
 
     /// Returns a random number from 0 to `last`. All numbers are equally likely, because draws that would make some
-    /// numbers more likely are repeated.
+    /// numbers more likely are discarded and repeated.
     fn up_to(&mut self, last: u32) -> u32 {
         let count = u64::from(last) + 1;
         let even = u64::MAX - u64::MAX % count;
@@ -172,7 +172,7 @@ mod tests {
     fn every_cluster_is_drawn_as_often_as_any_other() {
         let mut drawn = [0_u32; 50];
         (0..10_000).for_each(|seed| draw_distinct(50, 5, seed).into_iter().for_each(|n| drawn[n as usize] += 1));
-        // The expected count is 1,000, with a standard deviation of 30.
+        // Each count has an expected value of 1,000 and a standard deviation of 30.
         assert!(drawn.iter().all(|n| (850..1_150).contains(n)), "{drawn:?}");
     }
 
@@ -231,7 +231,7 @@ mod tests {
         (k..population - drawn + k + 1).take_while(|marked| at_most(*marked) >= 0.05).last().unwrap()
     }
 
-    /// Runs 400 sampled verifications of a table in which `is_corrupt` selects the wrong items. In at least 93 % of
+    /// Runs 400 sampled verifications of a table in which `is_corrupt` determines the wrong items. In at least 93 % of
     /// these verifications, the reported bound must be correct. The reported bound must never be more than twice the
     /// exact bound.
     fn bounds_hold(what: &str, large: &[u32], is_corrupt: impl Fn(u32, u32) -> bool) {

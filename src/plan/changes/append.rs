@@ -7,7 +7,7 @@ use crate::plan::constant;
 use crate::plan::diagnostic::{Diagnostic, Problems, TextSpan};
 use crate::plan::fields::Fields;
 
-/// Reads an `append`. `key` is the position of the word `append`, and `first` the position of its path.
+/// Reads an `append`. `key` is the position of the word `append`, and `first` is the position of its path.
 pub(super) fn read(
     fields: &Fields<'_, '_>,
     key: &TextSpan,
@@ -19,7 +19,7 @@ pub(super) fn read(
     let (addition, at) = match (fields.get("values"), fields.get("value")) {
         (Some((at, _)), Some((other, _))) => {
             problems.add(
-                Diagnostic::new("an `append` has either `value` or `values`", at, "adds members to a set")
+                Diagnostic::new("an `append` must not have both `value` and `values`", at, "adds members to a set")
                     .also(other, "adds an element to a list")
                     .help("keep `values` if the target is a set, or `value` if it is a list"),
             );
@@ -44,7 +44,7 @@ pub(super) fn read(
         (None, None) => {
             if !fields.has_misspelt(&["value", "values"]) {
                 problems.add_missing(
-                    Diagnostic::new("`append` has neither `value` nor `values`", key.clone(), "does not say what to add")
+                    Diagnostic::new("`append` needs `value` or `values`", key.clone(), "does not say what to add")
                         .help("add `values = { SS = [\"a\"] }` for members of a set, or `value = \"a\"` for an element of a list"),
                 );
             }

@@ -1,4 +1,4 @@
-//! Reads the kinds of `[[change]]` whose values are computed: `compute` and `convert`.
+//! Reads `compute` and `convert`, the kinds of `[[change]]` that compute values.
 
 use super::{WrittenChange, dependent_field, read_path, replaced};
 use crate::change::{Change, Formula, OnExisting};
@@ -9,7 +9,7 @@ use crate::plan::diagnostic::{Diagnostic, Problems, TextSpan};
 use crate::plan::fields::Fields;
 use crate::plan::select::{read_element_expression, read_expression};
 
-/// Reads a `compute`. `key` is the position of the word `compute`, and `first` the position of its path.
+/// Reads a `compute`. `key` is the position of the word `compute`, and `first` is the position of its path.
 pub(super) fn read_compute(
     fields: &Fields<'_, '_>,
     key: &TextSpan,
@@ -32,8 +32,8 @@ pub(super) fn read_compute(
     Some(WrittenChange { value: value.span(), expression: Some(expression), replaced, ..written })
 }
 
-/// Reads a `convert`. `first` is the position of its path. With `into`, the converted value gets a new name; otherwise
-/// it replaces the old value.
+/// Reads a `convert`. `first` is the position of its path. With `into`, the converted value is written to another path.
+/// Otherwise, it replaces the old value.
 pub(super) fn read_convert(
     fields: &Fields<'_, '_>,
     from: Option<Path>,
@@ -44,7 +44,8 @@ pub(super) fn read_convert(
     let conversion = conversion::read(fields, problems);
     let Some((_, into)) = fields.get("into") else {
         let is_refused = refuse_without_into(fields, &first, problems);
-        // Every conversion changes the value's type, so a converted value is recognised and never converted twice.
+        // Every conversion changes the type of the value. So a converted value can be recognised, and is never
+        // converted twice.
         let change = Change::Convert { path: from?, conversion: conversion? };
         return (!is_refused).then(|| WrittenChange::new(change, first));
     };
@@ -65,7 +66,7 @@ pub(super) fn read_convert(
     Some(WrittenChange { to: into.span(), replaced, ..WrittenChange::new(change, first) })
 }
 
-/// Refuses the fields that need `into`. Returns whether the change has one of them.
+/// Refuses the fields that need `into`. Returns whether the change has at least one of them.
 fn refuse_without_into(fields: &Fields<'_, '_>, first: &TextSpan, problems: &mut Problems) -> bool {
     let present = fields.present_fields(&["replaces", "inverse"]);
     if !fields.has_misspelt(&["into"]) {

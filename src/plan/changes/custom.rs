@@ -1,4 +1,4 @@
-//! Reads a `custom`: attributes that a function of an embedding program computes.
+//! Reads a `custom` change. A function of an embedding program computes its attributes.
 
 use toml::Spanned;
 use toml::de::DeValue;
@@ -10,11 +10,11 @@ use crate::item::Path;
 use crate::plan::diagnostic::{Diagnostic, Problems, TextSpan};
 use crate::plan::fields::Fields;
 
-/// The longest name of a custom change, in bytes.
+/// Maximum length of the name of a custom change, in bytes.
 const MAX_NAME: usize = 64;
 
-/// Reads a `custom`. `key` is the position of this word, and `value` the name after it. Returns one change for each
-/// output.
+/// Reads a `custom`. `key` is the position of the word `custom`, and `value` is the name of the change. Returns one
+/// change for each output.
 pub(super) fn read_custom(
     fields: &Fields<'_, '_>,
     key: &TextSpan,
@@ -23,7 +23,7 @@ pub(super) fn read_custom(
     problems: &mut Problems,
 ) -> Vec<WrittenChange> {
     let name = read_name(value, problems);
-    let inputs = ("inputs", "[\"first\", \"last\"]", "from which attributes does the function compute?");
+    let inputs = ("inputs", "[\"first\", \"last\"]", "which attributes does the function read?");
     let inputs = attributes(fields, "custom", inputs, key, problems);
     let outputs = ("outputs", "[\"full_name\"]", "which attributes does the function compute?");
     let outputs = attributes(fields, "custom", outputs, key, problems);
@@ -47,7 +47,7 @@ pub(super) fn read_custom(
 fn read_name(value: &Spanned<DeValue<'_>>, problems: &mut Problems) -> Option<String> {
     let help = "write the name that the embedding program gave the change: custom = \"full-name\"";
     let DeValue::String(name) = value.get_ref() else {
-        let label = format!("expected a string in quotes, found {}", value.get_ref().type_str());
+        let label = format!("expected a quoted string, found {}", value.get_ref().type_str());
         problems.add(Diagnostic::new("`custom` must be a name", value.span(), label).help(help));
         return None;
     };

@@ -10,14 +10,14 @@ use crate::plan::attribute_list::attribute_list;
 use crate::plan::diagnostic::{Diagnostic, Problems, TextSpan};
 use crate::plan::fields::Fields;
 
-/// The fields that close the gap between the read of an item and its delete.
+/// The fields that exclude lost writes between the read of an item and its delete.
 const GAP_RULES: [&str; 3] = ["version", "attributes", "writers"];
 
 const GAP_HELP: &str = "write one of: version = \"version\", if every writer raises this number in every write; \
                         attributes = [\"a\", \"b\"], if items have no other attributes; writers = \"stopped\", if nobody \
                         writes these items during the run";
 
-/// Reads a `delete`. `key` is the position of the word `delete`, and `value` its value.
+/// Reads a `delete`. `key` is the position of the word `delete`, and `value` is its value.
 pub(super) fn read_delete(
     fields: &Fields<'_, '_>,
     key: &TextSpan,
@@ -39,11 +39,13 @@ pub(super) fn read_delete(
             if !fields.has_misspelt(&GAP_RULES) {
                 problems.add_missing(
                     Diagnostic::new(
-                        "`delete` does not say why no write can be lost",
+                        "`delete` does not state how it avoids losing writes",
                         key.clone(),
                         "a writer may add an attribute just before the delete",
                     )
-                    .help("a condition cannot say \"and no other attribute\", so the plan must say why there is none")
+                    .help(
+                        "a condition cannot say \"and no other attribute\", so the plan must rule out other attributes",
+                    )
                     .help(GAP_HELP),
                 );
             }
@@ -53,12 +55,12 @@ pub(super) fn read_delete(
             for (name, at, _) in others {
                 problems.add(
                     Diagnostic::new(
-                        "a `delete` takes only one of `version`, `attributes` and `writers`",
+                        "a `delete` must have only one of `version`, `attributes` and `writers`",
                         at.clone(),
                         format!("`{name}` is the second one"),
                     )
                     .also(first.1.clone(), format!("`{}` is the first one", first.0))
-                    .help("keep the one that is true for all writers"),
+                    .help("keep the field that is true for all writers"),
                 );
             }
             return None;
@@ -92,7 +94,7 @@ fn read_version(value: &Spanned<DeValue<'_>>, problems: &mut Problems) -> Option
     if path.ends_in_index() {
         problems.add(
             Diagnostic::new("a list element cannot be the version", value.span(), "ends in a list index")
-                .help("name an attribute, or a member of a document"),
+                .help("use an attribute, or a member of a document"),
         );
         return None;
     }
@@ -103,7 +105,7 @@ fn read_attributes(value: &Spanned<DeValue<'_>>, problems: &mut Problems) -> Opt
     let report = |at: TextSpan, label: String| {
         problems.add(
             Diagnostic::new("`attributes` must be a list of attribute names", at, label)
-                .help("list every attribute that an item may have, other than its key: attributes = [\"status\"]"),
+                .help("list every attribute that an item can have, except its key: attributes = [\"status\"]"),
         );
     };
     Some(attribute_list(value, report)?.into_iter().map(|written| written.name).collect())

@@ -1,4 +1,4 @@
-//! Reads the changes in the elements of a list or map: the changes with `each`.
+//! Reads the changes with `each`, which change the elements of a list or map.
 
 use std::sync::Arc;
 
@@ -12,20 +12,21 @@ use crate::plan::diagnostic::{Diagnostic, Problems, TextSpan};
 use crate::plan::fields::Fields;
 use crate::plan::select::WrittenExpr;
 
-/// The kinds of change that work in elements.
+/// The kinds of change that `each` supports.
 const KINDS: [&str; 5] = ["move", "set", "remove", "compute", "convert"];
 
-/// The maximum number of changes in the elements of one container. The rules compare every pair of them.
+/// The maximum number of changes with the same container. The limit is necessary because the rules compare every pair
+/// of these changes.
 const MAX_EDITS: usize = 100;
 
-/// What follows the path of the container.
+/// The suffix of the value of `each`, after the path of the container.
 const ALL_ELEMENTS: &str = "[*]";
 
-/// One change in the elements of a container, and the positions of its parts in the plan's text.
+/// One change of the elements of a container, and the positions of its parts in the plan's text.
 #[derive(Debug, Clone, PartialEq)]
 pub(in crate::plan) struct WrittenElement {
     pub(in crate::plan) edit: ElementEdit,
-    /// Position of the path after the word that names the kind.
+    /// Position of the path that follows the word for the kind.
     pub(in crate::plan) first: TextSpan,
     /// Position of the target's path.
     pub(in crate::plan) to: TextSpan,
@@ -37,8 +38,8 @@ pub(in crate::plan) struct WrittenElement {
     pub(in crate::plan) null_is_missing: Option<TextSpan>,
 }
 
-/// Reads a change with `each`. `each` is the position of this word, and its value. `kind` is the word that names the
-/// kind of change, with its position and its value.
+/// Reads a change with `each`. `each` contains the position of the word `each` and its value. The next argument
+/// contains the word for the kind of change, with its position and its value.
 pub(super) fn read(
     fields: &Fields<'_, '_>,
     each: (&TextSpan, &Spanned<DeValue<'_>>),
@@ -48,7 +49,7 @@ pub(super) fn read(
 ) -> Option<WrittenChange> {
     if !KINDS.contains(&kind) {
         problems.add(
-            Diagnostic::new(format!("`{kind}` does not work in elements"), key.clone(), "not with `each`")
+            Diagnostic::new(format!("`{kind}` is not possible in elements"), key.clone(), "not with `each`")
                 .also(each.0.clone(), "changes every element")
                 .help("with `each`, use `move`, `set`, `remove`, `compute` or `convert`"),
         );
@@ -78,8 +79,8 @@ pub(super) fn read(
     Some(WrittenChange { options, elements: vec![element], ..WrittenChange::new(change, each.1.span()) })
 }
 
-/// Merges the changes of each container into one change, at the position of the first one. One write replaces the
-/// container, so all of them need the same `where`.
+/// Merges all changes with the same container into one change, at the position of the first of these changes. One write
+/// replaces the whole container, so all of these changes need the same `where`.
 pub(super) fn merge(changes: Vec<WrittenChange>, problems: &mut Problems) -> Vec<WrittenChange> {
     let mut merged: Vec<WrittenChange> = Vec::new();
     for written in changes {
@@ -97,7 +98,7 @@ pub(super) fn merge(changes: Vec<WrittenChange>, problems: &mut Problems) -> Vec
             problems.add(
                 Diagnostic::new(title, written.first, "one too many")
                     .also(first.first.clone(), "the first one")
-                    .help("split the plan in two and run one after the other"),
+                    .help("split the plan into two plans, and run one after the other"),
             );
             return merged;
         }
@@ -112,7 +113,7 @@ pub(super) fn merge(changes: Vec<WrittenChange>, problems: &mut Problems) -> Vec
     merged
 }
 
-/// Refuses different conditions of changes that are one write.
+/// Refuses changes that have the same container but different conditions.
 fn check_where(first: &WrittenChange, second: &WrittenChange, problems: &mut Problems) {
     fn source(written: &WrittenChange) -> Option<&str> {
         written.options.applies_to.as_ref().map(|condition| condition.expr.source())
@@ -131,7 +132,8 @@ fn check_where(first: &WrittenChange, second: &WrittenChange, problems: &mut Pro
     );
 }
 
-/// Returns the number of levels around an element of the container that `each` names. Returns 0 without `each`.
+/// Returns the number of document levels that enclose an element of the container in `each`. Returns 0 if the change
+/// has no `each`.
 pub(super) fn depth(fields: &Fields<'_, '_>) -> usize {
     let text = fields.get("each").and_then(|(_, value)| value.get_ref().as_str()?.strip_suffix(ALL_ELEMENTS));
     text.map_or(0, |list| list.parse::<Path>().map_or(1, |path| path.steps().len() + 1))
@@ -139,9 +141,9 @@ pub(super) fn depth(fields: &Fields<'_, '_>) -> usize {
 
 /// Reads the path of the container.
 fn read_container(value: &Spanned<DeValue<'_>>, problems: &mut Problems) -> Option<Path> {
-    const EXAMPLE: &str = "name a list or map, followed by [*]: each = \"lines[*]\"";
+    const EXAMPLE: &str = "write the path of a list or map, followed by [*]: each = \"lines[*]\"";
     let DeValue::String(text) = value.get_ref() else {
-        let label = format!("expected a string in quotes, found {}", value.get_ref().type_str());
+        let label = format!("expected a quoted string, found {}", value.get_ref().type_str());
         problems.add(Diagnostic::new("`each` must be a path", value.span(), label).help(EXAMPLE));
         return None;
     };
@@ -149,7 +151,7 @@ fn read_container(value: &Spanned<DeValue<'_>>, problems: &mut Problems) -> Opti
         let problem = Diagnostic::new("`each` does not end in [*]", value.span(), "no elements");
         problems.add(match list_in(text) {
             Some((list, rest)) => problem.help(format!(
-                "write each = \"{list}[*]\", and the path inside the element in the change itself: \"{rest}\""
+                "write each = \"{list}[*]\", and write the path inside the element in the change: \"{rest}\""
             )),
             None => problem.help(EXAMPLE),
         });
@@ -163,8 +165,8 @@ fn read_container(value: &Spanned<DeValue<'_>>, problems: &mut Problems) -> Opti
             };
             problems.add(
                 Diagnostic::new(title, value.span(), label)
-                    .help("another element may have this position when the write arrives")
-                    .help("name an attribute, or a member of a document"),
+                    .help("a different element can be at this position when the write arrives")
+                    .help("use an attribute, or a member of a document"),
             );
             None
         }
@@ -185,20 +187,20 @@ fn read_container(value: &Spanned<DeValue<'_>>, problems: &mut Problems) -> Opti
     }
 }
 
-/// Splits a path such as `lines[*].sku` at the elements.
+/// Splits a path such as `lines[*].sku` into the path of the list and the path inside an element.
 fn list_in(text: &str) -> Option<(&str, &str)> {
     let (list, rest) = text.split_once("[*].")?;
     (!list.is_empty() && !rest.is_empty()).then_some((list, rest))
 }
 
-/// Refuses the fields of a change that replaces an attribute. Returns whether the change has one of them.
+/// Refuses `replaces` and `inverse`. Returns whether the change has at least one of them.
 fn refuse_replaces(fields: &Fields<'_, '_>, each: &TextSpan, problems: &mut Problems) -> bool {
     let present = fields.present_fields(&["replaces", "inverse"]);
     for (name, key, _) in &present {
         problems.add(
-            Diagnostic::new(format!("`{name}` does not work in elements"), key.clone(), "not with `each`")
+            Diagnostic::new(format!("`{name}` is not possible in elements"), key.clone(), "not with `each`")
                 .also(each.clone(), "changes every element")
-                .help("readers and writers cannot move to a new member of an element step by step")
+                .help("a step-by-step cutover to a new member of an element is not possible")
                 .help(format!("remove `{name}`, and remove the old member with a later plan")),
         );
     }

@@ -1,4 +1,4 @@
-//! Reads an `exec`: a program, and what it reads and writes.
+//! Reads an `exec`, which contains a program, its inputs and its outputs.
 
 use std::ops::RangeInclusive;
 use std::sync::Arc;
@@ -17,10 +17,10 @@ use crate::plan::names::environment_variable;
 
 const TIMEOUT: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(3_600);
 
-/// The time limits of a plan that names none.
+/// The default of both time limits.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// The environment of a plan that names no variable.
+/// The names of the environment variables that the program inherits by default.
 const DEFAULT_ENV: [&str; 2] = ["PATH", "LANG"];
 
 /// Reads an `exec`. `key` is the position of the word `exec`.
@@ -31,7 +31,7 @@ pub(super) fn read_exec(
     problems: &mut Problems,
 ) -> Option<WrittenChange> {
     let argv = argv(fields, "exec", "[\"python3\", \"transform.py\"]", problems);
-    let inputs = ("inputs", "[\"title\", \"body\"]", "from which attributes does the program compute?");
+    let inputs = ("inputs", "[\"title\", \"body\"]", "which attributes does the program read?");
     let inputs = attributes(fields, "exec", inputs, key, problems);
     let outputs = ("outputs", "[\"embedding\"]", "which attributes does the program compute?");
     let outputs = attributes(fields, "exec", outputs, key, problems);
@@ -69,8 +69,7 @@ pub(super) fn read_exec(
     Some(WrittenChange { to, ..WrittenChange::new(change, first) })
 }
 
-/// Reads a list of attribute names that this kind of change requires. `question` is the label of the error for a
-/// missing list.
+/// Reads a required list of attribute names. If the list is missing, `question` is the label of the error.
 pub(super) fn attributes(
     fields: &Fields<'_, '_>,
     kind: &str,
@@ -114,7 +113,7 @@ pub(super) fn attributes(
     is_valid.then(|| (names, value.span()))
 }
 
-/// Reads the name of a whole attribute.
+/// Reads the name of a top-level attribute.
 fn attribute(kind: &str, field: &str, value: &Spanned<DeValue<'_>>, problems: &mut Problems) -> Option<Path> {
     let path = read_path(field, value, problems)?;
     if path.is_top_level() {
@@ -123,12 +122,12 @@ fn attribute(kind: &str, field: &str, value: &Spanned<DeValue<'_>>, problems: &m
     let root = Path::attribute(path.root());
     problems.add(
         Diagnostic::new(
-            format!("`{field}` of {} names whole attributes only", article(kind)),
+            format!("`{field}` of {} must name whole attributes", article(kind)),
             value.span(),
             format!("a path inside `{root}`"),
         )
         .help(format!("write the name of the attribute: {:?}", root.to_string()))
-        .help("the program or function then gets or computes the whole document"),
+        .help("the input or output is then the whole document"),
     );
     None
 }
@@ -140,9 +139,9 @@ fn marker(fields: &Fields<'_, '_>, key: &TextSpan, problems: &mut Problems) -> O
     match (fields.get("marker"), written) {
         (Some((at, _)), Some(word)) if deterministic == Some(true) => {
             problems.add(
-                Diagnostic::new("an `exec` with `deterministic = true` takes no marker", at, "not used")
-                    .also(word, "the program computes the outputs again instead")
-                    .help("remove `marker`; or remove `deterministic`, so that no run asks about items that are done"),
+                Diagnostic::new("an `exec` with `deterministic = true` must not have a marker", at, "not used")
+                    .also(word, "runs recognise done items by computing the outputs again")
+                    .help("remove `marker`; or remove `deterministic`, so that runs skip items that are already done"),
             );
             None
         }
@@ -156,10 +155,12 @@ fn marker(fields: &Fields<'_, '_>, key: &TextSpan, problems: &mut Problems) -> O
                     Diagnostic::new(
                         "`exec` has no `marker`",
                         key.clone(),
-                        "which attribute shows from which inputs the outputs were computed?",
+                        "which attribute stores the hash of the inputs?",
                     )
-                    .help("add `marker = \"embedding_of\"`; each write sets it to the SHA-256 of the inputs")
-                    .help("without a marker, backfill cannot recognise an item that is already done")
+                    .help(
+                        "add `marker = \"embedding_of\"`; each write sets this attribute to the SHA-256 of the inputs",
+                    )
+                    .help("without a marker, backfill cannot recognise items that are already done")
                     .help(
                         "if the program computes the same outputs from the same inputs, you can write \
                          `deterministic = true` instead: each run and each `verify` then starts the program again",
@@ -171,7 +172,7 @@ fn marker(fields: &Fields<'_, '_>, key: &TextSpan, problems: &mut Problems) -> O
     }
 }
 
-/// Refuses a target that is also an input, and a marker that is also an output.
+/// Refuses targets that are also inputs, and a marker that is also an output.
 fn are_distinct(
     inputs: &[Spanned<Path>],
     outputs: &[Spanned<Path>],
@@ -185,13 +186,13 @@ fn are_distinct(
         problems.add(
             Diagnostic::new("the marker cannot be an output", marker.span(), "also in `outputs`")
                 .also(output.span(), "computed by the program")
-                .help("name an attribute that nobody else writes, such as marker = \"embedding_of\""),
+                .help("use an attribute that no other writer writes, such as marker = \"embedding_of\""),
         );
     }
     is_valid
 }
 
-/// Refuses a target that is also an input. Returns whether there is none.
+/// Refuses targets that are also inputs. Returns true if there is no such target.
 pub(super) fn refuse_inputs<'a>(
     kind: &str,
     inputs: &[Spanned<Path>],
@@ -209,7 +210,7 @@ pub(super) fn refuse_inputs<'a>(
                 "written by this change",
             )
             .also(input.span(), "read by this change")
-            .help("each write would change the inputs, so the values would be computed again and again")
+            .help("each write would change the inputs, so every run would compute the values again")
             .help("write to another attribute"),
         );
     }
@@ -240,12 +241,8 @@ fn texts(fields: &Fields<'_, '_>, name: &str, example: &str, problems: &mut Prob
                 texts.push(Spanned::new(part.span(), text.to_owned()));
             }
             _ => problems.add(
-                Diagnostic::new(
-                    format!("`{name}` must list strings"),
-                    part.span(),
-                    "expected a text that is not empty",
-                )
-                .help(format!("write `{name} = {example}`")),
+                Diagnostic::new(format!("`{name}` must list strings"), part.span(), "expected a non-empty string")
+                    .help(format!("write `{name} = {example}`")),
             ),
         }
     }
@@ -258,7 +255,7 @@ fn variables(names: Vec<Spanned<String>>, problems: &mut Problems) -> Vec<String
         if environment_variable(name.get_ref()).is_err() {
             problems.add(
                 Diagnostic::new("this is not the name of an environment variable", name.span(), "not a name")
-                    .help("write only names, such as \"PATH\": the program gets the values that backfill itself has"),
+                    .help("write only names, such as \"PATH\": the program inherits their values from backfill"),
             );
         }
     }

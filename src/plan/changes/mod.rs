@@ -1,4 +1,4 @@
-//! Reads `[[change]]`: each change, and the positions of its paths in the plan's text.
+//! Reads the changes in `[[change]]`, and the positions of their paths in the plan's text.
 
 mod append;
 mod computed;
@@ -26,7 +26,7 @@ pub(super) use replaced::WrittenReplaced;
 const CHANGE_CASES: [&str; 12] =
     ["move", "copy", "set", "remove", "compute", "convert", "append", "bump", "exec", "custom", "delete", "put"];
 
-/// The fields that only some kinds of change take, each with these kinds.
+/// The fields that only some kinds of change have. Each field is listed with these kinds.
 const DEPENDENT_FIELDS: [(&str, &[&str]); 28] = [
     ("to", &["move", "copy", "convert"]),
     ("value", &["set", "append"]),
@@ -71,18 +71,18 @@ pub(super) struct WrittenChange {
     pub(super) value: TextSpan,
     /// The expression of a `compute`.
     pub(super) expression: Option<WrittenExpr>,
-    /// The fields that limit the change or its target.
+    /// The options of the change.
     pub(super) options: WrittenOptions,
-    /// Positions of `replaces` and `inverse`. `None` if the change replaces nothing.
+    /// Positions of `replaces` and `inverse`. `None` if the change has no `replaces`.
     pub(super) replaced: Option<WrittenReplaced>,
-    /// The changes in the elements of a container. Empty for every other change.
+    /// The changes of the elements of a container. Empty for a change without `each`.
     pub(super) elements: Vec<WrittenElement>,
-    /// The expressions of a `put`: those of the key attributes, and then those of the other attributes.
+    /// The expressions of a `put`. The expressions of the key attributes come first.
     pub(super) derived: Vec<WrittenExpr>,
 }
 
-/// Reads all changes. Reports invalid changes and omits them from the result. A change without its own `on_existing`
-/// gets the plan's `on_existing`.
+/// Reads all changes. Reports invalid changes and omits them from the result. If a change has no `on_existing` of its
+/// own, it gets the `on_existing` of the plan.
 pub(super) fn read(root: &Fields<'_, '_>, on_existing: OnExisting, problems: &mut Problems) -> Vec<WrittenChange> {
     let Some((_, value)) = root.get("change") else {
         if !root.has_misspelt(&["change"]) {
@@ -101,7 +101,8 @@ pub(super) fn read(root: &Fields<'_, '_>, on_existing: OnExisting, problems: &mu
     each::merge(changes, problems)
 }
 
-/// Reads one `[[change]]`. Returns one change, or one for each output of a `custom`, or none if it is not valid.
+/// Reads one `[[change]]`. For a `custom`, returns one change for each output. Otherwise returns one change. Returns no
+/// change if the `[[change]]` is not valid.
 fn read_entry(entry: &Spanned<DeValue<'_>>, on_existing: OnExisting, problems: &mut Problems) -> Vec<WrittenChange> {
     match entry.get_ref() {
         DeValue::Table(table) => read_change(table, entry.span(), on_existing, problems),
@@ -138,7 +139,7 @@ fn read_change(
             for (name, key, _) in others {
                 problems.add(
                     Diagnostic::new(
-                        "a change does only one thing",
+                        "a change can do only one thing",
                         key.clone(),
                         format!("`{name}` needs its own [[change]]"),
                     )
@@ -158,14 +159,14 @@ fn read_change(
     if kind == "delete" {
         own_on_existing(&fields, kind, &key, problems);
         refuse_foreign_fields(&fields, kind, &key, problems);
-        // A `delete` has no options: this call only refuses them.
+        // A `delete` has no options, so this call only refuses them.
         options::read(&fields, kind, &key, problems);
         return delete::read_delete(&fields, &key, value, problems).into_iter().collect();
     }
     if kind == "put" {
         own_on_existing(&fields, kind, &key, problems);
         refuse_foreign_fields(&fields, kind, &key, problems);
-        // A `put` has no options: this call only refuses them.
+        // A `put` has no options, so this call only refuses them.
         options::read(&fields, kind, &key, problems);
         return put::read_put(&key, value, problems).into_iter().collect();
     }
@@ -192,8 +193,8 @@ fn read_change(
     written.map(|written| WrittenChange { options, ..written }).into_iter().collect()
 }
 
-/// Reads what a change of this kind does to its path. `key` is the position of the word that names the kind, and `first`
-/// the position of the path.
+/// Reads the effect that a change of this kind has on its path. `key` is the position of the word for the kind, and
+/// `first` is the position of the path.
 fn read_kind(
     fields: &Fields<'_, '_>,
     kind: &str,
@@ -211,7 +212,8 @@ fn read_kind(
     }
 }
 
-/// Reads a `move`, `copy`, `set` or `remove`. `key` is the position of this word, and `first` the position of its path.
+/// Reads a `move`, `copy`, `set` or `remove`. `key` is the position of this word, and `first` is the position of its
+/// path.
 fn read_plain(
     fields: &Fields<'_, '_>,
     kind: &str,
@@ -239,7 +241,7 @@ fn read_plain(
 }
 
 impl WrittenChange {
-    /// A change whose only path is at this position.
+    /// Creates a change whose only path is at this position.
     pub(super) fn new(change: Change, first: TextSpan) -> WrittenChange {
         WrittenChange {
             change,
@@ -255,7 +257,7 @@ impl WrittenChange {
     }
 }
 
-/// Reads one change's `on_existing`. Returns `None` if the change does not set it.
+/// Reads the `on_existing` of one change. Returns `None` if the change does not set it.
 fn own_on_existing(fields: &Fields<'_, '_>, kind: &str, key: &TextSpan, problems: &mut Problems) -> Option<OnExisting> {
     let (at, _) = fields.get("on_existing")?;
     let why = match kind {
@@ -272,7 +274,7 @@ fn own_on_existing(fields: &Fields<'_, '_>, kind: &str, key: &TextSpan, problems
     if let Some(why) = why {
         problems.add(
             Diagnostic::new(
-                format!("`{kind}` takes no `on_existing`"),
+                format!("`on_existing` is not allowed with `{kind}`"),
                 at,
                 "only with `move`, `copy`, `set`, `compute`, `exec`, `custom` or `convert … into`",
             )
@@ -284,23 +286,23 @@ fn own_on_existing(fields: &Fields<'_, '_>, kind: &str, key: &TextSpan, problems
     fields.choice("on_existing", &ON_EXISTING_VALUES, problems)
 }
 
-/// The valid values of `on_existing`, both for the plan and for a change.
+/// The valid values of `on_existing`, by name. The plan and its changes accept the same values.
 pub(super) const ON_EXISTING_VALUES: [(&str, OnExisting); 3] =
     [("keep", OnExisting::Keep), ("overwrite", OnExisting::Overwrite), ("skip", OnExisting::Skip)];
 
-/// Names the kind of a change, for the label of an error.
+/// Returns an error label that contains the kind of the change.
 pub(super) fn this_change(kind: &str) -> String {
     let article = if kind.starts_with(['a', 'e']) { "an" } else { "a" };
     format!("this change is {article} `{kind}`")
 }
 
-/// Refuses the fields that belong to other kinds of change.
+/// Reports an error for each field that belongs to other kinds of change.
 fn refuse_foreign_fields(fields: &Fields<'_, '_>, kind: &str, key: &TextSpan, problems: &mut Problems) {
     for (name, kinds) in DEPENDENT_FIELDS.iter().filter(|(_, kinds)| !kinds.contains(&kind)) {
         let Some((at, _)) = fields.get(name) else { continue };
         let kinds = join_with_or(kinds.iter().map(|kind| format!("`{kind}`")));
         problems.add(
-            Diagnostic::new(format!("`{kind}` takes no `{name}`"), at, format!("only with {kinds}"))
+            Diagnostic::new(format!("`{name}` is not allowed with `{kind}`"), at, format!("only with {kinds}"))
                 .also(key.clone(), this_change(kind))
                 .help(format!("remove `{name}`, or use {kinds}")),
         );
@@ -347,7 +349,7 @@ pub(super) fn read_path(field: &str, value: &Spanned<DeValue<'_>>, problems: &mu
             Diagnostic::new(
                 format!("`{field}` must be a path"),
                 value.span(),
-                format!("expected a string in quotes, found {found}"),
+                format!("expected a quoted string, found {found}"),
             )
             .help("write the attribute's name, or a path into a document: \"email\", \"address.zip\""),
         );
@@ -368,9 +370,9 @@ fn path_help(text: &str) -> String {
     if let Some((list, member)) = text.rsplit_once("[*]").filter(|(list, _)| !list.contains("[*]")) {
         return match member.strip_prefix('.') {
             Some(member) => format!(
-                "to change every element of a list or map, name the list in `each`: each = \"{list}[*]\" and the member here: {member:?}"
+                "to change every element of a list or map, write each = \"{list}[*]\" in this change, and write the member here: {member:?}"
             ),
-            None => format!("to change every element of a list or map, name the list in `each`: each = \"{list}[*]\""),
+            None => format!("to change every element of a list or map, write each = \"{list}[*]\" in this change"),
         };
     }
     if text.is_empty() || text.contains(['"', '\'']) || text.chars().any(char::is_control) {

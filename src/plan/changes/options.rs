@@ -1,4 +1,4 @@
-//! Reads the fields of a `[[change]]` that limit the change or its target: `where` and `null_is_missing`.
+//! Reads `where` and `null_is_missing`, the options of a `[[change]]`.
 
 use super::{WrittenChange, this_change};
 use crate::change::{Change, ChangeOptions, OptionsByTarget, Selection};
@@ -8,7 +8,7 @@ use crate::plan::diagnostic::{Diagnostic, Problems, TextSpan};
 use crate::plan::fields::Fields;
 use crate::plan::select::{WrittenExpr, read_expression};
 
-/// The fields of a change that limit the change or its target, and their positions in the plan's text.
+/// The options of a change, and their positions in the plan's text.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(in crate::plan) struct WrittenOptions {
     /// The change's own `where`.
@@ -18,7 +18,8 @@ pub(in crate::plan) struct WrittenOptions {
 }
 
 impl WrittenOptions {
-    /// Returns the options without their positions. `stable` are the attributes in [select] that never change.
+    /// Returns the options without their positions. `stable` contains the attributes that never change according to
+    /// `[select]`.
     pub(in crate::plan) fn options(&self, stable: &[String]) -> ChangeOptions {
         let selection = |written: &WrittenExpr| Selection { condition: written.expr.clone(), stable: stable.to_vec() };
         ChangeOptions {
@@ -33,12 +34,12 @@ pub(in crate::plan) fn by_target(changes: &[WrittenChange], stable: &[String]) -
     OptionsByTarget::new(changes.iter().map(|written| (&written.change, written.options.options(stable))))
 }
 
-/// Reads the options of a change of this kind. `key` is the position of the word that names the kind.
+/// Reads the options of a change of this kind. `key` is the position of the word for the kind.
 pub(super) fn read(fields: &Fields<'_, '_>, kind: &str, key: &TextSpan, problems: &mut Problems) -> WrittenOptions {
     let no_null = match kind {
         "remove" => Some("a `remove` writes no value, so it has no target that could be missing"),
         "bump" => Some("a `bump` needs a number; an item whose version is NULL is not computable"),
-        "exec" => Some("an `exec` treats a NULL like every other value"),
+        "exec" => Some("an `exec` treats NULL like any other value"),
         "delete" => Some("a `delete` removes the whole item, so it has no target that could be missing"),
         "put" => Some("a `put` writes another item, and changes no attribute of the selected item"),
         "convert" if fields.get("into").is_none() => {
@@ -62,12 +63,12 @@ pub(super) fn read(fields: &Fields<'_, '_>, kind: &str, key: &TextSpan, problems
             None
         }
         (Some((at, _)), "delete") => {
-            let why = "`where` in [select] says which items are deleted";
+            let why = "`where` in [select] selects the items to delete";
             refuse("where", &at, (kind, key), ("not with `delete`", why), problems);
             None
         }
         (Some((at, _)), "put") => {
-            let why = "`where` in [select] says for which items an item is put";
+            let why = "`where` in [select] selects the items from which items are derived";
             refuse("where", &at, (kind, key), ("not with `put`", why), problems);
             None
         }
@@ -85,13 +86,14 @@ fn refuse(
     problems: &mut Problems,
 ) {
     problems.add(
-        Diagnostic::new(format!("`{kind}` takes no `{field}`"), at.clone(), label)
+        Diagnostic::new(format!("`{field}` is not allowed with `{kind}`"), at.clone(), label)
             .also(key.clone(), this_change(kind))
             .help(format!("remove the line: {why}")),
     );
 }
 
-/// Refuses a constant NULL whose target counts as missing again after the write.
+/// Refuses a constant NULL together with `null_is_missing`, because the target would still count as missing after the
+/// write.
 pub(in crate::plan) fn check_null(written: &WrittenChange, problems: &mut Problems) {
     if let (Change::Set { value: Value::Null, .. }, Some(at)) = (&written.change, &written.options.null_is_missing) {
         problems.add(
@@ -102,9 +104,9 @@ pub(in crate::plan) fn check_null(written: &WrittenChange, problems: &mut Proble
     }
 }
 
-/// Refuses changes that copy and remove the same path under different conditions, and a `where` that reads what another
-/// change modifies. After the first write, such a `where` could have another result, and a second run would change the
-/// item again.
+/// Refuses changes that copy and remove the same path under different conditions. Also refuses a `where` that reads a
+/// path that another change modifies. After the first write, the result of such a `where` could be different, and a
+/// second run would change the item again.
 pub(in crate::plan) fn check_conditions(changes: &[WrittenChange], problems: &mut Problems) {
     for (at, written) in changes.iter().enumerate() {
         let others = changes.iter().enumerate().filter(|(other, _)| *other != at).map(|(_, other)| other);
@@ -128,7 +130,7 @@ fn check_read(written: &WrittenChange, other: &WrittenChange, problems: &mut Pro
                 format!("reads `{path}`"),
             )
             .also(other.first.clone(), "modified by this change")
-            .help("after the first write, the `where` could have another result, and a second run would change the item again")
+            .help("after the first write, the result of the `where` could be different, and a second run would change the item again")
             .help("use two plans, one after the other, or move the condition to [select], which applies to all changes"),
         );
     }
@@ -150,7 +152,7 @@ fn check_copied(written: &WrittenChange, other: &WrittenChange, problems: &mut P
                 "removed by this change",
             )
             .also(written.first.clone(), "copied by this change")
-            .help("write the same `where` in both changes; otherwise some items would lose the value without a copy"),
+            .help("write the same `where` in both changes; otherwise some items would lose the value without having a copy"),
         );
     }
 }

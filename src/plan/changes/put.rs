@@ -14,10 +14,10 @@ use crate::plan::select::{WrittenExpr, read_expression};
 
 const EXAMPLE: &str = "put = { key = { pk = '\"EMAIL#\" + item.email' }, attributes = { user = \"item.pk\" } }";
 
-/// The attributes of a derived item, each with its name, the position of its name, and its expression.
+/// The attributes of a derived item. Each entry contains the name, the position of the name, and the expression.
 type WrittenAttributes = Vec<(String, TextSpan, WrittenExpr)>;
 
-/// Reads a `put`. `key` is the position of the word `put`, and `value` its value.
+/// Reads a `put`. `key` is the position of the word `put`, and `value` is its value.
 pub(super) fn read_put(key: &TextSpan, value: &Spanned<DeValue<'_>>, problems: &mut Problems) -> Option<WrittenChange> {
     let DeValue::Table(table) = value.get_ref() else {
         problems.add(
@@ -33,8 +33,8 @@ pub(super) fn read_put(key: &TextSpan, value: &Spanned<DeValue<'_>>, problems: &
     let fields = Fields::open(table, "`put`", &["key", "attributes", "table"], value.span(), problems);
     let elsewhere = fields.get("table").map(|(at, _)| {
         problems.add(
-            Diagnostic::new("a derived item goes into the table of its source", at, "another table")
-                .help("remove `table`: the tool puts derived items only into the table that the plan names in [table]")
+            Diagnostic::new("a derived item must be in the same table as its source", at, "another table")
+                .help("remove `table`, because the tool puts derived items only into the table of the plan's [table]")
                 .help(
                     "this version cannot check a second table: its keys, its capacity, its replicas, and derived items \
                      there whose source is gone",
@@ -61,7 +61,7 @@ pub(super) fn read_put(key: &TextSpan, value: &Spanned<DeValue<'_>>, problems: &
     if parts.is_empty() {
         problems.add(
             Diagnostic::new("`key` has no attributes", key_at, "the derived item needs a key")
-                .help("name the key attributes of the table, each with an expression"),
+                .help("write the key attributes of the table, each with an expression"),
         );
         return None;
     }
@@ -83,7 +83,7 @@ pub(super) fn read_put(key: &TextSpan, value: &Spanned<DeValue<'_>>, problems: &
     Some(WrittenChange { derived: expressions, value: key_at, ..WrittenChange::new(change, key.clone()) })
 }
 
-/// Reads a table of attributes, each with an expression. Returns `None` if one of them is invalid.
+/// Reads a table of attributes, each with an expression. Returns `None` if at least one of them is invalid.
 fn read_attributes(
     field: &'static str,
     value: &Spanned<DeValue<'_>>,
@@ -118,7 +118,7 @@ fn read_attributes(
             None => is_valid = false,
         }
     }
-    // The positions follow the text, whatever order the parser uses.
+    // Sort the attributes by their order in the text, because the parser's order can differ.
     read.sort_by_key(|(_, at, _)| at.start);
     is_valid.then_some(read)
 }

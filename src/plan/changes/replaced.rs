@@ -28,14 +28,15 @@ pub(in crate::plan) struct WrittenInverse {
     pub(in crate::plan) expression: Option<WrittenExpr>,
 }
 
-/// `replaces` and `inverse` of a change, if it has them.
+/// The fields `replaces` and `inverse` of a change. A field is `None` if it is missing.
 #[derive(Default)]
 pub(super) struct ReplacedFields {
     replaced: Option<(Path, TextSpan)>,
     inverse: Option<(Formula, WrittenInverse)>,
 }
 
-/// Reads `replaces` and `inverse`. `to` is the path that the change writes. Returns `None` if one of them is wrong.
+/// Reads `replaces` and `inverse`. `to` is the path that the change writes. Returns `None` if at least one of the two
+/// fields is wrong.
 pub(super) fn read(fields: &Fields<'_, '_>, to: Option<&Path>, problems: &mut Problems) -> Option<ReplacedFields> {
     let replaces = fields.get("replaces");
     let replaced = replaces.as_ref().map(|(_, value)| Some((read_path("replaces", value, problems)?, value.span())));
@@ -56,7 +57,7 @@ pub(super) fn read(fields: &Fields<'_, '_>, to: Option<&Path>, problems: &mut Pr
     Some(ReplacedFields { replaced: present(replaced)?, inverse: present(inverse)? })
 }
 
-/// Returns an optional value. The outer `None` means that the field is present, but wrong.
+/// Returns the value of an optional field. The outer `None` means that the field is present but wrong.
 fn present<T>(field: Option<Option<T>>) -> Option<Option<T>> {
     match field {
         None => Some(None),
@@ -104,7 +105,8 @@ impl ReplacedFields {
         self.replaced.as_ref()
     }
 
-    /// Returns what the change replaces. The change computes the value at `to` by this formula.
+    /// Returns the replaced attribute and the inverse of a change. The change computes the value at `to` with
+    /// `formula`.
     pub(super) fn into_parts(self, formula: &Formula, to: &Path) -> (Option<Replaced>, Option<WrittenReplaced>) {
         let Some((path, at)) = self.replaced else { return (None, None) };
         let (back, written) = self.inverse.unzip();

@@ -1,4 +1,4 @@
-//! Reads the conversion of a change: its target after `to`, and the options that this target takes.
+//! Reads the conversion of a change. It consists of the target after `to`, and the options that this target has.
 
 mod options;
 
@@ -12,7 +12,7 @@ use super::diagnostic::{Diagnostic, Problems};
 use super::fields::{Fields, closest_name, join_with_or};
 use crate::convert::{BooleanWords, Conversion, DateFormat, DateWriter, EpochReader, EpochUnit, PlainTarget};
 
-/// The options of a conversion. A change that does not convert takes none of them.
+/// The options of a conversion. Other kinds of change do not have these options.
 pub(super) const OPTIONS: [&str; 7] = ["formats", "format", "zone", "unit", "fraction", "true_values", "false_values"];
 
 /// What a conversion writes.
@@ -48,7 +48,7 @@ impl Target {
         TARGETS.iter().find(|(_, target)| *target == self).map_or("", |(name, _)| name)
     }
 
-    /// Returns the options that this target takes.
+    /// Returns the options that this target has.
     fn options(self) -> &'static [&'static str] {
         match self {
             Target::Plain(_) => &[],
@@ -60,7 +60,7 @@ impl Target {
     }
 }
 
-/// Reads the conversion of a change with `convert`, or of an `inverse`. Reports every error.
+/// Reads the conversion of a `convert` or an `inverse`. Reports every error.
 pub(super) fn read(fields: &Fields<'_, '_>, problems: &mut Problems) -> Option<Conversion> {
     let target = read_target(fields, problems);
     let known = target.as_ref().map(|target| *target.get_ref());
@@ -68,7 +68,7 @@ pub(super) fn read(fields: &Fields<'_, '_>, problems: &mut Problems) -> Option<C
     if let Some(target) = &target {
         report_misfits(fields, target, problems);
     }
-    // Read every option that fits, even if `to` is wrong, so that all errors are reported together.
+    // Even if `to` is wrong, read every option that fits the target, so that all errors are reported together.
     let has = |name: &str| fits(name) && fields.get(name).is_some();
     let formats = has("formats").then(|| options::formats(fields, problems));
     let format = has("format").then(|| options::format(fields, problems));
@@ -111,7 +111,7 @@ pub(super) fn read(fields: &Fields<'_, '_>, problems: &mut Problems) -> Option<C
     }
 }
 
-/// Returns an optional value. The outer `None` means that the option is present, but wrong.
+/// Returns the value of an option. The outer `None` means that the option is present but wrong.
 fn optional<T>(option: Option<Option<T>>) -> Option<Option<T>> {
     match option {
         None => Some(None),
@@ -124,7 +124,7 @@ fn read_target(fields: &Fields<'_, '_>, problems: &mut Problems) -> Option<Spann
         if !fields.has_misspelt(&["to"]) {
             let at = fields.get("convert").map_or_else(|| fields.at.clone(), |(key, _)| key);
             problems.add_missing(
-                Diagnostic::new(format!("`{}` has no `to`", kind(fields)), at, "`to` must be the new type or form")
+                Diagnostic::new(format!("`{}` has no `to`", kind(fields)), at, "`to` must be the new type or format")
                     .help(format!("add `to = \"N\"` to {}", place(fields)))
                     .help(valid_targets()),
             );
@@ -150,7 +150,7 @@ fn kind(fields: &Fields<'_, '_>) -> &'static str {
     if fields.get("convert").is_some() { "convert" } else { "inverse" }
 }
 
-/// Returns the table that contains the conversion's options.
+/// Returns the TOML table that contains the options of the conversion.
 fn place(fields: &Fields<'_, '_>) -> &'static str {
     if fields.get("convert").is_some() { "this change" } else { "`inverse`" }
 }
@@ -185,7 +185,7 @@ fn suggested_target(written: &str) -> Option<String> {
     Some(format!("did you mean {found:?}?"))
 }
 
-/// Reports each option that the target does not take.
+/// Reports each option that the target does not have.
 fn report_misfits(fields: &Fields<'_, '_>, target: &Spanned<Target>, problems: &mut Problems) {
     let (at, target) = (target.span(), *target.get_ref());
     for (name, key, _) in fields.present_fields(&OPTIONS) {
@@ -195,7 +195,7 @@ fn report_misfits(fields: &Fields<'_, '_>, target: &Spanned<Target>, problems: &
         let takers = TARGETS.iter().filter(|(_, target)| target.options().contains(&name));
         let takers = join_with_or(takers.map(|(target, _)| format!("{target:?}")));
         let problem = Diagnostic::new(
-            format!("`to = {:?}` takes no `{name}`", target.name()),
+            format!("`{name}` is not allowed with `to = {:?}`", target.name()),
             key,
             format!("only with `to = {takers}`"),
         )
@@ -217,7 +217,7 @@ fn other_option(name: &str, target: Target) -> Option<&'static str> {
     target.options().contains(&other).then_some(other)
 }
 
-/// Reports a missing option, unless the plan has a misspelt form of it.
+/// Reports a missing option, unless the plan contains a misspelt name of this option.
 fn require(
     fields: &Fields<'_, '_>,
     target: &Spanned<Target>,
@@ -226,7 +226,7 @@ fn require(
     example: &str,
     problems: &mut Problems,
 ) {
-    // An operator who wrote the similar option has already got an error about it.
+    // The plan contains an option with a similar name. The error for that option is already reported.
     let similar = match name {
         "formats" => Some("format"),
         "format" => Some("formats"),
@@ -247,7 +247,7 @@ fn require(
     );
 }
 
-/// Reports each format whose texts need a time zone, if the plan has none.
+/// Reports each format that needs a time zone, if the plan has no time zone.
 fn require_zone_of_formats(formats: &[Spanned<DateFormat>], has_zone: bool, problems: &mut Problems) {
     for format in formats.iter().filter(|format| !has_zone && !format.get_ref().names_offset()) {
         problems.add_missing(
@@ -257,7 +257,7 @@ fn require_zone_of_formats(formats: &[Spanned<DateFormat>], has_zone: bool, prob
     }
 }
 
-/// Returns the type of a value in messages, with its article.
+/// Returns the text for the type of a value in messages, with its article.
 fn type_with_article(value: &DeValue<'_>) -> String {
     let found = value.type_str();
     format!("{} {found}", if found.starts_with(['a', 'i']) { "an" } else { "a" })

@@ -1,4 +1,4 @@
-//! Reads the options of a conversion. Each function expects that the change has the option.
+//! Reads the options of a conversion. Call a function only if the change has the option.
 
 use jiff::tz::TimeZone;
 use toml::Spanned;
@@ -12,7 +12,7 @@ use crate::plan::window;
 
 const FORMATS_EXAMPLE: &str = "[\"%Y-%m-%d\", \"rfc3339\"]";
 
-/// Reads the formats of dates that are read.
+/// Reads the formats in which the conversion reads dates.
 pub(super) fn formats(fields: &Fields<'_, '_>, problems: &mut Problems) -> Option<Vec<Spanned<DateFormat>>> {
     let texts = texts(fields, "formats", FORMATS_EXAMPLE, problems)?;
     report_repeated(&texts, "formats", problems);
@@ -29,20 +29,20 @@ pub(super) fn formats(fields: &Fields<'_, '_>, problems: &mut Problems) -> Optio
     formats.into_iter().collect()
 }
 
-/// Reads the format of dates that are written.
+/// Reads the format in which the conversion writes dates.
 pub(super) fn format(fields: &Fields<'_, '_>, problems: &mut Problems) -> Option<Pattern> {
     let text = fields.text("format", "\"%Y-%m-%d %H:%M:%S\"", problems)?;
     if *text.get_ref() == "rfc3339" {
         problems.add(
             Diagnostic::new("`format` is not a pattern", text.span(), "not a pattern")
-                .help("for dates in the format of RFC 3339, write `to = \"rfc3339\"` without `format`"),
+                .help("for RFC 3339 dates, write `to = \"rfc3339\"` without `format`"),
         );
         return None;
     }
     valid(Pattern::for_writing(text.get_ref()), &text, problems)
 }
 
-/// Reports a format that says UTC although the zone is another one.
+/// Reports a format that states UTC although the zone is not UTC.
 pub(super) fn in_zone(
     pattern: Pattern,
     zone: Option<&TimeZone>,
@@ -56,7 +56,7 @@ pub(super) fn in_zone(
     let label = "the `Z` after the time means UTC";
     problems.add(
         Diagnostic::new("`format` and `zone` contradict each other", value.span(), label)
-            .help("write `zone = \"UTC\"`, or use %z instead of `Z`, which writes the offset of the zone"),
+            .help("write `zone = \"UTC\"`, or replace `Z` by %z, which writes the zone's offset"),
     );
     None
 }
@@ -77,19 +77,19 @@ pub(super) fn unit(fields: &Fields<'_, '_>, problems: &mut Problems) -> Option<E
     fields.choice("unit", &units, problems)
 }
 
-/// Reads what happens to a fraction of the unit. Today there is only one choice besides the default.
+/// Reads the option for fractions of the unit. It has only one value.
 pub(super) fn fraction(fields: &Fields<'_, '_>, problems: &mut Problems) -> Option<()> {
     fields.choice("fraction", &[("drop", ())], problems)
 }
 
-/// Reads the words that mean true and false. A plan names both or none.
+/// Reads the words that mean true and false. A plan must contain both lists or neither.
 pub(super) fn words(fields: &Fields<'_, '_>, problems: &mut Problems) -> Option<BooleanWords> {
     let mut read = |name: &str, other: &str, example: &str| {
-        // Do not look for a misspelt name here: the names of the two lists are similar.
+        // Do not look for a misspelt name here, because the names of the two lists are similar.
         if let Some((at, _)) = fields.get(other).filter(|_| fields.get(name).is_none()) {
             problems.add_missing(
                 Diagnostic::new(format!("`{other}` needs `{name}`"), at, format!("`{name}` is missing"))
-                    .help(format!("add `{name} = {example}`: these texts replace \"true\" and \"false\"")),
+                    .help(format!("add `{name} = {example}`; the two lists replace the texts \"true\" and \"false\"")),
             );
         }
         let words = texts(fields, name, example, problems)?;
@@ -112,7 +112,7 @@ pub(super) fn words(fields: &Fields<'_, '_>, problems: &mut Problems) -> Option<
     Some(BooleanWords::new(owned(true_values), owned(false_values)))
 }
 
-/// Returns a valid pattern. Reports an invalid one at its position in the plan.
+/// Returns the pattern if it is valid. Otherwise, reports the error at its position in the plan.
 fn valid(pattern: Result<Pattern, PatternError>, text: &Spanned<&str>, problems: &mut Problems) -> Option<Pattern> {
     let add = |error: PatternError| {
         let at = problems.span_in_string(text.span(), text.get_ref(), error.span);
@@ -147,7 +147,7 @@ fn texts<'t>(
                 }
             }
             other => {
-                let label = format!("expected a string in quotes, found {}", type_with_article(other));
+                let label = format!("expected a quoted string, found {}", type_with_article(other));
                 let problem = Diagnostic::new(format!("`{name}` must be an array of strings"), member.span(), label);
                 problems.add(problem.help(format!("write `{name} = {example}`")));
                 texts = None;

@@ -1,4 +1,4 @@
-//! Tests with conversions as a plan writes them, and the examples in `docs/conversions.md`.
+//! Tests conversions in plan syntax, and the examples in `docs/conversions.md`.
 
 use serde_json::Value as Json;
 use toml::de::DeTable;
@@ -8,7 +8,7 @@ use crate::item::Value;
 use crate::plan::diagnostic::PlanErrors;
 use crate::plan::text::PlanText;
 
-/// Reads a change with `convert` from its further lines.
+/// Reads a change with `convert` from the given lines.
 fn parse(lines: &str) -> Result<Conversion, PlanErrors> {
     let text = format!("convert = \"a\"\n{lines}\n");
     let table = DeTable::parse(&text).unwrap();
@@ -70,7 +70,7 @@ fn every_target_can_be_written() {
 
 #[test]
 fn every_error_is_shown_at_its_place_with_a_remedy() {
-    // For each conversion: the marked text and a part of the help, for each error.
+    // Each row contains a conversion and its errors. An error consists of the marked text and a part of the help.
     for (lines, errors) in [
         ("", vec![("convert", "add `to = \"N\"`")]),
         ("to = 5", vec![("5", "write `to = \"N\"`")]),
@@ -104,7 +104,10 @@ fn every_error_is_shown_at_its_place_with_a_remedy() {
             ],
         ),
         ("to = \"epoch-seconds\"\nformats = [\"%FT%TZ\"]\nzone = \"UTC\"", vec![("Z", "use %z")]),
-        ("to = \"epoch-seconds\"\nformats = [\"rfc3339\"]\nzone = \"+02:00\"", vec![("\"+02:00\"", "name a place")]),
+        (
+            "to = \"epoch-seconds\"\nformats = [\"rfc3339\"]\nzone = \"+02:00\"",
+            vec![("\"+02:00\"", "so use a zone name")],
+        ),
         ("to = \"epoch-seconds\"\nformats = [\"rfc3339\"]\nzone = 2", vec![("2", "zone = \"Europe/Paris\"")]),
         (
             "to = \"epoch-seconds\"\nformats = [\"rfc3339\"]\nfraction = \"round\"",
@@ -138,7 +141,7 @@ fn every_error_is_shown_at_its_place_with_a_remedy() {
         ),
         (
             "to = \"n\"\nformats = [\"%q\"]\nzone = \"x\"",
-            vec![("\"n\"", "N"), ("%q", "valid"), ("\"x\"", "zones are named like")],
+            vec![("\"n\"", "N"), ("%q", "valid"), ("\"x\"", "write a zone name such as")],
         ),
     ] {
         let found = match parse(lines) {
@@ -157,7 +160,7 @@ fn every_error_is_shown_at_its_place_with_a_remedy() {
     }
 }
 
-/// Returns the cells of a row of the table of examples.
+/// Returns the cells of a row of the examples table.
 fn cells(row: &str) -> Vec<&str> {
     fn code(cell: &str) -> Option<&str> {
         cell.strip_prefix('`')?.strip_suffix('`')

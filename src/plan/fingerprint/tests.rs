@@ -117,9 +117,9 @@ fn every_change_of_meaning_changes_the_fingerprint() {
     assert_eq!(all.iter().collect::<HashSet<_>>().len(), all.len());
 }
 
-/// The fingerprint includes the `on_existing` of each change, no matter where the plan sets this value. In earlier
-/// versions of the tool, changes could not set `on_existing`. If none of a plan's changes sets `on_existing`, the
-/// plan's fingerprint is the same as in those versions.
+/// The fingerprint includes the `on_existing` of every change, wherever the plan sets it. In earlier versions of the
+/// tool, changes could not set `on_existing`. If no change of a plan sets it, the plan has the same fingerprint as in
+/// those versions.
 #[test]
 fn on_existing_means_the_same_in_the_plan_and_in_a_change() {
     let changes = ["move = \"a\"\nto = \"b\"", "set = \"c\"\nvalue = \"x\"", "remove = \"d\""];

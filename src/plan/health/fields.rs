@@ -11,10 +11,10 @@ use crate::plan::diagnostic::{Diagnostic, Problems, TextSpan};
 use crate::plan::fields::{Fields, check, format_duration};
 use crate::plan::names::health_check_name;
 
-/// The title of a check in messages.
+/// The name of a check's section in messages.
 const TITLE: &str = "[[health_check]]";
 
-/// The maximum number of checks in a plan. Each check is one task of the process and one value of a metric's label.
+/// The maximum number of checks in a plan. Each check adds a task to the process and a label value to a metric.
 const MAX_CHECKS: usize = 16;
 
 const NAMES: [&str; 17] = [
@@ -52,10 +52,9 @@ pub(in crate::plan) fn read(root: &Fields<'_, '_>, problems: &mut Problems) -> V
     };
     if array.len() > MAX_CHECKS {
         let label = format!("{} checks", array.len());
-        problems.add(
-            Diagnostic::new("the plan has too many health checks", value.span(), label)
-                .help(format!("keep at most {MAX_CHECKS}; one program (`command`) can combine several checks")),
-        );
+        problems.add(Diagnostic::new("the plan has too many health checks", value.span(), label).help(format!(
+            "a plan can have at most {MAX_CHECKS} checks; one program (`command`) can combine several checks"
+        )));
         return Vec::new();
     }
     let mut names: BTreeMap<String, TextSpan> = BTreeMap::new();
@@ -86,7 +85,7 @@ fn read_check(
     let name = read_name(&fields, names, problems);
     let probe = probe::read(&fields, problems);
     let default_interval = match &probe {
-        // Within a period, the newest value of a metric stays the same.
+        // A shorter interval would not help, because the newest value of a metric does not change within a period.
         Some(HealthProbe::Metric { .. }) => 60 * SECOND,
         Some(HealthProbe::Http { .. } | HealthProbe::Command(_) | HealthProbe::Alarm { .. }) | None => DEFAULT_INTERVAL,
     };
@@ -120,7 +119,7 @@ fn read_name(
             problems.add(
                 Diagnostic::new("two health checks have the same name", written.span(), "used again")
                     .also(first.clone(), "used first")
-                    .help("give each check its own name: messages and metrics identify a check by its name"),
+                    .help("give each check its own name, because messages and metrics identify a check by its name"),
             );
             None
         }
@@ -142,7 +141,7 @@ fn times(fields: &Fields<'_, '_>, default: Duration, problems: &mut Problems) ->
             problem = problem.also(interval.span(), format!("interval = {}", format_duration(asked_every)));
         }
         let defaults = "the defaults are interval = \"10s\" (for a metric \"1m\") and timeout = \"5s\"";
-        problems.add(problem.help(format!("each question must end before the next one; {defaults}")));
+        problems.add(problem.help(format!("each check must end before it is repeated; {defaults}")));
     }
     (asked_every, limit)
 }
@@ -167,7 +166,7 @@ fn on_unhealthy(fields: &Fields<'_, '_>, problems: &mut Problems) -> OnUnhealthy
             problems.add(
                 Diagnostic::new("`slow_to` is not a percentage", slow_to.span(), "must be from 1% to 99%").help(
                     "write the percentage of the budgets that the pass may use, as a whole number with its sign: \
-                     `slow_to = \"25%\"`. To send nothing, use `on_unhealthy = \"pause\"`",
+                     `slow_to = \"25%\"`. To send no requests, use `on_unhealthy = \"pause\"`",
                 ),
             );
             OnUnhealthy::Pause

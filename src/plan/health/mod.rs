@@ -1,5 +1,5 @@
-//! `[[health_check]]`: the health checks of the application that a pass obeys. They are not part of the plan's meaning,
-//! because they do not affect what is written to items.
+//! Reads `[[health_check]]`. A health check of the application can pause or slow down passes. Health checks are not
+//! part of the plan's meaning, because they do not affect the values in items.
 
 mod fields;
 mod probe;
@@ -9,29 +9,29 @@ pub(super) use fields::read;
 use std::fmt;
 use std::time::Duration;
 
-/// A health check of the application. While a pass runs, the check is asked repeatedly. While it is unhealthy, the pass
-/// pauses or slows down.
+/// A health check of the application. While a pass runs, the tool repeats the check. While the check is unhealthy, the
+/// pass pauses or slows down.
 #[derive(Debug, Clone, PartialEq)]
 pub struct HealthCheck {
     /// The name, which is unique in the plan: 1 to 64 letters (a-z, A-Z), digits, `-` and `_`.
     pub name: String,
-    /// What is asked, and which answers are healthy.
+    /// The probe, which also defines the healthy results.
     pub probe: HealthProbe,
-    /// The time from one question to the next.
+    /// The time between the beginnings of two consecutive checks.
     pub interval: Duration,
-    /// The time within which an answer must arrive; at most `interval`.
+    /// The time limit for one check. At most `interval`.
     pub timeout: Duration,
-    /// The number of unhealthy answers in a row after which a healthy check becomes unhealthy; at least 1.
+    /// The number of consecutive unhealthy results after which a healthy check becomes unhealthy. At least 1.
     pub unhealthy_after: u32,
-    /// The number of healthy answers in a row after which an unhealthy check becomes healthy; at least 1.
+    /// The number of consecutive healthy results after which an unhealthy check becomes healthy. At least 1.
     pub healthy_after: u32,
-    /// What the pass does while the check is unhealthy.
+    /// The reaction of the pass while the check is unhealthy.
     pub on_unhealthy: OnUnhealthy,
-    /// How it counts if the check cannot be asked.
+    /// The rule for the case that the check has no result.
     pub fail_mode: FailMode,
 }
 
-/// What a health check asks.
+/// The probe of a health check.
 #[derive(Debug, Clone, PartialEq)]
 pub enum HealthProbe {
     /// An HTTP GET request.
@@ -41,38 +41,39 @@ pub enum HealthProbe {
         /// The only healthy status. `None` means that every status from 200 to 299 is healthy.
         expect_status: Option<u16>,
     },
-    /// A program with its arguments, run without a shell. The exit status 0 is healthy, every other one is unhealthy.
+    /// A program with its arguments. It runs without a shell. The exit status 0 is healthy, and every other status is
+    /// unhealthy.
     Command(Vec<String>),
     /// A CloudWatch alarm in the account and region of `[table]`. `OK` is healthy, `ALARM` is unhealthy.
     Alarm {
         /// The alarm's name.
         name: String,
-        /// What it means if the alarm has insufficient data.
+        /// The meaning of the state `INSUFFICIENT_DATA`.
         no_data: NoData,
-        /// CloudWatch's endpoint; `None` means the one that is configured for AWS.
+        /// The endpoint of CloudWatch. `None` means the endpoint in the AWS configuration.
         endpoint_url: Option<String>,
     },
-    /// A CloudWatch metric in the account and region of `[table]`. The newest value of a complete period decides.
+    /// A CloudWatch metric in the account and region of `[table]`. The newest value of a complete period is the result.
     Metric {
         /// The metric.
         metric: MetricQuery,
         /// The values that are healthy.
         bounds: HealthyBounds,
-        /// What it means if the metric has no recent value.
+        /// The meaning of a metric without a recent value.
         no_data: NoData,
-        /// CloudWatch's endpoint; `None` means the one that is configured for AWS.
+        /// The endpoint of CloudWatch. `None` means the endpoint in the AWS configuration.
         endpoint_url: Option<String>,
     },
 }
 
-/// A CloudWatch metric and how its values are combined.
+/// A CloudWatch metric, and the statistic and the period of its values.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MetricQuery {
     /// The namespace, such as `AWS/DynamoDB`.
     pub namespace: String,
     /// The metric's name.
     pub name: String,
-    /// The dimensions: names and values, sorted by name.
+    /// The names and values of the dimensions, sorted by name.
     pub dimensions: Vec<(String, String)>,
     /// The statistic, such as `Sum` or `p99`.
     pub statistic: String,
@@ -83,48 +84,49 @@ pub struct MetricQuery {
 /// The healthy values of a metric. A plan states at least one of the bounds.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct HealthyBounds {
-    /// A value above this one is unhealthy.
+    /// Values above this bound are unhealthy.
     pub unhealthy_above: Option<f64>,
-    /// A value below this one is unhealthy.
+    /// Values below this bound are unhealthy.
     pub unhealthy_below: Option<f64>,
 }
 
-/// What the pass does while a check is unhealthy.
+/// The reaction of a pass while a check is unhealthy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OnUnhealthy {
-    /// It sends no requests.
+    /// The pass sends no requests.
     Pause,
-    /// It uses only this percentage of its budgets, from 1 to 99.
+    /// The pass uses only this percentage of its budgets, from 1 to 99.
     Slow(u8),
 }
 
-/// How it counts if a check cannot be asked, because it does not answer in time, fails with an error, or has no data.
+/// The rule for a check that has no result. The reason can be a timeout, an error or missing data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FailMode {
-    /// It counts as an unhealthy answer.
+    /// It counts as an unhealthy result.
     Closed,
-    /// It changes nothing: the check keeps its last state. A check that has never answered does not hinder the pass.
+    /// It does not count, so the check keeps its last state. A check that has never had a result does not affect the
+    /// pass.
     Open,
 }
 
-/// What missing data of CloudWatch means.
+/// The meaning of missing data in CloudWatch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NoData {
-    /// It counts as a healthy answer. Some metrics, such as counts of throttled requests, have data only while
-    /// something happens.
+    /// It counts as a healthy result. Some metrics, such as counts of throttled requests, have data only if the event
+    /// occurs.
     Healthy,
-    /// It counts as an unhealthy answer.
+    /// It counts as an unhealthy result.
     Unhealthy,
-    /// The check cannot be asked, so the fail mode decides.
+    /// The check has no result, so the fail mode applies.
     FailMode,
 }
 
-/// A URL that may contain a secret, for example a token in its query. Its `Debug` form does not show it.
+/// A URL that can contain a secret, for example a token in its query. The `Debug` form does not show the URL.
 #[derive(Clone, PartialEq, Eq)]
 pub struct SecretUrl(String);
 
 impl SecretUrl {
-    /// Returns the URL, to send a request. Never show it.
+    /// Returns the URL. Use it only to send a request, and never show it.
     pub fn as_secret(&self) -> &str {
         &self.0
     }
@@ -137,7 +139,7 @@ impl fmt::Debug for SecretUrl {
 }
 
 impl HealthProbe {
-    /// Returns whether this check asks CloudWatch, and so needs permissions in IAM.
+    /// Returns whether this check sends requests to CloudWatch. If so, it needs IAM permissions.
     pub fn asks_cloudwatch(&self) -> bool {
         match self {
             HealthProbe::Alarm { .. } | HealthProbe::Metric { .. } => true,

@@ -1,4 +1,4 @@
-//! Reads what a health check asks: `url`, `command`, `alarm` or `metric`, and the fields that belong to each of them.
+//! Reads the probe of a health check: `url`, `command`, `alarm` or `metric`, and the fields that depend on it.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use crate::web;
 
 const KINDS: [&str; 4] = ["url", "command", "alarm", "metric"];
 
-/// Fields that only some kinds of check have, with these kinds.
+/// The fields that only some kinds of check have. Each field is listed with these kinds.
 const DEPENDENT: [(&str, &[&str]); 5] = [
     ("expect_status", &["url"]),
     ("unhealthy_above", &["metric"]),
@@ -23,29 +23,29 @@ const DEPENDENT: [(&str, &[&str]); 5] = [
     ("endpoint_url", &["alarm", "metric"]),
 ];
 
-/// The largest length of a name in CloudWatch, in bytes (API references of `DescribeAlarms` and `Metric`).
+/// The maximum length of a name in CloudWatch, in bytes (API references of `DescribeAlarms` and `Metric`).
 const MAX_NAME: usize = 255;
 
-/// The largest length of a dimension's value (API reference of `Dimension`).
+/// The maximum length of a dimension's value (API reference of `Dimension`).
 const MAX_DIMENSION_VALUE: usize = 1_024;
 
-/// The largest number of dimensions of a metric (API reference of `Metric`).
+/// The maximum number of dimensions of a metric (API reference of `Metric`).
 const MAX_DIMENSIONS: usize = 30;
 
-/// Periods below a minute that CloudWatch accepts, in seconds. Every longer period is a multiple of a minute (API
-/// reference of `MetricStat`).
+/// The valid CloudWatch periods below one minute, in seconds. Longer periods are multiples of one minute (API reference
+/// of `MetricStat`).
 const SHORT_PERIODS: [u64; 5] = [1, 5, 10, 20, 30];
 
 const METRIC_EXAMPLE: &str = "{ namespace = \"AWS/DynamoDB\", name = \"ReadThrottleEvents\", dimensions = { TableName = \"shop\" }, statistic = \"Sum\" }";
 
-/// Reads what this check asks. Reports a check that asks nothing, or more than one thing.
+/// Reads the probe of this check. Reports an error if the check has no probe, or more than one probe.
 pub(super) fn read(fields: &Fields<'_, '_>, problems: &mut Problems) -> Option<HealthProbe> {
     let kinds = fields.present_fields(&KINDS);
     let (kind, key, value) = match kinds.as_slice() {
         [one] => one.clone(),
         [] => {
             if !fields.has_misspelt(&KINDS) {
-                let title = "this health check does not say what to ask";
+                let title = "this health check does not say what to check";
                 let label = "no url, command, alarm or metric";
                 problems.add_missing(Diagnostic::new(title, fields.at.clone(), label).help(
                     "write one of these: url = \"https://…\"; command = [\"/path/to/program\"]; alarm = \"name\"; metric = { … }",
@@ -57,12 +57,12 @@ pub(super) fn read(fields: &Fields<'_, '_>, problems: &mut Problems) -> Option<H
             for (name, key, _) in others {
                 problems.add(
                     Diagnostic::new(
-                        "a health check asks only one thing",
+                        "a health check can check only one thing",
                         key.clone(),
                         format!("`{name}` needs its own [[health_check]]"),
                     )
                     .also(shown_at(first.0, &first.1, fields), format!("this check has `{}`", first.0))
-                    .help("the pass goes on only while every check allows it, so several checks work together"),
+                    .help("to check several things, use several health checks; the pass continues only while all of them allow it"),
                 );
             }
             return None;
@@ -90,8 +90,8 @@ pub(super) fn read(fields: &Fields<'_, '_>, problems: &mut Problems) -> Option<H
     }
 }
 
-/// Returns the place that an error about this kind of check shows. An error shows whole lines of the plan, and a URL may
-/// contain a secret. So an error about a URL shows the first line of the check.
+/// Returns the position for an error about this kind of check. An error shows whole lines of the plan, and a URL can
+/// contain a secret. So an error about a URL shows the first line of the check instead.
 fn shown_at(kind: &str, key: &TextSpan, fields: &Fields<'_, '_>) -> TextSpan {
     if kind == "url" { fields.at.clone() } else { key.clone() }
 }
@@ -209,7 +209,7 @@ fn dimensions(fields: &Fields<'_, '_>, problems: &mut Problems) -> Option<Vec<(S
     if table.len() > MAX_DIMENSIONS {
         let label = format!("{} dimensions", table.len());
         problems.add(
-            Diagnostic::new("a metric cannot have that many dimensions", value.span(), label)
+            Diagnostic::new("this metric has too many dimensions", value.span(), label)
                 .help(format!("CloudWatch allows at most {MAX_DIMENSIONS}")),
         );
         return None;
@@ -269,6 +269,6 @@ fn is_name(text: &str, longest: usize) -> bool {
 }
 
 fn wrong_name(what: &str, longest: usize) -> (String, String) {
-    let help = format!("write it as CloudWatch shows it: 1 to {longest} bytes, not an ARN");
+    let help = format!("write the name as CloudWatch shows it (1 to {longest} bytes, not the ARN)");
     (format!("this is not the name of {what} in CloudWatch"), help)
 }

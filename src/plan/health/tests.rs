@@ -66,7 +66,7 @@ fn a_url_is_never_shown() {
     for (wrong, title) in [
         ("url = \"ftp://example.com/?token=S3CRET\"".to_owned(), "the `url` of this health check cannot be used"),
         ("url = \"https://a:S3CRET@example.com\"".to_owned(), "the `url` of this health check cannot be used"),
-        (format!("{url}\nalarm = \"x\""), "a health check asks only one thing"),
+        (format!("{url}\nalarm = \"x\""), "a health check can check only one thing"),
         (format!("{url}\nno_data = \"healthy\""), "`no_data` needs `alarm` or `metric`"),
     ] {
         let shown = refused(&wrong);

@@ -6,15 +6,16 @@ use crate::plan::changes::WrittenChange;
 use crate::plan::diagnostic::{Diagnostic, Problems};
 use crate::plan::select::WrittenSelection;
 
-/// Refuses a change that computes a value from the value that it writes, unless the selection or the change's own
-/// `where` reads the target too. If it does, the run checks for each item that the written item is no longer selected.
+/// Refuses a change if its target is one of its own inputs. Allows such a change if the selection or the change's own
+/// `where` also reads the target. In this case, the run checks for each item that the written item is no longer
+/// selected.
 pub(super) fn check_own_inputs(written: &WrittenChange, selection: Option<&WrittenSelection>, problems: &mut Problems) {
-    // `check_elements` checks the inputs of changes in elements.
+    // `check_elements` checks the inputs of changes of elements.
     if written.change.each().is_some() {
         return;
     }
     let paths = written.change.paths();
-    // Another rule reports a replaced attribute that overlaps the target.
+    // If a replaced attribute overlaps the target, another rule reports it.
     if written.replaced.is_some() && paths.removes.iter().any(|old| paths.writes.iter().any(|to| to.overlaps(old))) {
         return;
     }
@@ -46,13 +47,13 @@ pub(super) fn check_own_inputs(written: &WrittenChange, selection: Option<&Writt
                 format!("reads `{input}`"),
             )
             .also(written.to.clone(), "the target")
-            .help("a write may be sent twice, and the second one would compute the value again from the new value")
+            .help("a write can be sent twice, and the second one would compute the value again from the new value")
             .help("write to another attribute, or add a `where` to this change or to [select] that is false for the written item"),
         );
     }
 }
 
-/// Refuses a second version, and a plan that only raises a version.
+/// Refuses a second `bump`, and a plan that contains only a `bump`.
 pub(super) fn check_bumps(changes: &[WrittenChange], problems: &mut Problems) {
     let is_bump = |written: &&WrittenChange| matches!(written.change, Change::Bump { .. });
     let mut bumps = changes.iter().filter(is_bump);
@@ -68,7 +69,7 @@ pub(super) fn check_bumps(changes: &[WrittenChange], problems: &mut Problems) {
         problems.add(
             Diagnostic::new("the plan contains only a `bump`", first.first.clone(), "no other change")
                 .help("a `bump` raises the version in the writes of other changes, and causes no writes of its own")
-                .help("to touch every item, set a constant that no item has yet: set = \"touched\" with value = \"2026-01\""),
+                .help("to write every item, set a constant that no item has yet: set = \"touched\" with value = \"2026-01\""),
         );
     }
 }

@@ -6,10 +6,12 @@ use crate::plan::diagnostic::{Diagnostic, Problems, TextSpan};
 use crate::plan::fields::Fields;
 use crate::plan::select::WrittenSelection;
 
-/// The largest number of attributes that the condition of a delete can pin: each needs a comparison and an `AND`.
+/// The maximum number of attributes that the condition of a delete can pin. Each attribute needs a comparison and an
+/// `AND`.
 const MAX_ATTRIBUTES: usize = MAX_OPERATORS / 2 - 1;
 
-/// Checks a plan that deletes items. `strategy` is the position of `strategy = "expand-contract"`, if the plan says it.
+/// Checks a plan that deletes items. `strategy` is the position of `strategy = "expand-contract"`, if the plan contains
+/// it.
 pub(in super::super) fn check_delete(
     root: &Fields<'_, '_>,
     changes: &[WrittenChange],
@@ -21,7 +23,7 @@ pub(in super::super) fn check_delete(
         let title = if other.change.deletes_items() {
             "a plan can have only one `delete`"
         } else {
-            "a plan that deletes items has no other change"
+            "a plan that deletes items cannot have other changes"
         };
         problems.add(
             Diagnostic::new(title, other.first.clone(), "another change")
@@ -33,21 +35,29 @@ pub(in super::super) fn check_delete(
         problems.add_missing(
             Diagnostic::new("`delete` needs a [select]", delete.first.clone(), "would delete every item of the table")
                 .help("to delete every item, delete the table")
-                .example("say which items to delete:\n[select]\nwhere = 'item.status == \"expired\"'"),
+                .example("select the items to delete:\n[select]\nwhere = 'item.status == \"expired\"'"),
         );
     }
     if let Some(at) = strategy {
         problems.add(
-            Diagnostic::new("a plan that deletes items has no cutover", at, "keeps old attributes until `contract`")
-                .also(delete.first.clone(), "deletes the items")
-                .help("remove the line, or write strategy = \"in-place\""),
+            Diagnostic::new(
+                "a plan that deletes items cannot have a cutover",
+                at,
+                "keeps old attributes until `contract`",
+            )
+            .also(delete.first.clone(), "deletes the items")
+            .help("remove the line, or write strategy = \"in-place\""),
         );
     }
     if let Some((at, _)) = root.get("cutover") {
         problems.add(
-            Diagnostic::new("a plan that deletes items has no cutover", at, "for plans that move readers and writers")
-                .also(delete.first.clone(), "deletes the items")
-                .help("remove [cutover]"),
+            Diagnostic::new(
+                "a plan that deletes items cannot have a cutover",
+                at,
+                "for plans that move readers and writers",
+            )
+            .also(delete.first.clone(), "deletes the items")
+            .help("remove [cutover]"),
         );
     }
     if let Change::Delete { gap: GapRule::Attributes(names), .. } = &delete.change
@@ -62,12 +72,12 @@ pub(in super::super) fn check_delete(
             .help(format!(
                 "DynamoDB accepts {MAX_OPERATORS} operators, so the condition can pin {MAX_ATTRIBUTES} attributes"
             ))
-            .help("use `version`: then the condition pins only the version and what `where` reads"),
+            .help("use `version`; then the condition pins only the version and the inputs of `where`"),
         );
     }
 }
 
-/// Checks the attributes that a `delete` names. This check needs the names of the key attributes.
+/// Checks the attributes in a `delete`. This check needs the names of the key attributes.
 pub(in super::super) fn check_delete_names(
     changes: &[WrittenChange],
     selection: Option<&WrittenSelection>,
@@ -83,7 +93,7 @@ pub(in super::super) fn check_delete_names(
                     written.value.clone(),
                     "never changes",
                 )
-                .help("name the number that every writer raises in every write"),
+                .help("use the number that every writer raises in every write"),
             ),
             GapRule::Attributes(names) => {
                 let inputs = selection.map_or(&[][..], |written| written.selection.condition.inputs());
@@ -96,9 +106,9 @@ pub(in super::super) fn check_delete_names(
                     Diagnostic::new(
                         format!("`attributes` does not list `{root}`, which the selection reads"),
                         written.value.clone(),
-                        "an item with any other attribute is a failure",
+                        "an item that has an attribute outside this list is a failure",
                     )
-                    .help(format!("add \"{root}\": `attributes` lists every attribute that an item may have")),
+                    .help(format!("add \"{root}\": `attributes` must contain every attribute that an item can have")),
                 );
             }
             GapRule::Version(_) | GapRule::WritersStopped => {}

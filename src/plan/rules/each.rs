@@ -1,4 +1,4 @@
-//! Rules for changes in the elements of a list or map.
+//! Rules for changes of the elements of a list or map.
 
 use super::{PathRole, PathUse, check_paths, conflict};
 use crate::change::{Change, ElementEdit};
@@ -6,7 +6,7 @@ use crate::item::Value;
 use crate::plan::changes::{WrittenChange, WrittenElement};
 use crate::plan::diagnostic::{Diagnostic, Problems};
 
-/// Reports changes in elements that cannot be replayed, or whose result depends on their order.
+/// Reports changes of elements that cannot be replayed, and changes with a result that depends on their order.
 pub(super) fn check_elements(written: &WrittenChange, problems: &mut Problems) {
     let Some(each) = written.change.each() else { return };
     for element in &written.elements {
@@ -22,7 +22,7 @@ pub(super) fn check_elements(written: &WrittenChange, problems: &mut Problems) {
                     format!("reads `{input}`"),
                 )
                 .also(written.first.clone(), "changes every element")
-                .help("a write may be sent twice, and the second one would compute other values from the new elements")
+                .help("a write can be sent twice, and the second one would compute other values from the new elements")
                 .help("read the element itself: element.qty"),
             );
         }
@@ -37,7 +37,7 @@ pub(super) fn check_elements(written: &WrittenChange, problems: &mut Problems) {
     }
 }
 
-/// Refuses changes in elements in a plan with a cutover. `has_cutover` says whether the plan has one.
+/// Refuses changes of elements if the plan has a cutover.
 pub(in crate::plan) fn check_each(changes: &[WrittenChange], has_cutover: bool, problems: &mut Problems) {
     if !has_cutover {
         return;
@@ -60,20 +60,20 @@ pub(in crate::plan) fn check_each(changes: &[WrittenChange], has_cutover: bool, 
     }
 }
 
-/// Returns the error for two changes that use overlapping paths of the element.
+/// Returns the error for two changes that use overlapping paths inside the element.
 fn conflict_in_element(a: &PathUse<'_>, b: &PathUse<'_>) -> Option<Diagnostic> {
     if (a.role, b.role) == (PathRole::MovedFrom, PathRole::MovedFrom) && a.path == b.path {
         let title = format!("`{}` is moved twice", a.path);
         return Some(
             Diagnostic::new(title, b.at.clone(), "moved away by this change")
                 .also(a.at.clone(), "moved away by this change")
-                .help("keep one of them; to copy the value, `compute` the second member with an earlier plan"),
+                .help("keep one of them; if you need a copy of the value, `compute` the second member with an earlier plan"),
         );
     }
     conflict(a, b)
 }
 
-/// Checks one change in elements by itself.
+/// Checks one change of elements, independently of other changes.
 fn check_element(element: &WrittenElement, problems: &mut Problems) {
     let paths = element.edit.paths();
     let Some(to) = paths.target else { return };
@@ -96,7 +96,7 @@ fn check_element(element: &WrittenElement, problems: &mut Problems) {
                 format!("reads `{input}`"),
             )
             .also(element.to.clone(), "the target")
-            .help("a write may be sent twice, and the second one would compute the value again from the new value")
+            .help("a write can be sent twice, and the second one would compute the value again from the new value")
             .help("write to another member of the element"),
         );
     }
@@ -109,7 +109,7 @@ fn check_element(element: &WrittenElement, problems: &mut Problems) {
     }
 }
 
-/// Returns the paths of a change in elements. They start at the element.
+/// Returns the paths of a change of elements. The paths are relative to the element.
 fn element_uses(element: &WrittenElement) -> Vec<PathUse<'_>> {
     let paths = element.edit.paths();
     let moved = paths.moved.map(|path| PathUse { role: PathRole::MovedFrom, path, at: &element.first });
@@ -120,7 +120,7 @@ fn element_uses(element: &WrittenElement) -> Vec<PathUse<'_>> {
     moved.into_iter().chain(inputs).chain(target).chain(removed).collect()
 }
 
-/// Returns the constants that a change writes, each with the name that contains it.
+/// Returns the constants that a change writes, each with the name of its attribute or member.
 pub(super) fn constants(change: &Change) -> Vec<(&str, &Value)> {
     match change {
         Change::Set { to, value, .. } => vec![(to.root(), value)],

@@ -5,7 +5,7 @@ use crate::plan::changes::WrittenChange;
 use crate::plan::diagnostic::{Diagnostic, Problems};
 use crate::plan::index::WrittenIndex;
 
-/// Refuses changes that do not work with an index. `has_cutover` says whether the plan has a cutover.
+/// Refuses changes that cannot be combined with an index. `has_cutover` is true if the plan has a cutover.
 pub(in crate::plan) fn check_index(
     index: &WrittenIndex,
     changes: &[WrittenChange],
@@ -17,7 +17,7 @@ pub(in crate::plan) fn check_index(
             Diagnostic::new(
                 "this plan has a cutover, so it cannot select through an index",
                 index.at.clone(),
-                "items enter and leave an index",
+                "items can enter and leave an index",
             )
             .help("select the items with `keys`, or with a `where` that reads only keys and `stable` attributes")
             .help("otherwise, use strategy = \"in-place\", or a plan that only sets, computes or converts values"),

@@ -1,4 +1,5 @@
-//! The rules about the length of a plan: its changes fit one write, or the plan says `split = true` and they fit several.
+//! Rules for the length of a plan. Either the changes fit in one write, or the plan contains `split = true` and the
+//! changes fit in several writes.
 
 use super::WrittenChange;
 use crate::change::{Change, OptionsByTarget, Selection, inseparable};
@@ -9,14 +10,16 @@ use crate::plan::expression_limits::{
 };
 use crate::plan::select::WrittenSelection;
 
-/// The maximum number of writes for one item. Each of them costs as much as the whole item.
+/// The maximum number of writes for one item. DynamoDB charges each write for the whole item.
 const MAX_WRITES: usize = 16;
 
-/// The maximum number of changes in a plan with `split = true`. It bounds the time for comparing each pair of changes.
+/// The maximum number of changes in a plan with `split = true`. The limit bounds the time for comparing each pair of
+/// changes.
 const MAX_CHANGES: usize = 1_000;
 
-/// Checks whether every write of the plan stays within DynamoDB's limits for expressions, and reports an error if not.
-/// `split` is the position of `split = true`, if the plan says it.
+/// Reports an error if a write of the plan exceeds DynamoDB's limits for expressions. Returns false if the plan is too
+/// long for the checks that compare each pair of changes. `split` is the position of `split = true`, if the plan
+/// contains it.
 pub(super) fn check_length(
     changes: &[WrittenChange],
     selection: Option<&WrittenSelection>,
@@ -28,9 +31,13 @@ pub(super) fn check_length(
     let deletes = changes.iter().find(|written| written.change.deletes_items());
     if let (Some(at), Some(delete)) = (split, deletes) {
         problems.add(
-            Diagnostic::new("a plan that deletes items takes no `split`", at.clone(), "only for changes of attributes")
-                .also(delete.first.clone(), "deletes whole items")
-                .help("remove the line: one write deletes an item"),
+            Diagnostic::new(
+                "a plan that deletes items must not have `split`",
+                at.clone(),
+                "only for changes of attributes",
+            )
+            .also(delete.first.clone(), "deletes whole items")
+            .help("remove the line, because one write deletes an item"),
         );
         return false;
     }
@@ -52,7 +59,7 @@ pub(super) fn check_length(
                     "allows several writes",
                 )
                 .help(needs(bound))
-                .help("split the plan in two and run one after the other"),
+                .help("split the plan into two plans, and run one after the other"),
             );
             true
         }
@@ -64,11 +71,11 @@ pub(super) fn check_length(
                 let label = format!("{fitting} changes fit before this one");
                 problems.add(
                     Diagnostic::new("the plan is too long for one write", written.first.clone(), label)
-                        .help(format!("all {} changes of an item go in one write; {}", plain.len(), needs(bound)))
-                        .help("split the plan in two and run one after the other")
+                        .help(format!("all {} changes of an item must fit in one write; {}", plain.len(), needs(bound)))
+                        .help("split the plan into two plans, and run one after the other")
                         .help(
-                            "or write `split = true` in [migration]: an item then gets several writes, and readers \
-                             may see the item between them",
+                            "or write `split = true` in [migration]; an item then gets several writes, and readers can \
+                             see the item between two of them",
                         ),
                 );
             }
@@ -77,7 +84,7 @@ pub(super) fn check_length(
     }
 }
 
-/// Says how much the expressions need, and the limits.
+/// Returns a text that states the size of the expressions, and DynamoDB's limits.
 fn needs(bound: ExpressionBound) -> String {
     let bytes = bound.update_bytes.max(bound.condition_bytes);
     let operators = bound.update_operators.max(bound.condition_operators);
@@ -100,7 +107,7 @@ fn check_split(
         let label = format!("the plan has {} changes", plain.len());
         problems.add(
             Diagnostic::new(format!("`split` allows at most {MAX_CHANGES} changes"), split.clone(), label)
-                .help("split the plan in two and run one after the other"),
+                .help("split the plan into two plans, and run one after the other"),
         );
         return false;
     }
@@ -116,13 +123,13 @@ fn check_split(
         problems.add(
             Diagnostic::new(format!("`split` allows at most {MAX_WRITES} writes for one item"), split.clone(), label)
                 .help("DynamoDB charges each write for the item's full size")
-                .help("split the plan in two and run one after the other"),
+                .help("split the plan into two plans, and run one after the other"),
         );
     }
     true
 }
 
-/// Refuses an `exec`, because the program would be asked again before each write. Returns whether there is one.
+/// Refuses an `exec`, because the program would run again before each write. Returns whether the plan has an `exec`.
 fn check_programs(changes: &[WrittenChange], split: &TextSpan, problems: &mut Problems) -> bool {
     let mut found = false;
     for written in changes.iter().filter(|written| written.change.program().is_some()) {
@@ -140,8 +147,8 @@ fn check_programs(changes: &[WrittenChange], split: &TextSpan, problems: &mut Pr
     found
 }
 
-/// Refuses a selection that reads what a change modifies. After the first write, it could leave the item out, and then
-/// no run would make the other changes. Returns whether there is such a change.
+/// Refuses a selection that reads an attribute that a change modifies. After the first write, such a selection could
+/// exclude the item. No run would then make the remaining changes. Returns whether there is such a change.
 fn check_selection(
     changes: &[WrittenChange],
     selection: &WrittenSelection,
@@ -173,7 +180,7 @@ fn check_selection(
     found
 }
 
-/// Refuses changes that must stay in one write and do not fit it. Returns whether there are any.
+/// Refuses changes that must stay in one write but do not fit in it. Returns whether there are such changes.
 fn check_groups(
     changes: &[WrittenChange],
     plain: &[Change],
@@ -208,7 +215,7 @@ fn check_groups(
                             group.len(),
                             needs(bound)
                         ))
-                        .help("split the plan in two and run one after the other"),
+                        .help("split the plan into two plans, and run one after the other"),
                 );
                 break;
             }
@@ -217,16 +224,16 @@ fn check_groups(
     found
 }
 
-/// Returns the error about a change that fits one write only without the stable attributes of other changes.
+/// Returns the error for a change that fits in one write only without the stable attributes of other changes.
 fn no_room_beside_stable(at: TextSpan, bound: ExpressionBound) -> Diagnostic {
     Diagnostic::new(
-        "the `where`s of this plan read too many `stable` attributes for `split`",
+        "the `where` conditions of this plan read too many `stable` attributes for `split`",
         at,
-        "no write has room for this change and all of them",
+        "this change does not fit in one write with all of these attributes",
     )
     .help(format!(
         "the condition of every write tests each `stable` attribute that a `where` of the plan reads; {}",
         needs(bound)
     ))
-    .help("read fewer `stable` attributes, or split the plan in two and run one after the other")
+    .help("read fewer `stable` attributes, or split the plan into two plans, and run one after the other")
 }

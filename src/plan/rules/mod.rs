@@ -1,8 +1,8 @@
-//! Rules for the changes of a plan. These rules refuse changes that cannot be replayed, and changes whose result
-//! depends on their order.
+//! Rules for the changes of a plan. They refuse changes that cannot be replayed, and changes with a result that depends
+//! on their order.
 //!
-//! If a run does not know whether a write arrived, it sends the write again. A plan is therefore valid only if applying
-//! its changes twice, in any order, gives the same result as applying them once.
+//! If a run does not know whether a write was applied, it resends the write. Therefore, a plan is valid only if
+//! applying its changes twice, in any order, gives the same result as applying them once.
 
 mod computed;
 mod delete;
@@ -32,12 +32,12 @@ pub(super) use replaced::check_strategy;
 use replaced::{check_inverse_index_key, check_replaced};
 pub(super) use stable::check_stable_names;
 
-/// The longest attribute name (developer guide, "Service quotas": 64 KB). DynamoDB also limits all names and values of
-/// an expression to 2 MB. A plan never exceeds that limit. All its names together have at most 256 KB, which is the
-/// maximum size of a plan. All its values together are at most as large as three items.
+/// The maximum length of an attribute name (developer guide, "Service quotas": 64 KB). DynamoDB also limits the total
+/// size of the names and values of an expression to 2 MB. A plan never exceeds that limit. Its names have at most 256
+/// KB in total (the maximum size of a plan), and all of its values together are at most as large as three items.
 const MAX_NAME_BYTES: usize = 65_535;
 
-/// How a change uses a path.
+/// The role of a path in a change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum PathRole {
     Target,
@@ -73,7 +73,7 @@ pub(super) fn check(
     }
     check_bumps(changes, problems);
     check_constants(changes, problems);
-    // If the plan is too long, do not compare each pair of changes, because the number of pairs could be huge.
+    // If the plan is too long, do not compare pairs of changes, because there can be too many pairs.
     if check_length(changes, selection, has_index, options, split, problems) {
         check_conditions(changes, problems);
         for (i, first) in changes.iter().enumerate() {
@@ -91,12 +91,13 @@ pub(super) fn check_keys(changes: &[WrittenChange], keys: &[&str], problems: &mu
             PathRole::CopiedFrom | PathRole::Input => continue,
             PathRole::Target => ("written", "choose another target; DynamoDB never changes the key of an item"),
             PathRole::MovedFrom => {
-                ("moved away", "use `copy` instead: the key attribute stays, and its value is copied to `to`")
+                ("moved away", "use `copy` instead, which keeps the key attribute and copies its value to `to`")
             }
             PathRole::Removed => ("removed", "remove this change; a different key needs a new table"),
-            PathRole::Replaced => {
-                ("replaced", "remove `replaces`: the key attribute stays, and the new attribute is computed from it")
-            }
+            PathRole::Replaced => (
+                "replaced",
+                "remove `replaces`; the key attribute then stays, and the new attribute is computed from it",
+            ),
         };
         let root = Path::attribute(path_use.path.root());
         let label = if path_use.path.is_top_level() { "a key attribute" } else { "inside a key attribute" };
@@ -107,7 +108,7 @@ pub(super) fn check_keys(changes: &[WrittenChange], keys: &[&str], problems: &mu
     }
 }
 
-/// Reports changes that would write an invalid index key value to every item.
+/// Reports changes that would write an invalid value for an index key to every item.
 pub(super) fn check_index_keys(
     changes: &[WrittenChange],
     table_key: &[&str],
@@ -132,9 +133,9 @@ pub(super) fn check_index_keys(
     }
 }
 
-/// Returns the value that a change writes to its target's top-level attribute. For a target inside that attribute, the
-/// result is an empty list or map, because only the type of the attribute is known. Returns `None` if the value is
-/// copied from the item.
+/// Returns the value that a change writes to its target's top-level attribute. If the target is inside the attribute,
+/// returns an empty list or map, because only the type of the attribute is known. Returns `None` if the change copies
+/// the value from the item, or if the type of the value is unknown.
 fn root_value(to: &Path, change: &Change) -> Option<Value> {
     match (to.steps().get(1), change) {
         (Some(PathStep::Index(_)), _) => Some(Value::L(Vec::new())),
@@ -161,7 +162,7 @@ fn root_value(to: &Path, change: &Change) -> Option<Value> {
     }
 }
 
-/// Returns a value of this type that is valid in a key if the type is.
+/// Returns an example value of this type. If a key attribute can have this type, the value is valid for the key.
 fn example_of_type(name: &str) -> Option<Value> {
     match name {
         "S" => Some(Value::S("x".to_owned())),
@@ -175,11 +176,11 @@ fn example_of_type(name: &str) -> Option<Value> {
     }
 }
 
-/// Reports names that are too long, and list elements that would be written or removed.
+/// Reports names that are too long, and changes that would write or remove a list element.
 fn check_paths(uses: &[PathUse<'_>], problems: &mut Problems) {
     for path_use in uses {
         if let Some(name) = path_use.path.steps().iter().find_map(too_long_name) {
-            let title = format!("an attribute name has at most {MAX_NAME_BYTES} bytes");
+            let title = format!("an attribute name must have at most {MAX_NAME_BYTES} bytes");
             problems.add(
                 Diagnostic::new(title, path_use.at.clone(), format!("a name of {} bytes", name.len()))
                     .help("no item has such an attribute, because DynamoDB rejects the name"),
@@ -192,8 +193,8 @@ fn check_paths(uses: &[PathUse<'_>], problems: &mut Problems) {
         let verb = if path_use.role == PathRole::Target { "written" } else { "removed" };
         problems.add(
             Diagnostic::new(format!("a list element cannot be {verb}"), path_use.at.clone(), "ends in a list index")
-                .help("a write may be sent twice, and the second one would change another element or append one")
-                .help(format!("name the list itself, `{}`, or a member of a document", list_of(path_use.path))),
+                .help("a write can be sent twice, and the second one would change a different element or append one")
+                .help(format!("use the list itself, `{}`, or a member of a document", list_of(path_use.path))),
         );
     }
 }
@@ -225,7 +226,7 @@ fn check_pair(first: &WrittenChange, second: &WrittenChange, problems: &mut Prob
     }
 }
 
-/// Returns the error for two changes that use overlapping paths, or `None` if the two changes are allowed together. `a`
+/// Returns the error for two changes that use overlapping paths. Returns `None` if a plan can contain both changes. `a`
 /// belongs to the change that is earlier in the plan.
 fn conflict(a: &PathUse<'_>, b: &PathUse<'_>) -> Option<Diagnostic> {
     use PathRole::{CopiedFrom, Input, MovedFrom, Removed, Replaced, Target};
@@ -240,12 +241,11 @@ fn conflict(a: &PathUse<'_>, b: &PathUse<'_>) -> Option<Diagnostic> {
             format!("{} is an input, and {} is removed", name(a, b, Input), other_name(a, b, Input)),
             "a value cannot be computed again after its input is removed; remove the input with a later plan",
         ),
-        // One write both copies the value and removes the original, so the original is never removed without being
-        // copied.
+        // One write copies the value and removes the original, so the original is never removed without a copy.
         (CopiedFrom, Removed | MovedFrom) | (Removed | MovedFrom, CopiedFrom) if same => return None,
         (CopiedFrom, Replaced) | (Replaced, CopiedFrom) => (
             format!("{} is copied, and {} is replaced", name(a, b, CopiedFrom), name(a, b, Replaced)),
-            "after new-only writes, the copy and the replacement may differ; copy the attribute with an earlier plan",
+            "after new-only writes, the copy and the replacement can differ; copy the attribute with an earlier plan",
         ),
         (CopiedFrom, Removed | MovedFrom) | (Removed | MovedFrom, CopiedFrom) => (
             format!("{} is copied, and {} is removed", name(a, b, CopiedFrom), other_name(a, b, CopiedFrom)),
@@ -253,7 +253,7 @@ fn conflict(a: &PathUse<'_>, b: &PathUse<'_>) -> Option<Diagnostic> {
         ),
         (Target, Target) if same => (
             format!("two changes write `{}`", a.path),
-            "keep one of them; otherwise the last one would decide the value",
+            "keep one of them; otherwise the last one would determine the value",
         ),
         (Target, Target) => (
             format!("`{}` and `{}` are both written, and one contains the other", a.path, b.path),
@@ -261,7 +261,7 @@ fn conflict(a: &PathUse<'_>, b: &PathUse<'_>) -> Option<Diagnostic> {
         ),
         (Target, MovedFrom | CopiedFrom) | (MovedFrom | CopiedFrom, Target) if same => (
             format!("`{}` is the source of one change and the target of another", a.path),
-            "the result would depend on which comes first; use two plans, one after the other (a swap needs three, through a third name)",
+            "the result would depend on which change comes first; use two plans, one after the other (a swap needs three, through a third name)",
         ),
         (Target, MovedFrom | CopiedFrom) | (MovedFrom | CopiedFrom, Target) => (
             format!("{} is a source and {} is a target", other_name(a, b, Target), name(a, b, Target)),
@@ -283,7 +283,7 @@ fn conflict(a: &PathUse<'_>, b: &PathUse<'_>) -> Option<Diagnostic> {
         }
         (MovedFrom, Removed) | (Removed, MovedFrom) if same => (
             format!("`{}` is moved and removed", a.path),
-            "drop the `remove`: `move` already removes the old attribute",
+            "delete the `remove`, because `move` already removes the old attribute",
         ),
         (Replaced, Replaced) if same => (
             format!("`{}` is replaced twice", a.path),
@@ -291,7 +291,7 @@ fn conflict(a: &PathUse<'_>, b: &PathUse<'_>) -> Option<Diagnostic> {
         ),
         (Replaced, Removed) | (Removed, Replaced) if same => (
             format!("`{}` is replaced and removed", a.path),
-            "drop the `remove`: `contract` already removes an attribute that is replaced",
+            "delete the `remove`, because `contract` already removes an attribute that is replaced",
         ),
         (Replaced, MovedFrom) | (MovedFrom, Replaced) if same => {
             (format!("`{}` is moved and replaced", a.path), "keep one of the two changes")
@@ -299,13 +299,13 @@ fn conflict(a: &PathUse<'_>, b: &PathUse<'_>) -> Option<Diagnostic> {
         (Removed, Removed) if same => (format!("`{}` is removed twice", a.path), "keep one of the two changes"),
         (MovedFrom | Removed | Replaced, MovedFrom | Removed | Replaced) => (
             format!("`{}` and `{}` are both removed, and one contains the other", a.path, b.path),
-            "remove the outer path with a later plan, or drop the inner change",
+            "remove the outer path with a later plan, or delete the inner change",
         ),
     };
     Some(Diagnostic::new(title, b.at.clone(), label(b)).also(a.at.clone(), label(a)).help(help))
 }
 
-/// Returns the path of `a` or of `b`, whichever has this role.
+/// Returns the quoted path of the path use (`a` or `b`) that has this role.
 fn name(a: &PathUse<'_>, b: &PathUse<'_>, role: PathRole) -> String {
     format!("`{}`", if a.role == role { a.path } else { b.path })
 }
@@ -339,7 +339,7 @@ fn check_constants(changes: &[WrittenChange], problems: &mut Problems) {
                         format!("{total} bytes up to here"),
                     )
                     .help(format!(
-                        "an item has at most {MAX_ITEM_BYTES} bytes, including names and all other attributes"
+                        "an item can have at most {MAX_ITEM_BYTES} bytes, including names and all other attributes"
                     )),
                 );
                 return;
@@ -354,7 +354,7 @@ fn uses(written: &WrittenChange) -> Vec<PathUse<'_>> {
         let role = if paths.removes.contains(path) { PathRole::MovedFrom } else { PathRole::CopiedFrom };
         PathUse { role, path, at: &written.first }
     });
-    // The replaced attribute is an input too, but has a role of its own.
+    // The replaced attribute is also an input, but has a role of its own.
     let is_replaced = |path: &Path| written.replaced.is_some() && paths.removes.iter().any(|old| old.overlaps(path));
     let inputs = paths.inputs.iter().filter(|path| !is_replaced(path)).map(|path| PathUse {
         role: PathRole::Input,

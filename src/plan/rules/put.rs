@@ -7,12 +7,12 @@ use crate::plan::changes::WrittenChange;
 use crate::plan::diagnostic::{Diagnostic, Problems, TextSpan};
 use crate::plan::fields::Fields;
 
-/// The largest number of attributes of a derived item, without its key. A rollback compares each of them, and the
+/// The maximum number of attributes of a derived item, without its key. A rollback compares every attribute, and the
 /// condition needs a comparison and an `AND` for each.
 const MAX_ATTRIBUTES: usize = MAX_OPERATORS / 2 - 1;
 
-/// Checks a plan that puts derived items. `in_place` is the position of `strategy = "in-place"`, if the plan says it.
-/// `selects` says whether [select] has a valid `where`.
+/// Checks a plan that puts derived items. `in_place` is the position of `strategy = "in-place"`, if the plan contains
+/// it. `selects` is true if [select] has a valid `where`.
 pub(in super::super) fn check_put(
     root: &Fields<'_, '_>,
     changes: &[WrittenChange],
@@ -24,13 +24,13 @@ pub(in super::super) fn check_put(
         return;
     };
     for other in changes.iter().filter(|other| other.first != put.first) {
-        // `check_delete` reports a delete together with another change.
+        // `check_delete` reports a plan that contains a delete and another change.
         if other.change.deletes_items() {
             continue;
         }
         let title = match other.change.derived() {
             Some(_) => "a plan can have only one `put`",
-            None => "a plan that puts derived items has no other change",
+            None => "a plan that puts derived items cannot have other changes",
         };
         problems.add(
             Diagnostic::new(title, other.first.clone(), "another change")
@@ -49,7 +49,7 @@ pub(in super::super) fn check_put(
     if let Some((at, _)) = root.get("cutover") {
         problems.add(
             Diagnostic::new(
-                "a plan that puts derived items has no cutover",
+                "a plan that puts derived items cannot have a cutover",
                 at,
                 "for plans that move readers and writers",
             )
@@ -68,20 +68,20 @@ pub(in super::super) fn check_put(
                 "a rollback compares each attribute. DynamoDB accepts {MAX_OPERATORS} operators, so a derived item can \
                  have {MAX_ATTRIBUTES} attributes and its key"
             ))
-            .help("put several values into one attribute: a map or a list"),
+            .help("combine several values in one map or list attribute"),
         );
     }
 }
 
-/// Checks which items the plan selects. Each derived item must be outside the selection, so there must be a `where` to
-/// test it with. A file of keys does not list the derived items, so a verification would not read them.
+/// Checks which items the plan selects. Each derived item must be outside the selection, so the plan needs a `where`
+/// that can test it. Refuses a file of keys. It does not list the derived items, so a verification would not read them.
 fn check_selection(root: &Fields<'_, '_>, put: &WrittenChange, selects: bool, problems: &mut Problems) {
     let Some((_, select)) = root.get("select") else {
         if !root.has_misspelt(&["select"]) {
             problems.add_missing(
                 Diagnostic::new("`put` needs a [select]", put.first.clone(), "would derive items from derived items")
                     .help("each run would derive new items from the derived items of the previous run")
-                    .example("say which items to derive from:\n[select]\nwhere = 'item.sk == \"PROFILE\"'"),
+                    .example("select the source items:\n[select]\nwhere = 'item.sk == \"PROFILE\"'"),
             );
         }
         return;
@@ -89,7 +89,7 @@ fn check_selection(root: &Fields<'_, '_>, put: &WrittenChange, selects: bool, pr
     let Some(table) = select.get_ref().as_table() else { return };
     if let Some((at, _)) = table.get_key_value("keys") {
         problems.add(
-            Diagnostic::new("`put` takes no `keys`", at.span(), "does not list the derived items")
+            Diagnostic::new("`keys` is not allowed with `put`", at.span(), "does not list the derived items")
                 .also(put.first.clone(), "puts the derived items")
                 .help("remove `keys`, and select the same items with a `where`")
                 .help(
@@ -102,13 +102,13 @@ fn check_selection(root: &Fields<'_, '_>, put: &WrittenChange, selects: bool, pr
             Diagnostic::new("`put` needs a `where`", select.span(), "no `where`")
                 .also(put.first.clone(), "puts the derived items")
                 .help(
-                    "each derived item must be outside the selection, and `where` is evaluated for it before it is put",
+                    "each derived item must be outside the selection; the tool checks this with `where` before it puts the item",
                 ),
         );
     }
 }
 
-/// Checks that `key` names exactly the key attributes of the table.
+/// Checks that `key` lists exactly the key attributes of the table.
 pub(in super::super) fn check_put_key(changes: &[WrittenChange], key: &[&str], problems: &mut Problems) {
     for (put, derived) in changes.iter().filter_map(|written| Some((written, written.change.derived()?))) {
         let is_named = |part: &str| derived.key.iter().any(|(name, _)| name == part);
@@ -122,14 +122,18 @@ pub(in super::super) fn check_put_key(changes: &[WrittenChange], key: &[&str], p
         let names: Vec<String> = key.iter().map(|part| format!("`{part}`")).collect();
         problems.add(
             Diagnostic::new("the derived item does not have the key of the table", put.value.clone(), what)
-                .help(format!("write an expression for each key attribute, and for nothing else: {}", names.join(", ")))
+                .help(format!(
+                    "write an expression for each key attribute and no other attribute: {}",
+                    names.join(", ")
+                ))
                 .help("the other attributes of the derived item belong in `attributes`"),
         );
     }
 }
 
 /// Checks that each key attribute of a derived item has a valid value. `known` describes the attributes that every item
-/// has. If `allows_not_computable` is true, the plan says what happens to an item without a valid key.
+/// has. If `allows_not_computable` is true, the plan has a rule for items from which no valid derived key can be
+/// computed.
 pub(in super::super) fn check_put_types(
     changes: &[WrittenChange],
     schema: &KeySchema,

@@ -14,7 +14,7 @@ struct Replacement<'a> {
     spans: &'a WrittenReplaced,
 }
 
-/// Reports a replacement whose paths, formula or inverse do not fit together.
+/// Reports an error if the paths, the formula and the inverse of a replacement do not fit together.
 pub(super) fn check_replaced(written: &WrittenChange, problems: &mut Problems) {
     let Some(replacement) = replacement(written) else { return };
     replacement.check_paths(problems);
@@ -27,7 +27,7 @@ pub(in crate::plan) fn check_strategy(changes: &[WrittenChange], strategy: Strat
     for replacement in changes.iter().filter_map(replacement).filter(|_| strategy == Strategy::InPlace) {
         problems.add(
             Diagnostic::new(
-                "`replaces` does not work with strategy = \"in-place\"",
+                "`replaces` is not possible with strategy = \"in-place\"",
                 replacement.spans.at.clone(),
                 "an old attribute that is replaced",
             )
@@ -37,7 +37,8 @@ pub(in crate::plan) fn check_strategy(changes: &[WrittenChange], strategy: Strat
     }
 }
 
-/// Reports an inverse whose values DynamoDB would reject for every item, because the old attribute is an index key.
+/// Reports an error if the old attribute is an index key attribute and DynamoDB would reject the result of the inverse
+/// for every item.
 pub(super) fn check_inverse_index_key(written: &WrittenChange, indexes: &[IndexSchema], problems: &mut Problems) {
     let Some(Replacement { replaced, spans, .. }) = replacement(written) else { return };
     let (Some(inverse), Some(at)) = (&replaced.inverse, &spans.inverse) else { return };
@@ -51,7 +52,7 @@ pub(super) fn check_inverse_index_key(written: &WrittenChange, indexes: &[IndexS
             "not valid as a key value",
         )
         .help(fault.to_string())
-        .help("write an inverse that gives a value of the key's type"),
+        .help("write an inverse with a result of the key's type"),
     );
 }
 
@@ -90,7 +91,7 @@ impl Replacement<'_> {
             problems.add(
                 Diagnostic::new(title, at.clone(), "the old attribute")
                     .also(self.written.to.clone(), "the new attribute")
-                    .help("write the value to a new attribute: until `contract`, items have both attributes"),
+                    .help("write the value to a new attribute, because items have both attributes until `contract`"),
             );
             return;
         }
@@ -118,8 +119,8 @@ impl Replacement<'_> {
         problems.add(problem);
     }
 
-    /// Refuses a formula that applications cannot compute. While they write both attributes, they must compute the new
-    /// value as the plan does.
+    /// Refuses a formula that applications cannot evaluate. While applications write both attributes, they must compute
+    /// the same new values as the plan.
     fn check_facts(&self, problems: &mut Problems) {
         if matches!(self.formula, Formula::Expression(expression) if expression.reads_facts()) {
             problems.add(
@@ -147,7 +148,7 @@ impl Replacement<'_> {
                     format!("reads `{old}`"),
                 )
                 .also(self.spans.at.clone(), "the old attribute")
-                .help("when the inverse is needed, the old value is stale or missing")
+                .help("whenever the inverse is used, the old value is stale or missing")
                 .help(format!("compute the value from `{to}` and from attributes that stay")),
             );
         } else if !inputs.iter().any(|input| input.overlaps(to)) {

@@ -1,11 +1,11 @@
-//! Rules for the attributes that a plan calls stable.
+//! Rules for the attributes in a plan's `stable` list.
 
 use crate::plan::attribute_list::WrittenName;
 use crate::plan::changes::WrittenChange;
 use crate::plan::diagnostic::{Diagnostic, Problems};
 
-/// Refuses a stable attribute that the plan itself changes. The tool relies on the promise that nobody changes these
-/// attributes, so it would reject each item that the plan has changed.
+/// Refuses a stable attribute that the plan itself changes. The tool assumes that stable attributes never change, so it
+/// would reject each item that the plan has changed.
 pub(in crate::plan) fn check_stable_names(stable: &[WrittenName], changes: &[WrittenChange], problems: &mut Problems) {
     for WrittenName { name, at } in stable {
         let change = changes.iter().find_map(|change| {

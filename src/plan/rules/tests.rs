@@ -5,7 +5,7 @@ use crate::change::Change;
 use crate::item::{Item, Value, item_from_json};
 use crate::plan::load;
 
-/// Applies the changes of `one_change` as one write: reads every value from the image before the write.
+/// Applies the changes of `one_change` as one write. Reads every value from the item as it was before the write.
 fn apply(changes: &[Change], image: &Item) -> Item {
     let mut after = image.clone();
     let mut gone = Vec::new();
@@ -81,7 +81,7 @@ fn names_may_have_the_length_that_dynamodb_accepts() {
     let named = |bytes: usize| plan(&[format!("set = \"{}\"\nvalue = 1", "n".repeat(bytes))]);
     assert!(load("p", &named(65_535)).is_ok());
     let errors = load("p", &named(65_536)).unwrap_err().to_string();
-    assert!(errors.contains("an attribute name has at most 65535 bytes"), "{errors:.500}");
+    assert!(errors.contains("an attribute name must have at most 65535 bytes"), "{errors:.500}");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! The comments of the template about the attributes of sampled items.
+//! Writes the template's comments about the attributes of sampled items.
 
 use std::fmt::Write as _;
 
@@ -9,15 +9,15 @@ use crate::item::Path;
 /// Maximum number of attributes to list.
 const MAX_LISTED: usize = 30;
 
-/// Maximum number of characters of a listed name. A name may have up to 65,535 bytes, and a plan has at most 256 KB.
+/// Maximum number of characters of a listed name. A name can have up to 65,535 bytes, but a plan has at most 256 KB.
 const MAX_NAME: usize = 100;
 
-/// What a sample of the table has found. Contains no values.
+/// The attributes in a sample of the table. Contains no values.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TemplateSample {
     /// Number of items that were read.
     pub items: u64,
-    /// How the items were selected, such as `drawn at random`.
+    /// The way in which the items were selected, such as `drawn at random`.
     pub basis: &'static str,
     /// The attributes, in the order in which to list them.
     pub attributes: Vec<TemplateAttribute>,
@@ -32,12 +32,12 @@ pub struct TemplateAttribute {
     pub items: u64,
     /// The types of its values, most frequent first.
     pub types: Vec<&'static str>,
-    /// The purposes for which DynamoDB uses the attribute, such as `partition key`.
+    /// What DynamoDB uses the attribute for, such as `partition key`.
     pub roles: Vec<String>,
 }
 
 /// Returns comments that list the sampled attributes, and examples of changes to these attributes. Every line is a
-/// comment, whatever the names contain.
+/// comment, regardless of the characters in the names.
 pub(super) fn section(table: &TemplateTable) -> String {
     let Some(sample) = &table.sample else { return String::new() };
     let TemplateSample { items, basis, attributes } = sample;
@@ -65,7 +65,8 @@ pub(super) fn section(table: &TemplateTable) -> String {
     out
 }
 
-/// Returns examples of changes, as comments. They change attributes that DynamoDB uses for nothing.
+/// Returns examples of changes, as comments. They change only attributes that are not key attributes and that no other
+/// DynamoDB feature uses.
 fn examples(table: &TemplateTable, attributes: &[TemplateAttribute]) -> String {
     let is_short = |path: &Path| path.to_string().chars().count() <= MAX_NAME;
     let mut usable = attributes.iter().filter(|attribute| attribute.roles.is_empty() && is_short(&attribute.path));
@@ -73,7 +74,7 @@ fn examples(table: &TemplateTable, attributes: &[TemplateAttribute]) -> String {
     let name = first.path.root();
     let mut out = String::from("#\n# Examples with attributes of this table:\n");
     out.push_str(&example("move", &first.path, &table.free(&format!("new_{name}"))));
-    // Paths of two changes must not overlap.
+    // The paths of two changes must not overlap.
     let member = usable.find(|attribute| !attribute.path.is_top_level() && attribute.path.root() != name);
     if let Some(member) = member {
         out.push_str(&example("copy", &member.path, &table.free("copy_of_member")));
@@ -85,7 +86,7 @@ fn example(verb: &str, from: &Path, to: &Path) -> String {
     format!("# [[change]]\n# {verb} = {}\n# to = {}\n", quoted(&from.to_string()), quoted(&to.to_string()))
 }
 
-/// Quotes a path as a TOML string on one line. A long path is shortened.
+/// Quotes a path as a TOML string on one line. Shortens a long path.
 fn shortened(path: &Path) -> String {
     let text = path.to_string();
     match text.char_indices().nth(MAX_NAME) {
@@ -152,14 +153,14 @@ mod tests {
         assert!(empty.contains("so the attributes of the table are unknown"), "{empty}");
     }
 
-    /// Attribute names come from the table, so they may contain anything.
+    /// Attribute names come from the table, so they can contain any character.
     fn any_name() -> impl Strategy<Value = String> {
         "[a-z]{1,4}|(old|new)_name_?|\\PC{1,8}|[\"'\\\\\u{1b}\u{202e}\u{0}\n\r#=\\[\\]]{1,6}|x{300}|é{101}"
     }
 
     proptest! {
-        /// Whatever the names are, the plan loads, its only change touches no sampled attribute, and the examples are
-        /// valid changes.
+        /// Whatever the names of the attributes are, the plan is valid, its only change does not touch a sampled
+        /// attribute, and the examples are valid changes.
         #[test]
         fn the_template_loads_for_any_names(
             names in proptest::collection::btree_map(any_name(), (proptest::option::of(any_name()), any::<bool>()), 0..40),

@@ -1,4 +1,4 @@
-//! The parts of a migration's state.
+//! The types of the parts of a migration's state.
 
 use jiff::Timestamp;
 
@@ -106,7 +106,7 @@ pub struct TableBackup {
     pub at: Timestamp,
     /// The backup's ARN.
     pub arn: String,
-    /// Whether the phase has completed since, so that the next one needs another backup.
+    /// Whether the phase has completed since the backup. If so, the next phase needs another backup.
     pub is_used: bool,
 }
 

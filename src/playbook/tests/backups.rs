@@ -26,7 +26,7 @@ fn a_backup_comes_once_before_each_destructive_step() {
     let mut sim = sim(PlanKind::InPlace);
     let steps = sim.run(RUN);
     assert_eq!(backups(&steps), [("Backup(Expand)", "begin Expand")], "{steps:?}");
-    // The confirmation comes first, so that a command that is not confirmed makes no backup.
+    // The confirmation comes before the backup, so that a command without a confirmation makes no backup.
     assert!(
         steps.iter().position(|step| step == "Confirm") < steps.iter().position(|step| is_backup(step)),
         "{steps:?}"
@@ -59,7 +59,8 @@ fn contract_makes_its_backup_before_the_point_of_no_return() {
     assert_eq!(backups(&remove.run(Goal::Contract)), [("Backup(Contract)", "begin Contract")]);
 }
 
-/// A process that is killed after the backup does not make another one, unless the old one is too old.
+/// If a process is killed after the backup, the command does not make another backup when it resumes, unless the
+/// existing one is too old.
 #[test]
 fn a_killed_command_uses_its_backup() {
     for (later, due) in [(60, false), (3 * 60 * 60 - 60, false), (3 * 60 * 60, true)] {
@@ -103,8 +104,8 @@ fn the_plan_decides_whether_expand_destroys_values() {
 }
 
 proptest! {
-    /// In any order of commands, each phase that destroys values begins only after its own backup. The way back makes
-    /// no backup.
+    /// In any order of commands, each phase that destroys values begins only after its own backup. No backup is made
+    /// for a rollback.
     #[test]
     fn no_destructive_phase_begins_without_a_backup(
         kind in prop::sample::select(vec![PlanKind::Flagged, PlanKind::Stated, PlanKind::InPlace, PlanKind::RemoveOnly]),

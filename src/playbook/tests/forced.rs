@@ -29,7 +29,7 @@ fn a_reason_given_for_one_refusal_covers_no_other_refusal() {
             assert_eq!(sim.state.forced_reads, sim.force.map(str::to_owned));
             let obstacles: Vec<Obstacle> = sim.state.overrides.iter().map(|given| given.obstacle).collect();
             assert_eq!(obstacles, [Obstacle::UnsureTargets { items: 7 }]);
-            // Now the obstacle affects one more item, which no refusal has reported.
+            // The obstacle now affects one more item. No refusal has reported this item.
             sim.force = None;
             sim.unrestorable_targets = Some(8);
         }
@@ -61,8 +61,8 @@ fn a_reason_given_for_one_item_covers_no_other_items() {
         sim.mismatches = 1;
         let refused = sim.try_run(goal).unwrap_err();
         assert!(refused.why.contains("1 item still differs"), "{refused}");
-        // The operator inspects that item and accepts it. The next verification finds more items, which no refusal has
-        // reported.
+        // The operator inspects that item and accepts it. The next verification finds more items. No refusal has
+        // reported these items.
         sim.mismatches = 5_000;
         sim.force = Some("P#7 has grown, and nobody reads it");
         sim.begin();
@@ -73,7 +73,7 @@ fn a_reason_given_for_one_item_covers_no_other_items() {
             "{refused}"
         );
         assert_eq!(sim.flag.as_ref().unwrap().read, ReadFrom::New);
-        // The last refusal reported all these items, so the reason now covers them.
+        // The last refusal reported all of these items, so the reason now covers them.
         sim.run(goal);
         assert_eq!(sim.flag.as_ref().unwrap().read, ReadFrom::Old);
         assert_eq!(MigrationState::replay(&sim.events), Ok(sim.state.clone()));
@@ -89,18 +89,18 @@ fn a_reason_given_for_failed_items_covers_no_diverged_items() {
         sim.all(&[DUAL, RUN, VERIFY, READ, WRITE]);
         sim.force = Some("P#7 has grown");
         sim.mismatches = mismatches;
-        // The earlier pass ended with one failure, for which the command records this override.
+        // The earlier pass ended with one failure. The command recorded this override for it.
         let obstacle = Obstacle::ItemsFailed { items: 1 };
         let reason = "P#7 has grown".to_owned();
         sim.append(EventBody::Overridden(Override { obstacle, reason }));
         assert_eq!(sim.try_run(Goal::Rollback).is_ok(), ends, "{mismatches}");
-        // By now, refusals have reported every item. If one of these items fails in another pass, the override is still
-        // valid.
+        // At this point, refusals have reported every item. If one of these items fails in another pass, the override
+        // is still valid.
         sim.run(Goal::Rollback);
     }
 }
 
-/// A command with `--force` may be killed at any point. When it resumes, its recorded reason is still valid.
+/// A command with `--force` can be killed at any point. When it resumes, its recorded reason is still valid.
 #[test]
 fn a_reason_outlives_the_command_that_was_killed() {
     let mut sim = SimulatedMigration::new(PlanKind::Flagged);
@@ -128,7 +128,7 @@ fn a_reason_outlives_the_command_that_was_killed() {
         assert!(sim.try_run(BACK).is_err());
     }
     assert_eq!(sim.state.accepted_unequal, 1);
-    // Running the command several times adds no further overrides to the list.
+    // If the command runs several times, it adds no further overrides to the list.
     for _ in 0..3 {
         for (mismatches, force) in [(3, None), (5, Some("tests of ours"))] {
             sim.mismatches = mismatches;
@@ -137,20 +137,20 @@ fn a_reason_outlives_the_command_that_was_killed() {
         }
     }
     assert_eq!(sim.state.overrides.len(), 1);
-    // Once applications write only new values again, unequal items need a new reason.
+    // After applications have written only new values again, unequal items need a new reason.
     sim.mismatches = 0;
     sim.all(&[BACK, READ, WRITE]);
     assert_eq!(sim.state.accepted_unequal, 0);
 }
 
-/// The reason for beginning a rollback does not cover unequal items.
+/// The reason for the beginning of a rollback does not cover unequal items.
 #[test]
 fn a_reason_given_to_begin_a_rollback_covers_no_stale_values() {
     for known in [false, true] {
         let mut sim = SimulatedMigration::new(PlanKind::Flagged);
         sim.all(&[DUAL, RUN, VERIFY, READ, WRITE]);
         sim.mismatches = 5_000;
-        // The result is the same if a refusal has already reported the unequal items.
+        // The result is the same even if an earlier refusal has already reported the mismatches.
         if known {
             assert!(sim.try_run(BACK).unwrap_err().why.contains("5,000 items still differ"));
         }

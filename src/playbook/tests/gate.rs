@@ -1,4 +1,4 @@
-//! Tests the gate. Known mismatches keep it closed, and some obstacles cannot be overridden.
+//! Tests the gate. Known mismatches keep the gate closed, and some obstacles cannot be overridden.
 
 use super::*;
 use crate::change::tests::replace;
@@ -30,7 +30,7 @@ fn a_sample_hides_no_mismatch_that_is_known() {
     sim.run(SAMPLE);
     assert_eq!(sim.answer(READ), REPAIR_NEXT);
     sim.mismatches = 0;
-    // A later clean sample proves nothing, because it may miss the item that differs.
+    // A later clean sample proves nothing, because it can miss the item that differs.
     sim.run(SAMPLE);
     assert_eq!(sim.answer(READ), REPAIR_NEXT);
     sim.run(VERIFY);
@@ -49,7 +49,7 @@ fn a_way_back_that_has_begun_must_end_before_write_new() {
     sim.try_run(BACK).unwrap_err();
     assert_eq!(sim.flag.as_ref().map(|flag| flag.old_stale), Some(true));
     let refused = sim.next_step(WRITE, true).unwrap_err();
-    assert!(refused.why.contains("the way back has begun"), "{refused}");
+    assert!(refused.why.contains("a step back has begun"), "{refused}");
     assert!(refused.next.as_str().starts_with("cutover --back"), "{refused}");
     assert_eq!(sim.stage_and_next().1.as_deref(), Some(refused.next.as_str()));
     sim.mismatches = 0;
@@ -72,7 +72,8 @@ fn no_reason_overrides_items_without_a_new_value() {
     sim.append(EventBody::PhaseBegun { phase: Phase::Expand });
     always_refused(&sim, READ, "expand is not complete", "run");
     sim.run(RUN);
-    // At this step, writers still write old values, and readers fall back to old values. So `--force` may move readers.
+    // At this step, writers still write old values, and readers fall back to old values. So the operator may move
+    // readers with `--force`.
     sim.failures = 3;
     sim.run(READ);
     always_refused(&sim, WRITE, "3 items have failed", "cutover --back");
@@ -129,7 +130,7 @@ fn write_new_is_refused_while_a_later_verification_found_mismatches() {
     assert_eq!(sim.events.iter().find_map(reason).as_deref(), Some("they are tests of ours"));
 }
 
-/// RUNBOOK: "*once new values alone are written, a rollback may not succeed*"
+/// RUNBOOK: "*once applications write only new values, a rollback might fail*"
 #[test]
 fn write_new_is_refused_if_old_values_could_not_come_back() {
     let mut sim = SimulatedMigration::new(PlanKind::Flagged);
@@ -143,7 +144,7 @@ fn write_new_is_refused_if_old_values_could_not_come_back() {
     let steps = sim.run(WRITE);
     assert!(steps.iter().any(|step| step.starts_with("Overridden") && step.contains("a month")), "{steps:?}");
     assert_eq!(sim.flag.as_ref().unwrap().write, WriteTo::New);
-    // While applications write both attributes, no old value can get lost, so nothing is refused.
+    // While applications write both attributes, no old value can be lost, so nothing is refused.
     let mut sim = SimulatedMigration::new(PlanKind::Flagged);
     sim.one_way = Some("`a` and `b` may differ by then");
     sim.all(&[DUAL, RUN, VERIFY, READ, Goal::Rollback]);
@@ -180,7 +181,7 @@ fn plans_whose_old_values_may_not_come_back() {
 }
 
 /// Stated facts prove less than a flag, so a migration must not change from a plan with a flag to a plan without one,
-/// or back.
+/// or vice versa.
 #[test]
 fn a_migration_keeps_the_kind_it_began_with() {
     let mut sim = SimulatedMigration::new(PlanKind::Flagged);
@@ -219,7 +220,7 @@ fn the_gate_of_read_new() {
         spoil(&mut sim);
         let refused = sim.next_step(READ, true).unwrap_err();
         assert!(refused.why.contains(why) && refused.next.as_str() == next, "{why}: {refused}");
-        // The operator takes the step with `--force`, and the history records the reason.
+        // The operator runs the step with `--force`, and the history records the reason.
         sim.force = Some("an incident");
         sim.run(READ);
         assert_eq!(sim.state.forced_reads.as_deref(), Some("an incident"));
@@ -288,7 +289,7 @@ fn no_step_forward_without_a_way_back() {
     sim.force = None;
     assert_eq!(sim.answer(READ), "verify --all");
     sim.all(&[VERIFY, READ, WRITE]);
-    // The reason does not cover more items.
+    // The reason does not cover a larger number of items.
     sim.unrestorable_targets = Some(8);
     sim.run(BACK);
     assert_eq!(sim.answer(READ), "cutover --to read-new --force REASON");
@@ -317,7 +318,7 @@ fn a_verification_that_compared_nothing_opens_no_gate() {
             sim.stage_and_next().1.as_deref(),
             Some(if next == "allowed" { "cutover --to read-new --percent 10" } else { next })
         );
-        // The tool accepts an empty table only if a pass also found it empty, and records the acceptance.
+        // The tool accepts an empty table only if a pass also read no item. It then records the acceptance.
         sim.accept_empty = true;
         let accepted = next.ends_with("empty-table");
         assert_eq!(sim.answer(READ) == "allowed", accepted || next == "allowed");
@@ -332,8 +333,8 @@ fn a_verification_that_compared_nothing_opens_no_gate() {
     }
 }
 
-/// On the way back, if the pass read items, a verification that compared no item does not prove that old values are
-/// fresh.
+/// During a rollback, the pass read items, but the verification compared no item. So this verification does not prove
+/// that old values are fresh.
 #[test]
 fn a_verification_that_compared_nothing_sends_no_reader_back() {
     let mut sim = SimulatedMigration::new(PlanKind::Flagged);
@@ -343,7 +344,7 @@ fn a_verification_that_compared_nothing_sends_no_reader_back() {
         assert!(sim.try_run(BACK).unwrap_err().why.contains("compared no item"));
         assert_eq!(sim.flag.as_ref().unwrap().read, ReadFrom::New);
     }
-    // Now the pass also finds the table empty, so readers may go back.
+    // Now the pass also reads no item, so readers may return to old values.
     sim.reads = Some(0);
     sim.run(BACK);
     assert_eq!(sim.flag.as_ref().unwrap().read, ReadFrom::Old);

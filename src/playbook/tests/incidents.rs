@@ -1,4 +1,4 @@
-//! Tests incidents: a flag that somebody removed or changed, a lost state file, a clock that was set back.
+//! Tests incidents. Somebody removed or changed the flag, the state file was lost, or the clock was set back.
 
 use super::*;
 
@@ -47,7 +47,7 @@ fn a_flag_that_was_removed_comes_back() {
     assert!(sim.flag.is_some_and(|flag| flag.contracting && flag.write == WriteTo::New));
 }
 
-/// The process set `write = new` and died before it read the flag again. Then somebody removed the flag.
+/// The process set `write = new`, and died before it read the flag again. Then somebody removed the flag.
 #[test]
 fn an_intended_change_counts_if_the_flag_is_missing() {
     let mut sim = SimulatedMigration::new(PlanKind::Flagged);
@@ -98,7 +98,7 @@ fn a_contract_whose_state_file_is_lost_ends_with_another_one() {
 #[test]
 fn a_clock_that_is_set_back_opens_no_gate() {
     const HOUR: i64 = 3_600;
-    // The order of events in the history shows that this verification ran before dual writes.
+    // The order of the events in the history shows that this verification ran before dual writes.
     let mut sim = SimulatedMigration::new(PlanKind::Flagged);
     sim.all(&[RUN, VERIFY]);
     sim.now -= HOUR;
@@ -120,7 +120,7 @@ fn a_clock_that_is_set_back_opens_no_gate() {
     sim.run(READ);
     assert_eq!(sim.state.forced_reads.as_deref(), Some("it was looked at"));
 
-    // A command recognizes its own passes without using a clock.
+    // A command recognizes its own passes without a clock.
     let mut sim = SimulatedMigration::new(PlanKind::Flagged);
     sim.all(&[DUAL, RUN]);
     sim.now -= HOUR;
@@ -133,8 +133,8 @@ fn a_clock_that_is_set_back_opens_no_gate() {
     }
 }
 
-/// The clock of the host that changes the flag is up to two days ahead of this host's clock, or up to two days behind
-/// it. Every wait still lasts exactly the cache time, and every phase begins only once.
+/// The clock of the host that changes the flag differs from this host's clock by up to two days in either direction.
+/// Every wait still lasts exactly the cache time, and every phase begins only once.
 #[test]
 fn clocks_of_two_hosts_are_not_compared() {
     for skew in [-172_800, -90, 90, 172_800] {
@@ -152,8 +152,8 @@ fn clocks_of_two_hosts_are_not_compared() {
     }
 }
 
-/// The wall clock decides when a soak ends. If the soak begins in the future, the refusal mentions that the clocks
-/// differ.
+/// The wall clock determines when a soak ends. If the beginning of the soak is in the future, the refusal mentions that
+/// the clocks differ.
 #[test]
 fn a_soak_that_began_in_the_future_mentions_the_clocks() {
     let mut sim = SimulatedMigration::new(PlanKind::Flagged);

@@ -1,4 +1,4 @@
-//! Overrides refer to an obstacle by its id, not by its message. The tool still recognizes the messages that earlier
+//! An override refers to an obstacle by its id, not by its message. The tool still recognizes the messages that earlier
 //! versions stored instead of ids.
 
 use super::*;
@@ -69,7 +69,7 @@ fn sentences_stored_before_ids_still_count() {
         let EventBody::Overridden(read) = stored(why, *items).body else { panic!("{why}") };
         assert_eq!((read.obstacle, read.reason.as_str()), (*obstacle, "r"), "{why}");
     }
-    // An unknown message overrides nothing, but the state file stays readable.
+    // An unknown message does not override any obstacle, but the state file stays readable.
     for (why, items) in [("a sentence of another version", None), ("9 items are odd", Some(9))] {
         let EventBody::Overridden(read) = stored(why, items).body else { panic!("{why}") };
         assert_eq!(read.obstacle, Obstacle::Unrecognized { items: items.unwrap_or(0) });
@@ -77,7 +77,7 @@ fn sentences_stored_before_ids_still_count() {
     }
 }
 
-/// An override of an earlier version stays valid: the migration can continue, even if the obstacle's message has
+/// An override of an earlier version stays valid. The migration can continue, even if the obstacle's message has
 /// changed since then.
 #[test]
 fn a_reworded_message_does_not_ask_for_a_reason_again() {
@@ -125,7 +125,7 @@ fn a_reworded_message_does_not_ask_for_a_reason_again() {
     }
 }
 
-/// An override covers only the obstacle that the refusal named. It does not cover a later removal of the flag, or a
+/// An override covers only the obstacle that the refusal reported. It covers neither a later removal of the flag nor a
 /// larger number of items.
 #[test]
 fn an_override_covers_no_more_than_was_named() {

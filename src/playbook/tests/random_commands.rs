@@ -59,7 +59,7 @@ proptest! {
     }
 }
 
-/// From every reachable state, following "Next:" leads to a command that the playbook accepts.
+/// From every reachable state, an operator who follows "Next:" reaches a command that the playbook accepts.
 #[test]
 fn every_next_leads_to_a_command_that_is_accepted() {
     let mut cycles = BTreeMap::new();
@@ -72,7 +72,7 @@ fn every_next_leads_to_a_command_that_is_accepted() {
                     cycles.entry(way).or_insert_with(|| life.history.clone());
                 }
             }
-            // Following the next command in `status` must also lead to an accepted command.
+            // An operator who follows the next command in `status` must also reach an accepted command.
             let next = life.sim.stage_and_next().1.and_then(|words| life.goal(&words));
             if let Some(way) = next.and_then(|(goal, _)| life.cycle(goal)) {
                 cycles.entry(format!("status: {way}")).or_insert_with(|| life.history.clone());
@@ -122,7 +122,8 @@ impl RandomLife {
         history.push(format!("{goal:?} for {:?}: {:?}", sim.force, ended.err().map(|refused| refused.why)));
     }
 
-    /// Follows "Next:" until the playbook accepts a command. If it accepts none, returns the path that was followed.
+    /// Follows "Next:" until the playbook accepts a command. If the playbook accepts no command, returns the commands
+    /// that were tried.
     fn cycle(&mut self, mut goal: Goal) -> Option<String> {
         const WAITS: [&str; 4] = ["soaks until", "set back", "by hand", "changed by somebody else"];
         let mut way = Vec::new();
@@ -159,7 +160,7 @@ impl RandomLife {
     }
 }
 
-/// States every fact if no flag proves the facts.
+/// If no flag proves the facts, makes the operator state every fact.
 fn state_facts(sim: &mut SimulatedMigration) {
     sim.facts = if matches!(sim.kind, PlanKind::Stated | PlanKind::RemoveOnly) { facts(sim.now) } else { Vec::new() };
 }

@@ -1,5 +1,5 @@
-//! Tests that a refused command changes nothing. The test runs every command in every state, with each fact given or
-//! missing.
+//! Tests that a refused command changes nothing. The test runs every command in every state, with and without each
+//! fact.
 
 use super::*;
 
@@ -24,8 +24,8 @@ fn states(kind: PlanKind) -> Vec<Vec<Goal>> {
 fn after(kind: PlanKind, goals: &[Goal]) -> SimulatedMigration {
     let mut sim = SimulatedMigration::new(kind);
     for goal in goals {
-        // A refusal names every missing fact, so the next attempt states all these facts. Contract must also wait until
-        // the soak is over.
+        // A refusal lists every missing fact, so the next attempt states all of these facts. Contract must also wait
+        // until the soak is over.
         for _ in 0..3 {
             match sim.try_run(*goal) {
                 Ok(_) => break,
@@ -38,7 +38,7 @@ fn after(kind: PlanKind, goals: &[Goal]) -> SimulatedMigration {
     sim
 }
 
-/// Returns whether a step does lasting work. Recording a stated fact is lasting work too.
+/// Returns whether a step does lasting work. The recording of a stated fact is lasting work too.
 fn is_lasting(step: &str) -> bool {
     let begins = |words: &[&str]| words.iter().any(|word| step.starts_with(word));
     let records = begins(&["Preflight", "record", "begin ", "Confirm", "Overridden", "RollbackBegun"]);
@@ -56,8 +56,8 @@ fn a_refused_command_records_nothing_whatever_is_missing() {
         for state in states(kind) {
             let reached = after(kind, &state);
             for goal in &goals {
-                // If a flag proves the facts, the tool accepts no stated fact. In that case, the test tries only two
-                // inputs: no fact, and one fact.
+                // If a flag proves the facts, the tool does not accept stated facts. In that case, the test tries only
+                // two inputs: no fact, and one fact.
                 let subsets = if matches!(kind, PlanKind::Stated | PlanKind::RemoveOnly) { 32 } else { 2_usize };
                 for (given, force) in (0..subsets).flat_map(|given| [(given, None), (given, Some("because"))]) {
                     let mut sim = reached.clone();
@@ -73,7 +73,7 @@ fn a_refused_command_records_nothing_whatever_is_missing() {
                         let now = (sim.events.clone(), sim.flag.clone());
                         assert_eq!(now, before, "{kind:?} after {state:?}: {goal:?} with {:?}: {refused}", sim.facts);
                     }
-                    // The refusal names every missing fact. So if the operator repeats the command with all these
+                    // The refusal lists every missing fact. So if the operator repeats the command with all of these
                     // facts, the command asks for no further facts before its next lasting work.
                     if !refused.missing.is_empty() {
                         unstated += 1;
@@ -123,7 +123,7 @@ fn a_rollback_of_derived_items_needs_stopped_writers() {
     assert_eq!((sim.state.rollback, sim.state.writers_stopped), (PhaseStatus::Complete, None));
     let stated = |event: &&Event| matches!(event.body, EventBody::FactStated { fact: Fact::WritersStopped, .. });
     assert_eq!(sim.events.iter().filter(stated).count(), 1);
-    // Nothing is left to do, so nothing must be stated.
+    // The rollback is complete, so the command needs no statement.
     sim.facts = Vec::new();
     sim.run(Goal::Rollback);
     for kind in [PlanKind::Stated, PlanKind::SetOnly, PlanKind::InPlace] {
@@ -134,7 +134,8 @@ fn a_rollback_of_derived_items_needs_stopped_writers() {
     }
 }
 
-/// Once contract has begun, a retry is refused with what happened and what to do, not with the missing way back.
+/// Once contract has begun, the refusal of a retry explains what happened and what to do. It does not mention that a
+/// rollback is no longer possible.
 #[test]
 fn a_retry_after_contract_has_begun_says_what_to_do() {
     let mut sim = after(PlanKind::Flagged, &[DUAL, RUN, VERIFY, READ, WRITE]);
@@ -145,15 +146,19 @@ fn a_retry_after_contract_has_begun_says_what_to_do() {
     for part in ["`contract` has begun", "nothing was retried", "Correct these items", "tries each of them again"] {
         assert!(refused.why.contains(part), "{part}: {refused}");
     }
-    assert!(!refused.why.contains("no way back") && refused.next.as_str() == "contract", "{refused}");
+    assert!(
+        !refused.why.contains("rollback is no longer possible") && refused.next.as_str() == "contract",
+        "{refused}"
+    );
     let back = sim.try_run(Goal::Rollback).unwrap_err();
-    assert!(back.why.contains("no way back"), "{back}");
+    assert!(back.why.contains("rollback is no longer possible"), "{back}");
     sim.run(Goal::Contract);
     let refused = sim.try_run(Goal::FailuresRetry).unwrap_err();
     assert!(refused.why.contains("by hand") && refused.next.as_str() == "status", "{refused}");
 }
 
-/// A retry cannot change an item that is not computable, so every kind of plan first names the list of failures.
+/// A retry cannot change an item that is not computable. So for every kind of plan, the first suggestion is the list of
+/// failures.
 #[test]
 fn items_that_are_not_computable_are_looked_at_first() {
     for kind in [PlanKind::Flagged, PlanKind::Stated, PlanKind::SetOnly, PlanKind::InPlace] {
@@ -169,7 +174,7 @@ fn items_that_are_not_computable_are_looked_at_first() {
     }
 }
 
-/// A repair left mismatches. The refusal names the careful way first, and `--force` last, with its risk.
+/// A repair left mismatches. The refusal describes the careful way first. `--force` comes last, together with its risk.
 #[test]
 fn a_gate_closed_by_unrepaired_items_names_force_last() {
     for diverged in [0, 3] {
@@ -188,7 +193,7 @@ fn a_gate_closed_by_unrepaired_items_names_force_last() {
     }
 }
 
-/// The status shows every step that `--force` took.
+/// The status shows every step that was forced with `--force`.
 #[test]
 fn each_forced_step_is_recorded() {
     let mut sim = after(PlanKind::Flagged, &[DUAL, RUN]);

@@ -17,9 +17,10 @@ pub(super) struct SimulatedMigration {
     pub(super) flag: Option<Flag>,
     pub(super) events: Vec<Event>,
     pub(super) now: i64,
-    /// Flag changes are dated this many seconds ahead of `now`, because a host with a different clock makes them.
+    /// The recorded times of flag changes are this many seconds ahead of `now`, because a host with a different clock
+    /// makes the changes.
     pub(super) skew: i64,
-    /// The time of a monotonic clock, in seconds. `made` is the time of this clock when the flag last changed.
+    /// The time of a monotonic clock, in seconds. `made` is the time of the last flag change on this clock.
     pub(super) ticks: i64,
     pub(super) made: i64,
     /// The passes that the current command has completed. `first` is the flag's version when the command began.

@@ -1,5 +1,5 @@
 //! Tests that an operator who follows `Next:` reaches a final state. The test tries every kind of plan, every position
-//! in the migration, and many combinations of problems that the commands may find.
+//! in the migration, and many combinations of problems that the commands can find.
 
 use super::*;
 
@@ -19,7 +19,7 @@ struct Trouble {
     fixable: bool,
 }
 
-/// The positions in a migration. Each position is given as the commands that lead to it.
+/// The positions in a migration. A position consists of the commands that lead to it.
 const PLACES: [&[Goal]; 14] = [
     &[],
     &[DUAL],
@@ -60,13 +60,13 @@ fn following_next_always_ends() {
             }
         }
     }
-    // A walk ends only if nothing is left to do, or if a person must inspect the failures.
+    // The series of commands ends only if nothing remains to be done, or if a person must inspect the failures.
     assert_eq!(ends.keys().copied().collect::<Vec<_>>(), ["failures list", "nothing"], "{ends:?}");
     assert!(ends.values().all(|walks| *walks > 20), "{ends:?}");
 }
 
-/// If a pass of contract or of the way back left failures, the next command in `status` is `failures list`. If the
-/// command was killed, the next command is the same command.
+/// If a pass of contract or of a rollback left failures, the next command in `status` is `failures list`. If the
+/// command was killed, `status` suggests the same command again.
 #[test]
 fn a_pass_that_left_failures_names_their_list() {
     let mut sim = SimulatedMigration::new(PlanKind::InPlace);
@@ -98,8 +98,8 @@ fn set_trouble(sim: &mut SimulatedMigration, trouble: Trouble) {
     sim.mismatches = trouble.mismatches;
 }
 
-/// Runs each suggested command until nothing is left to do, or until a person must inspect the failures. If that never
-/// happens, returns the commands that it ran as the error.
+/// Runs each suggested command until nothing remains to be done, or until a person must inspect the failures. If this
+/// never happens, returns an error with the commands that ran.
 fn walk(sim: &mut SimulatedMigration, trouble: Trouble) -> Result<&'static str, Vec<String>> {
     let mut way: Vec<String> = Vec::new();
     let mut next = sim.stage_and_next().1;
@@ -132,7 +132,7 @@ fn walk(sim: &mut SimulatedMigration, trouble: Trouble) -> Result<&'static str, 
     Err(way)
 }
 
-/// Runs a command with all facts for which it may ask. Returns the refusal, if any.
+/// Runs a command with all facts that it can ask for. If the command is refused, returns the refusal.
 fn try_run(
     sim: &mut SimulatedMigration,
     goal: Goal,

@@ -58,7 +58,7 @@ fn no_key() -> KeyLoad {
     KeyLoad { write: Range::exactly(0.0), bytes: Range::exactly(0.0) }
 }
 
-/// If an item may need three writes, the upper bound counts three for every item.
+/// If an item can need three writes, the upper bound assumes three writes for every item.
 #[test]
 fn a_description_counts_every_write_of_an_item() {
     let table = table(1_000, 1_000 * 4_096);
@@ -67,7 +67,7 @@ fn a_description_counts_every_write_of_an_item() {
     assert_eq!((found.write_units.low, found.write_units.high), (4_000.0, 15_000.0));
 }
 
-/// The bounds of an estimate from DynamoDB's count are valid for items of any size.
+/// If an estimate comes from DynamoDB's count, its bounds are valid for items of any size.
 #[test]
 fn a_description_bounds_the_cost_of_all_writes() {
     let table = table(12_000_000, 12_000_000 * 1_000);
@@ -77,7 +77,7 @@ fn a_description_bounds_the_cost_of_all_writes() {
     assert!((found.dollars.low - 7.5 - found.read_units.low * 0.125 / 1e6).abs() < 1e-9, "{found:?}");
     let (low, high) = found.pace.duration.unwrap();
     assert_eq!(low, Duration::from_secs(12_000));
-    // All items may share one partition key, so the budget of one partition key limits the writes. The upper bound of
+    // All items can share one partition key, so the budget of one partition key limits the writes. The upper bound of
     // the duration assumes that the run uses half of this budget.
     assert_eq!(high, Duration::from_secs_f64(2.0 * found.write_units.high / 250.0));
     let text = found.lines().into_iter().find(|(label, _)| *label == "duration").unwrap().1;
@@ -102,7 +102,7 @@ fn each_region_pays_for_each_write() {
     assert_eq!(both.write_units, alone.write_units, "the units are those of one region");
 }
 
-/// The slowest of these determines the duration: the reads, the table's writes, and the writes to each index.
+/// The duration is determined by the slowest of the reads, the table's writes, and the writes to each index.
 #[test]
 fn the_slowest_budget_decides_how_long_it_takes() {
     use crate::dynamodb::IndexDescription;
@@ -189,7 +189,7 @@ fn one_partition_key_may_decide_the_duration() {
 }
 
 proptest! {
-    /// The units of reads by key are between the bounds, for items of any size.
+    /// The units that reads by key consume are between the bounds, for items of any size.
     #[test]
     fn reads_by_key_cost_what_the_bounds_say(sizes in proptest::collection::vec(1_u64..50_000, 1..200), of_index in 0_u64..100_000) {
         let bytes: u64 = sizes.iter().sum();

@@ -90,8 +90,8 @@ fn a_calm_table_gets_notes_only() {
     assert_eq!(refusal(&found, &[]), None);
 }
 
-/// A run is refused if point-in-time recovery is off, or if the tool cannot find out whether it is on. On a local
-/// engine, the tool only warns if recovery is off or not supported.
+/// A run is refused if point-in-time recovery is off or its status is unknown. On a local engine, the tool only warns
+/// if recovery is off or not supported.
 #[test]
 fn missing_recovery_refuses_except_on_a_local_engine() {
     let off = || FactLookup::Known(Recovery { enabled: false, earliest: None, days: None });
@@ -161,7 +161,7 @@ fn put(attributes: &str) -> Plan {
     plan("", &format!("[select]\nwhere = 'has(item.email)'\n[[change]]\n{change}\n"))
 }
 
-/// DynamoDB accepts no transactions on such a table, so no acceptance helps.
+/// DynamoDB rejects transactions on such a table, so the operator cannot accept this finding.
 #[test]
 fn derived_items_are_refused_with_strong_consistency_across_regions() {
     let mut facts = quiet_facts();
@@ -211,7 +211,7 @@ fn time_to_live_matters_if_the_plan_touches_it() {
     let in_place = plan("strategy = \"in-place\"", "[[change]]\nmove = \"old\"\nto = \"new\"\n");
     for (attribute, plan, severity, says) in [
         ("expires", rename(), Note, "does not touch"),
-        ("new", rename(), Warning, "a time (in seconds) that has passed"),
+        ("new", rename(), Warning, "a time (in seconds) in the past"),
         ("old", rename(), Warning, "After `contract`"),
         ("old", in_place, Warning, "never expires"),
     ] {
@@ -348,7 +348,7 @@ fn large_items_are_a_warning_when_the_mean_may_double_past_the_limit() {
     assert_eq!(severity_of(&with(250_000), "item-size"), Some(Warning));
     let removes = plan("strategy = \"in-place\"", "[[change]]\nremove = \"old\"\n");
     assert!(findings_of(&with(250_000), &removes).iter().all(|finding| finding.id != "item-size"), "no item grows");
-    // If items were read, the severity depends on their sizes.
+    // After items were read, the severity depends on their sizes.
     let facts = with(250_000);
     let findings_with = |exceeding: Range| {
         let estimate =
@@ -399,7 +399,7 @@ fn other_facts_of_the_table_cause_findings() {
     );
 }
 
-/// An index shows attributes that items may have. The plan's list of attributes should contain them.
+/// Index key attributes are attributes that items can have, so the plan's list of attributes should contain them.
 #[test]
 fn a_key_of_an_index_that_a_delete_does_not_list_is_a_warning() {
     let mut facts = quiet_facts();

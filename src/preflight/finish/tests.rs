@@ -42,13 +42,13 @@ fn indexed(mut table: TableDescription, write: f64) -> TableDescription {
     table
 }
 
-/// Returns the approximate number of segments on which a run works at the same time. This is twice the number of
-/// segments that can use up the write budget, but at least 20 and at most 320.
+/// Returns the approximate number of segments on which a run works at the same time. It is twice the number of segments
+/// that can use up the write budget, but at least 20 and at most 320.
 fn lanes(budgets: &Budgets) -> u32 {
     (2.0 * (budgets.table.write / budgets.per_key_range.write).ceil()).clamp(20.0, 320.0) as u32
 }
 
-/// Returns an estimate with these numbers of write units for the table, for one partition key and for the index.
+/// Returns an estimate with the given write units for the table, for one partition key and for the index.
 fn estimate(table: &TableDescription, budgets: &Budgets, [write, key, index]: [f64; 3]) -> Estimate {
     let prices = UnitPrices::for_table(table, &Prices::default());
     let lanes = lanes(budgets);
@@ -130,7 +130,7 @@ fn no_capacity_speeds_up_a_single_partition_key_beyond_its_limit() {
         !shown.contains("aws ") && !shown.contains("[capacity]"),
         "commands that do not help are not suggested: {shown}"
     );
-    // With four hours, the run can end in time, but only if the budgets of the partition key and of its segment are
+    // In four hours, the run can end in time, but only if the budgets of the partition key and of its segment are
     // larger than the defaults.
     let found = finish("4h", &plan(""), &table(None), [1e7, 7.2e6, 0.0]);
     assert!(found.is_possible());
@@ -192,9 +192,8 @@ fn every_limit_that_ends_a_run_is_named() {
 }
 
 proptest! {
-    /// Suppose that the operator runs the printed commands, which raise the table's capacity, and puts the printed
-    /// budgets into the plan. Then the budgets are valid for the table, and the same estimate predicts that the run
-    /// ends in time.
+    /// The operator runs the printed commands, which raise the table's capacity, and copies the printed budgets into
+    /// the plan. Then the budgets are valid for the table, and the same estimate predicts that the run ends in time.
     #[test]
     fn the_printed_budgets_are_enough(
         write in 1e3..1e8_f64, key in 0.0..1.0_f64, index in 0.0..1.0_f64, seconds in 60_u64..200_000,

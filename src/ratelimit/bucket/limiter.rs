@@ -1,4 +1,4 @@
-//! The governor limiter of one bucket. We store the limiter's state in our own type, so that we can add debt and
+//! The governor limiter of one bucket. The state of the limiter is stored in a type of our own. So we can add debt and
 //! refunds, and keep the state when the burst changes.
 
 use std::num::NonZeroU32;
@@ -24,14 +24,14 @@ pub(in crate::ratelimit) const TOKENS_PER_UNIT: f64 = 2.0;
 pub(in crate::ratelimit) const TOKEN_TIME: Duration = Duration::from_millis(1);
 const TOKENS_PER_SECOND_AT_SPEED_1: f64 = 1_000.0;
 
-/// A burst is the budget for this fraction of a second. The burst is small, so that a start or the end of a pause does
-/// not cause a peak of requests.
+/// A burst is the budget for this fraction of a second. It is small, so that the start of a run or the end of a pause
+/// does not cause a peak of requests.
 const BURST_SECONDS: f64 = 0.1;
 
-/// The smallest number of tokens in a burst, which allows one write unit.
+/// The smallest number of tokens in a burst. This number allows one write unit.
 const MIN_BURST: f64 = 2.0;
 
-/// The largest number of tokens in a burst. This number is safe at any speed for governor and its state.
+/// The largest number of tokens in a burst. This number is safe for governor and its state at any speed.
 const MAX_BURST: f64 = 1e6;
 
 /// The governor limiter and its burst. governor cannot change a quota, so a different burst needs a new limiter with
@@ -45,7 +45,7 @@ pub(super) struct Limiter {
 }
 
 impl Limiter {
-    /// Creates a limiter with this burst. If `tat` is new, the whole burst is available immediately.
+    /// Creates a limiter with this burst. If `tat` has its initial value, the whole burst is available immediately.
     pub(super) fn new(burst: NonZeroU32, tat: ArrivalTime, clock: SpeedClock) -> Limiter {
         let state = LimiterState { tat: tat.clone(), start: nanos(clock.now()) };
         Limiter { governor: RateLimiter::new(quota(burst), state, clock.clone()), burst, tat, clock }
@@ -53,7 +53,7 @@ impl Limiter {
 
     /// Changes the burst. If the burst becomes larger, the bucket has to fill before the additional tokens are
     /// available. If the burst becomes smaller, surplus tokens are dropped. Debt stays the same. So a changed burst
-    /// grants no tokens beyond the rate.
+    /// never provides tokens beyond the rate.
     pub(super) fn set_burst(&mut self, burst: NonZeroU32) {
         if burst != self.burst {
             self.tat.change_burst(self.burst, burst, self.clock.now());
@@ -103,7 +103,7 @@ pub(in crate::ratelimit) fn nanos(duration: Duration) -> u64 {
 }
 
 /// The governor state of a bucket: the theoretical arrival time of the next token, in nanoseconds of the bucket's
-/// clock. Based on this time, governor decides whether a request may pass. We store this time ourselves, so that debt
+/// clock. Based on this time, governor decides whether it admits a request. We store this time ourselves, so that debt
 /// and refunds can change it.
 #[derive(Debug, Clone, Default)]
 pub(super) struct ArrivalTime(Arc<AtomicU64>);
@@ -118,9 +118,9 @@ impl ArrivalTime {
         self.update(|tat| tat.saturating_sub(token_nanos(tokens)));
     }
 
-    /// A bucket with burst `b` contains `b` tokens, minus the tokens that arrive between now and the theoretical
-    /// arrival time. So if `b` changes, the arrival time moves by the same number of tokens. The bucket then keeps its
-    /// tokens, but no more than the new burst.
+    /// Changes the burst. A bucket with burst `b` contains `b` tokens, minus the tokens that arrive before the
+    /// theoretical arrival time. So if `b` changes, the arrival time moves by the same number of tokens. The bucket
+    /// then keeps its tokens, up to the new burst.
     fn change_burst(&self, from: NonZeroU32, to: NonZeroU32, now: Duration) {
         let from = token_nanos(from.get().into());
         let to = token_nanos(to.get().into());
@@ -138,9 +138,8 @@ fn token_nanos(tokens: u64) -> u64 {
     tokens.saturating_mul(nanos(TOKEN_TIME))
 }
 
-/// The state as seen by a limiter that was created at `start`. The times are converted, because governor counts time
-/// from the creation of a limiter. An arrival time before `start` is converted to zero, because both of these times
-/// mean a full bucket.
+/// The state as seen by a limiter that was created at `start`. Times are converted, because governor counts time from
+/// the creation of a limiter. An arrival time before `start` becomes zero, because both times mean a full bucket.
 #[derive(Debug)]
 struct LimiterState {
     tat: ArrivalTime,

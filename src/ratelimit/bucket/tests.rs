@@ -97,7 +97,7 @@ async fn a_refund_wakes_a_waiter() {
     assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
 }
 
-/// Takes units one by one for `seconds` seconds. Returns the number of units taken.
+/// Takes units one by one for `seconds` seconds. Returns the number of taken units.
 async fn units_in(bucket: &Bucket, seconds: u64) -> u32 {
     let until = Instant::now() + Duration::from_secs(seconds);
     let mut units = 0;

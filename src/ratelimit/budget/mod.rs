@@ -1,5 +1,5 @@
-//! Calculates each scope's budget, and the reason for it, from the plan's `[capacity]` and the table's description.
-//! This module is pure.
+//! Calculates the budget of each scope, together with the reason for the budget. The inputs are the plan's `[capacity]`
+//! and the table's description. This module is pure.
 
 mod resource_capacity;
 mod tracker;
@@ -24,12 +24,12 @@ pub use tracker::{BudgetTracker, RAISE_STEPS, STALE_DESCRIPTION_FACTOR};
 /// per second).
 const ON_DEMAND_DEFAULT: Budget = Budget { write: 1_000.0, read: 2_000.0 };
 
-/// The default budget of one key range or one partition key. This budget is a quarter of what one partition serves
+/// The default budget of one key range or one partition key. This budget is a quarter of the capacity of one partition
 /// (developer guide, "Partition key design": 1,000 writes and 3,000 reads per second).
 const NARROW_DEFAULT: Budget = Budget { write: 250.0, read: 750.0 };
 
-/// The most that DynamoDB serves for one partition key (developer guide, "Partition key design"), and so the largest
-/// default budget of a key range or partition key.
+/// The maximum that DynamoDB serves for one partition key (developer guide, "Partition key design"). So this is also
+/// the largest default budget of a key range or partition key.
 const PARTITION: Budget = Budget { write: 1_000.0, read: 3_000.0 };
 
 /// A job's budgets, with the reason for each budget.
@@ -37,9 +37,9 @@ const PARTITION: Budget = Budget { write: 1_000.0, read: 3_000.0 };
 pub struct ResolvedBudgets {
     /// The budgets in the form that the token buckets need.
     pub budgets: Budgets,
-    /// All budgets in the form that reports need: widest scope first, writes before reads.
+    /// All budgets in the form that reports need. The widest scope is first, and writes are before reads.
     pub scopes: Vec<ScopeBudget>,
-    /// One line for each budget that was lowered or left out ([`resolve_within`]).
+    /// A message for each budget that was lowered or ignored ([`resolve_within`]).
     pub reductions: Vec<String>,
 }
 
@@ -135,7 +135,7 @@ pub fn lines(scopes: &[ScopeBudget]) -> impl Iterator<Item = (String, String)> {
     })
 }
 
-/// Calculates the budgets of a job on this table. On failure, returns every error in the budgets that the plan states.
+/// Calculates the budgets of a job on this table. If the plan's budgets contain errors, returns all of these errors.
 pub fn resolve(capacity: &Capacity, table: &TableDescription) -> Result<ResolvedBudgets, Vec<BudgetError>> {
     let mut builder = BudgetBuilder::default();
     let budgets = builder.add_budgets(capacity, table);
@@ -143,8 +143,8 @@ pub fn resolve(capacity: &Capacity, table: &TableDescription) -> Result<Resolved
     if builder.errors.is_empty() { Ok(builder.resolved(budgets)) } else { Err(builder.errors) }
 }
 
-/// Calculates the budgets for commands that must always be able to run, in particular `rollback`. If a stated budget
-/// exceeds the table's capacity, it is lowered to that capacity. A budget for a missing index is ignored.
+/// Calculates the budgets for commands that must always be able to run, in particular `rollback`. If a budget in the
+/// plan exceeds the table's capacity, it is lowered to that capacity. A budget for a missing index is ignored.
 pub fn resolve_within(capacity: &Capacity, table: &TableDescription) -> ResolvedBudgets {
     let mut builder = BudgetBuilder { before: Some(&[]), ..BudgetBuilder::default() };
     let budgets = builder.add_budgets(capacity, table);
@@ -152,24 +152,24 @@ pub fn resolve_within(capacity: &Capacity, table: &TableDescription) -> Resolved
     builder.resolved(budgets)
 }
 
-/// Returns the budget for reads of single items from the sink, in capacity units per second. Returns `None` if source
-/// and sink are the same table. This is always the tool's default budget, because the plan's read budget applies only
-/// to the source.
+/// Returns the budget for reads of single items from the sink, in capacity units per second. Returns `None` if the
+/// source and the sink are the same table. The budget is always the tool's default budget, because the plan's read
+/// budget applies only to the source.
 pub fn sink_reads(table: &TableDescription) -> Option<Units> {
     let sink = table.sink.as_deref()?;
     Some(ResourceCapacity::from_table(sink, Access::Read).default(ON_DEMAND_DEFAULT.read).0)
 }
 
-/// Returns the budget for the scan of an index, in capacity units per second. Returns `None` if the index is local or
-/// unknown: a local index uses the table's capacity. This is always the tool's default budget. The scan counts against
-/// the read budget of the table as well.
+/// Returns the budget for the scan of an index, in capacity units per second. Returns `None` if the index is unknown,
+/// or if it is local and therefore uses the table's capacity. The budget is always the tool's default budget. The scan
+/// also counts against the table's read budget.
 pub fn index_reads(table: &TableDescription, index: &str) -> Option<Units> {
     let index = table.indexes.iter().find(|found| found.schema.name == index && !found.schema.local)?;
     Some(ResourceCapacity::from_index(index, Access::Read).default(ON_DEMAND_DEFAULT.read).0)
 }
 
 /// Calculates the budgets of a running job from its table's current description. A budget that exceeds the table's
-/// capacity is not an error: it is lowered to that capacity. `before` contains the job's previous budgets.
+/// capacity is not an error, but is lowered to that capacity. `before` contains the job's previous budgets.
 fn resolve_running(capacity: &Capacity, table: &TableDescription, before: &[ScopeBudget]) -> Vec<ScopeBudget> {
     let mut builder = BudgetBuilder { before: Some(before), ..BudgetBuilder::default() };
     builder.add_budgets(capacity, table);
@@ -212,7 +212,7 @@ impl BudgetBuilder<'_> {
         };
         let write = whole(Access::Write, capacity.write, ON_DEMAND_DEFAULT.write);
         let read = whole(Access::Read, capacity.read, ON_DEMAND_DEFAULT.read);
-        // If the table's own budget is wrong, no budget is used. The budgets of the narrower scopes are checked anyway,
+        // If the table's own budget is wrong, no budget is used. The budgets of the narrower scopes are still checked,
         // so that all errors are reported.
         let table_budget = Budget { write, read };
         let per_key_range =
@@ -223,8 +223,8 @@ impl BudgetBuilder<'_> {
         Budgets { table: table_budget, per_key_range, per_partition_key, indexes }
     }
 
-    /// Checks a stated budget. A budget that exceeds the table's capacity is lowered if `before` is set, and is an
-    /// error otherwise.
+    /// Checks a budget in the plan. If a budget exceeds the table's capacity, it is lowered if `before` is set.
+    /// Otherwise it is an error.
     fn stated(
         &mut self,
         resource: &ResourceCapacity,
@@ -242,8 +242,8 @@ impl BudgetBuilder<'_> {
         Ok(resource.capped(rate, before.map_or(Units::INFINITY, |budget| budget.units), on_demand))
     }
 
-    /// Adds one budget or its error. After an error, returns infinity, so that the wrong budget does not limit the
-    /// budgets of narrower scopes.
+    /// Adds one budget or its error, and returns the budget. After an error, returns infinity, so that the wrong budget
+    /// does not limit the budgets of narrower scopes.
     fn add_budget(&mut self, scope: Scope, access: Access, found: BudgetResult) -> Units {
         match found {
             Ok((units, basis)) => {
@@ -258,8 +258,8 @@ impl BudgetBuilder<'_> {
     }
 
     /// Adds the budgets of key ranges or of partition keys. They never exceed the budgets of the table. If the plan
-    /// states the table's budget but not the narrower one, the default of the narrower one rises with the table's
-    /// budget, up to [`PARTITION`]. So one number in the plan decides how fast the job goes.
+    /// contains the table's budget but not the narrower budget, the default of the narrower budget rises with the
+    /// table's budget, up to [`PARTITION`]. So one number in the plan determines the speed of the job.
     fn add_narrow_budgets(
         &mut self,
         scope: Scope,
@@ -273,7 +273,7 @@ impl BudgetBuilder<'_> {
                 Access::Write => (capacity.write, default / ON_DEMAND_DEFAULT.write, PARTITION.write),
                 Access::Read => (capacity.read, default / ON_DEMAND_DEFAULT.read, PARTITION.read),
             };
-            // A wrong table budget is infinite here. It is reported as an error, and no budget is used.
+            // If the table's budget is wrong, it is infinite here. The error is reported, and no budget is used.
             let scaled = (whole * share).min(most);
             let found = match stated {
                 Some(units) => {
@@ -282,7 +282,7 @@ impl BudgetBuilder<'_> {
                     self.stated(&resource, rate, field(access), (&scope, access), Units::INFINITY)
                 }
                 None if table_rate.is_some() && scaled >= most => {
-                    Ok((most, "default: all that a partition serves, as the table's budget is large".to_owned()))
+                    Ok((most, "default: the full rate of a partition, because the table's budget is large".to_owned()))
                 }
                 None if table_rate.is_some() && scaled > default => {
                     Ok((scaled, "default: in proportion to the table's budget".to_owned()))
@@ -314,7 +314,9 @@ impl BudgetBuilder<'_> {
                 field: CapacityField::IndexName(position),
                 title: format!("the local index `{name}` has no capacity of its own"),
                 label: "a local secondary index".into(),
-                help: vec!["remove it: writes to it consume the table's budget, `write`".into()],
+                help: vec![
+                    "remove this line, because writes to a local index consume the table's budget, `write`".into(),
+                ],
             }));
             return None;
         }
@@ -331,7 +333,7 @@ impl BudgetBuilder<'_> {
         Some(self.add_budget(scope, Access::Write, found))
     }
 
-    /// Adds an error for each name in `[capacity.index]` that no index has.
+    /// Adds an error for each name in `[capacity.index]` that is not the name of an index.
     fn add_unknown_index_errors(&mut self, capacity: &Capacity, table: &TableDescription) {
         let global: Vec<String> =
             table.indexes.iter().filter(|i| !i.schema.local).map(|i| format!("{:?}", i.schema.name)).collect();
@@ -340,7 +342,7 @@ impl BudgetBuilder<'_> {
                 continue;
             }
             let help = match global.as_slice() {
-                [] => "the table has no global index: remove [capacity.index]".to_owned(),
+                [] => "the table has no global index, so remove [capacity.index]".to_owned(),
                 names => format!("its global indexes: {}", names.join(", ")),
             };
             self.errors.push(BudgetError {

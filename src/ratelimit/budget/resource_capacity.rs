@@ -1,4 +1,4 @@
-//! The capacity of a table or an index, and the budgets that result from this capacity.
+//! The capacity of a table or an index, and the budgets that are calculated from this capacity.
 
 use crate::dynamodb::{IndexDescription, TableDescription};
 use crate::figure::number;
@@ -11,7 +11,7 @@ const DEFAULT_SHARE: f64 = 0.25;
 /// The smallest default budget: one eventually consistent read per second.
 const LEAST: Units = 0.5;
 
-/// The names that messages use for the source and the sink if they are different tables.
+/// The names of the source and the sink in messages, for the case that they are different tables.
 const TABLE_NAMES: [&str; 2] = ["the source table", "the sink table"];
 
 /// A budget in units per second, and the reason for it.
@@ -73,8 +73,8 @@ impl ResourceCapacity {
         }
     }
 
-    /// Returns the value of a stated budget that must be lowered rather than refused, for example because the job is
-    /// already running. A number above the current capacity is lowered to that capacity. A percentage of an unknown
+    /// Returns the value of a budget in the plan that must be lowered instead of refused, for example because the job
+    /// is already running. A number above the current capacity is lowered to that capacity. A percentage of an unknown
     /// capacity becomes the previous budget or the on-demand default, whichever is lower.
     pub(super) fn capped(&self, rate: CapacityRate, before: Units, on_demand: Units) -> (Units, String) {
         match (rate, self.ceiling(), self.base()) {
@@ -88,7 +88,7 @@ impl ResourceCapacity {
                 (available * percent / 100.0, format!("from the plan: {percent}% of {what}"))
             }
             (CapacityRate::Percent(percent), _, None) => {
-                let kept = "the table no longer reports a capacity, so this budget does not rise";
+                let kept = "the table no longer reports a capacity, so this budget is not raised";
                 (before.min(on_demand), format!("from the plan: {percent}%; {kept}"))
             }
         }
@@ -122,20 +122,20 @@ impl ResourceCapacity {
     /// the capacity is unknown.
     fn base(&self) -> Option<(Units, String)> {
         let warm = |available| {
-            (available, format!("the {} that {} is warm for", rate_text(available, self.access), self.subject))
+            (available, format!("the warm throughput of {}, {}", self.subject, rate_text(available, self.access)))
         };
         self.ceiling().or_else(|| self.warm.map(warm))
     }
 
     fn exceeds_capacity_error(&self, what: &str, field: CapacityField) -> BudgetError {
         let narrow = matches!(field, CapacityField::KeyRange(_) | CapacityField::PartitionKey(_));
-        let less = if narrow { "state a lower budget" } else { "state a lower budget, or a percentage in quotes" };
+        let less = if narrow { "use a lower budget" } else { "use a lower budget, or a percentage such as \"40%\"" };
         BudgetError {
             field,
-            title: format!("this budget is more than {} has", self.subject),
+            title: format!("this budget exceeds the capacity of {}", self.subject),
             label: format!("more than {what}"),
             help: vec![
-                format!("DynamoDB would throttle the run, and the application with it: {less}"),
+                format!("DynamoDB would throttle both the run and the application; {less}"),
                 "if you need this budget, raise the capacity first".into(),
             ],
         }
@@ -145,17 +145,17 @@ impl ResourceCapacity {
         let ResourceCapacity { subject, access, .. } = self;
         BudgetError {
             field,
-            title: format!("cannot take {percent}% of an unknown capacity"),
+            title: format!("{percent}% of an unknown capacity cannot be calculated"),
             label: "a percentage of what?".into(),
             help: vec![
                 format!("{subject} is on demand, has no maximum of its own, and does not report its warm throughput"),
-                format!("state {} as a number, without quotes", unit(*access)),
+                format!("write the budget as a number of {}, without quotes", unit(*access)),
             ],
         }
     }
 }
 
-/// Returns who set a budget.
+/// Returns the origin of a budget, in words.
 fn origin(rate: CapacityRate) -> &'static str {
     match rate {
         CapacityRate::Units(_) | CapacityRate::Percent(_) => "from the plan",
@@ -167,7 +167,7 @@ fn unit(access: Access) -> &'static str {
     if access == Access::Write { "WCU/s" } else { "RCU/s" }
 }
 
-/// Returns the text of a rate, for example `1,012.5 WCU/s`. Rounds the rate, because a percentage of a capacity may
+/// Returns the text of a rate, for example `1,012.5 WCU/s`. Rounds the rate, because a percentage of a capacity can
 /// have many decimal places.
 pub fn rate_text(units: Units, access: Access) -> String {
     let rounded = (units * 1e3).round() / 1e3;

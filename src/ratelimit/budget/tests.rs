@@ -165,14 +165,15 @@ fn a_percentage_refers_to_the_tables_capacity() {
     for (table, write) in [
         (&all, "70 WCU/s (from the plan: 7% of the 1,000 WCU/s that the table is provisioned with)"),
         (&limited, "140 WCU/s (from the plan: 7% of the on-demand maximum of the table, 2,000 WCU/s)"),
-        (&warm, "280 WCU/s (from the plan: 7% of the 4,000 WCU/s that the table is warm for)"),
-        (&half, "280 WCU/s (from the plan: 7% of the 4,000 WCU/s that the table is warm for)"),
+        (&warm, "280 WCU/s (from the plan: 7% of the warm throughput of the table, 4,000 WCU/s)"),
+        (&half, "280 WCU/s (from the plan: 7% of the warm throughput of the table, 4,000 WCU/s)"),
     ] {
         assert_eq!(table_budgets(&percent(7.0), table)[0], write);
     }
     assert!(table_budgets(&percent(7.0), &half)[1].contains("on-demand maximum"));
     assert_eq!(resolved(&percent(100.0), &all).budgets.table, Budget { write: 1_000.0, read: 100.0 });
-    // The capacity of this on-demand table is unknown: it has no maximum and does not report its warm throughput.
+    // The capacity of this on-demand table is unknown, because the table has no maximum and does not report its warm
+    // throughput.
     assert_eq!(fields(&percent(7.0), &table()), [Table(Access::Write), Table(Access::Read)]);
     let half = TableDescription { warm: None, ..half };
     assert_eq!(fields(&percent(7.0), &half), [Table(Access::Write)]);
@@ -202,8 +203,8 @@ fn a_narrow_scope_has_a_quarter_of_a_partition_and_never_more_than_the_table() {
     };
     let expected = (Budget { write: 800.0, read: 750.0 }, Budget { write: 900.0, read: 2.0 });
     assert_eq!(narrow(&stated, &table()), expected);
-    // A narrow budget that exceeds the whole table's capacity is an error, even if the table's own budget is also
-    // wrong.
+    // If a narrow budget exceeds the capacity of the whole table, it is an error, even if the table's own budget is
+    // also wrong.
     let table = TableDescription { provisioned: Some((1.0, 850.0)), ..table() };
     let wrong = [Table(Access::Write), PartitionKey(Access::Write), PartitionKey(Access::Read)];
     assert_eq!(fields(&stated, &table), wrong);
@@ -233,7 +234,7 @@ fn a_large_stated_budget_raises_the_narrow_budgets_up_to_a_partition() {
     let words =
         "500 WCU/s (default: in proportion to the table's budget), 750 RCU/s (default: a quarter of a partition)";
     assert_eq!(narrow(2_000.0, 0.0).1, words);
-    assert!(narrow(40_000.0, 0.0).1.starts_with("1,000 WCU/s (default: all that a partition serves, as the table's"));
+    assert!(narrow(40_000.0, 0.0).1.starts_with("1,000 WCU/s (default: the full rate of a partition, because the"));
 }
 
 #[test]

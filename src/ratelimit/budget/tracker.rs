@@ -1,5 +1,5 @@
 //! Adjusts the budgets of a running job to the table's description. Budgets fall immediately and rise in steps. This
-//! module is pure: the caller decides when to take a step.
+//! module is pure. The caller decides when the next step is due.
 
 use super::resource_capacity::rate_text;
 use super::{ResolvedBudgets, Scope, ScopeBudget, resolve_running};
@@ -9,13 +9,13 @@ use crate::plan::{Access, Capacity, CapacityRate};
 
 /// A raise consists of this number of equal steps. The steps have two purposes. If auto scaling added capacity because
 /// of the application's load, the application can use this capacity before the job does. Also, the job can detect the
-/// rate that the partitions accept before it exceeds that rate by much.
+/// rate that the partitions accept before it exceeds that rate by a large amount.
 pub const RAISE_STEPS: u32 = 6;
 
-/// Without a recent description, budgets that depend on the description are multiplied by this factor.
+/// If there is no recent description, budgets that depend on the description are multiplied by this factor.
 pub const STALE_DESCRIPTION_FACTOR: f64 = 0.5;
 
-/// The current budgets of a running job, and the budgets that the table allows now.
+/// The current budgets of a running job, and the goals to which they rise.
 #[derive(Debug, Clone)]
 pub struct BudgetTracker {
     capacity: Capacity,
@@ -62,9 +62,10 @@ impl BudgetTracker {
         changed
     }
 
-    /// Replaces the plan's `[capacity]`, because an operator changed the rate. Only the budgets of the table, of key
-    /// ranges and of partition keys change, and only those for the access whose rate changed. They apply immediately.
-    /// If the table's description is outdated (`is_stale`), budgets that follow the table are halved.
+    /// Replaces the plan's `[capacity]`, because an operator changed the rate. Changes only the budgets of the table,
+    /// of key ranges and of partition keys, and only for reads or for writes if only that rate changed. The new budgets
+    /// apply immediately. If the table's description is outdated (`is_stale`), budgets that follow the table are
+    /// halved.
     pub fn steer(&mut self, capacity: &Capacity, table: &TableDescription, is_stale: bool) {
         let changed = |access: Access| match access {
             Access::Write => capacity.write != self.capacity.write,
@@ -100,9 +101,9 @@ impl BudgetTracker {
     }
 
     /// Lowers budgets because no description has arrived for a long time. Default budgets, and budgets that the plan
-    /// states as a percentage, are halved. Budgets that the plan states in units do not change. A budget of key ranges
-    /// or partition keys that exceeds the table's budget is lowered to that budget. The next description raises the
-    /// budgets again.
+    /// states as a percentage, are halved. Budgets that the plan states in units do not change. If a budget of key
+    /// ranges or partition keys exceeds the table's budget, it is lowered to the table's budget. The next description
+    /// raises the budgets again.
     pub fn slow_down(&mut self) {
         let mut whole = [Units::INFINITY; 2];
         for entry in &mut self.scopes {
@@ -157,7 +158,7 @@ impl TrackedBudget {
     fn describe_goal(&mut self) {
         if self.now.units < self.goal.units {
             let goal = rate_text(self.goal.units, self.goal.access);
-            self.now.basis = format!("on the way up to {goal}, {}", self.goal.basis);
+            self.now.basis = format!("rising to {goal}, {}", self.goal.basis);
         }
     }
 }
@@ -230,7 +231,7 @@ mod tests {
         let budget = |tracker: &BudgetTracker, scope: Scope, access| {
             tracker.now().find(|budget| budget.scope == scope && budget.access == access).unwrap().units
         };
-        // The table got more capacity, and the budgets are on their way up.
+        // The table got more capacity, and the budgets are rising.
         tracker.follow(&table(Some(1_000.0)));
         tracker.raise();
         let on_the_way = budget(&tracker, Scope::Table, Access::Write);
@@ -250,7 +251,7 @@ mod tests {
         tracker.follow(&table(Some(700.0)));
         tracker.raise();
         let now = write_budget(&tracker).to_string();
-        assert!(now.starts_with("100 WCU/s (on the way up to 350 WCU/s, from the plan: 50% of the 700 WCU/s"), "{now}");
+        assert!(now.starts_with("100 WCU/s (rising to 350 WCU/s, from the plan: 50% of the 700 WCU/s"), "{now}");
     }
 
     #[test]
@@ -264,7 +265,7 @@ mod tests {
     }
 
     proptest! {
-        /// A budget never exceeds the limit that follows from the last description, however the table changes and
+        /// A budget never exceeds the limit that follows from the last description, whatever changes on the table and
         /// whichever descriptions fail.
         #[test]
         fn a_budget_never_exceeds_what_the_last_description_allows(

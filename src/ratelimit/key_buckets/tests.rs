@@ -137,7 +137,7 @@ async fn a_budget_change_reaches_waiters() {
     for _ in 0..20 {
         take(&key_buckets, key(1), 1.0).await;
     }
-    // The key may have taken one burst of the larger size. No units are available until the bucket has refilled by this
+    // The key can have taken one burst of the larger size. No units are available until the bucket has refilled by this
     // amount.
     assert!((1.8..3.0).contains(&start.elapsed().as_secs_f64()), "{:?}", start.elapsed());
     assert!(

@@ -19,8 +19,8 @@ pub struct ScopeStatus {
     pub access: Access,
     /// The highest rate that the scope may use, in capacity units per second.
     pub budget: Units,
-    /// The rate that the scope may use now. After DynamoDB throttled the scope, the rate is lower than the budget until
-    /// it has recovered.
+    /// The rate that the scope may currently use. If DynamoDB has throttled the scope, the rate is lower than the
+    /// budget until it has recovered.
     pub rate: Units,
     /// Number of requests that wait for this scope.
     pub waiting: usize,
@@ -30,7 +30,7 @@ pub struct ScopeStatus {
     pub throttles: u64,
 }
 
-/// The combined state of all scopes of one kind, that is, of all partition keys or of all key ranges, for display.
+/// The combined state of all partition keys or of all key ranges, for display.
 #[derive(Debug, Clone, PartialEq)]
 pub struct NarrowStatus {
     /// `partition key` or `key range`.
@@ -52,9 +52,9 @@ pub struct NarrowStatus {
 pub struct KeyRangeStatus {
     /// The segment that reads the key range.
     pub segment: u32,
-    /// The write capacity units per second that the key range may use now.
+    /// The write capacity units per second that the key range may currently use.
     pub write_rate: Units,
-    /// The read capacity units per second that the key range may use now.
+    /// The read capacity units per second that the key range may currently use.
     pub read_rate: Units,
 }
 
@@ -65,7 +65,7 @@ pub struct HotKeyStatus {
     pub key: PartitionHash,
     /// Whether the rate is for reads or for writes.
     pub access: Access,
-    /// The capacity units per second that the key may use now.
+    /// The capacity units per second that the key may currently use.
     pub rate: Units,
     /// Number of requests that wait for the key.
     pub waiting: usize,
@@ -77,7 +77,7 @@ pub struct HotKeyStatus {
 const LISTED_KEYS: usize = 16;
 
 impl Scopes {
-    /// Returns the hot keys, those with the lowest rates first: at most 16 for writes, and at most 16 for reads.
+    /// Returns at most 16 hot keys for writes, and at most 16 for reads. The keys with the lowest rates are first.
     pub fn hot_keys(&self) -> Vec<HotKeyStatus> {
         let of = |access| {
             let status = move |(key, bucket): (PartitionHash, Arc<Bucket>)| HotKeyStatus {

@@ -85,7 +85,8 @@ async fn unused_units_are_given_back_to_every_scope() {
         scopes.reconcile_write(&range, &[(key(1), large.table, none.table)], &large, &none);
     }
     assert!(start.elapsed() < Duration::from_secs(1), "{:?}", start.elapsed());
-    // If a write consumes units of an index that its estimate did not include, the index is charged too.
+    // If a write consumes units of an index that its estimate did not include, the bucket of this index is also
+    // charged.
     let consumed = WriteCost { table: 0.0, indexes: vec![(1, 20.0)] };
     scopes.reconcile_write(&range, &[(key(1), none.table, 0.0)], &none, &consumed);
     let start = Instant::now();
@@ -97,7 +98,7 @@ async fn unused_units_are_given_back_to_every_scope() {
 async fn a_throttle_slows_the_scope_that_its_reason_names() {
     let arn = "arn:aws:dynamodb:us-east-1:1:table/t";
     let index = format!("{arn}/index/by-email");
-    // The four flags say which scopes slow down: the table's reads, the table's writes, the index, the key range.
+    // The four flags state which scopes slow down: the table's reads, the table's writes, the index, the key range.
     for (access, reason, resource, slower) in [
         (Access::Write, "TableWriteProvisionedThroughputExceeded", arn, [false, true, false, false]),
         (Access::Write, "TableWriteMaxOnDemandThroughputExceeded", arn, [false, true, false, false]),
@@ -177,7 +178,7 @@ async fn a_budget_change_reaches_every_scope() {
     let budgets: Vec<_> = scopes.status().into_iter().filter(|s| s.is_index).map(|s| (s.name, s.budget)).collect();
     assert_eq!(budgets, [("by-email".to_owned(), 10.0), ("by-new".to_owned(), 5.0)]);
 
-    // Writes wait for the new index's units as they do for other indexes.
+    // Writes wait for units of the new index, as they do for other indexes.
     let range = scopes.key_range();
     let cost = WriteCost { table: 0.5, indexes: vec![(2, 1.0)] };
     let start = Instant::now();

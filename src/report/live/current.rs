@@ -11,17 +11,18 @@ use super::look::Look;
 /// The shortest pause between two looks at the files.
 const PAUSE: Duration = Duration::from_secs(2);
 
-/// The pause is at least this many times as long as the look. So a large state file is read at most a fifth of the time.
+/// The pause after a look is at least this number of times as long as the look. So a large state file is read for at
+/// most a fifth of the time.
 const PAUSE_FACTOR: u32 = 4;
 
-/// A client that asks for the page waits at most this long for a new look. Then it gets the last page, with the time of
-/// that page's figures.
+/// A client that requests the page waits at most this long for a new look. After this time, the client gets the last
+/// page, with the time of that page's figures.
 const PATIENCE: Duration = Duration::from_secs(3);
 
-/// If no look has ended for this time although a client asks, the page says so.
+/// If the newest look is older than this, the page says that reading takes a long time.
 const LATE: Duration = Duration::from_secs(20);
 
-/// What a page says about a look that does not end.
+/// The text that the page shows while a look takes too long.
 const LATE_TEXT: &str = "Reading the state file takes a long time.";
 
 /// The newest look, and a way to ask for another one.
@@ -32,7 +33,8 @@ pub(super) struct Current {
 }
 
 impl Current {
-    /// Begins with this look. The returned future makes further looks with `look`, which may block. It never ends.
+    /// Begins with the look `first`. The returned future calls `look` for further looks. `look` can block. The future
+    /// never ends.
     pub(super) fn begin(
         first: Look,
         look: impl FnMut() -> Look + Send + 'static,
@@ -43,7 +45,7 @@ impl Current {
         (current, keep_current(look, publish, wanted))
     }
 
-    /// Returns a look that is at most [`PAUSE`] old if the files can be read in time, else the newest one.
+    /// Returns a look that is at most [`PAUSE`] old. If the files cannot be read in time, returns the newest look.
     pub(super) async fn fresh(&mut self) -> Look {
         if self.looks.borrow_and_update().1.elapsed() > PAUSE {
             self.want();
@@ -58,7 +60,7 @@ impl Current {
         self.wanted.notify_one();
     }
 
-    /// Waits for the next look. Returns `false` if there will be none, because the server ends.
+    /// Waits for the next look. Returns `false` if the server ends before the next look.
     pub(super) async fn changed(&mut self) -> bool {
         self.looks.changed().await.is_ok()
     }
@@ -73,7 +75,7 @@ impl Current {
     }
 }
 
-/// Looks at the files when a client asks for it, and pauses after each look.
+/// Makes a look when a client asks for one, and pauses after each look.
 async fn keep_current(
     look: impl FnMut() -> Look + Send + 'static,
     publish: watch::Sender<(Look, Instant)>,
@@ -84,9 +86,9 @@ async fn keep_current(
         wanted.notified().await;
         let began = Instant::now();
         let look = Arc::clone(&look);
-        // Reading the state blocks, so it gets its own thread. There is never more than one.
+        // Reading the state file blocks, so it runs on its own thread. At most one such thread exists.
         let ended = tokio::task::spawn_blocking(move || look.lock().unwrap_or_else(PoisonError::into_inner)()).await;
-        // After a panic, the page keeps its figures and says after a while that they are late.
+        // After a panic, the page keeps its figures. After [`LATE`], it says that reading takes a long time.
         if let Ok(look) = ended {
             publish.send_replace((look, Instant::now()));
         }
@@ -109,7 +111,8 @@ mod tests {
     }
 
     /// RUNBOOK: "The server reads the state file only while a page is open"
-    /// Many impatient clients cause no more looks than one client. Without clients, there are no looks.
+    ///
+    /// Many clients with frequent requests cause no more looks than one client. Without clients, there are no looks.
     #[tokio::test(start_paused = true)]
     async fn looks_are_shared_and_have_pauses() {
         let count = Arc::new(AtomicU64::new(0));
@@ -140,7 +143,7 @@ mod tests {
         task.abort();
     }
 
-    /// RUNBOOK: "at most every two seconds, and at most a fifth of the time"
+    /// RUNBOOK: "at most every two seconds, and for at most a fifth of the time"
     #[tokio::test(start_paused = true)]
     async fn a_slow_look_has_a_long_pause() {
         let count = Arc::new(AtomicU64::new(0));

@@ -1,5 +1,5 @@
-//! The stream that tells a page about new figures (Server-Sent Events). An event names the page and the time of its
-//! figures. It contains no figures, so a client that reads slowly costs no memory.
+//! The stream that tells a page about new figures (Server-Sent Events). An event contains the name of the page and the
+//! time of its figures, but no figures. So a client that reads slowly needs almost no memory.
 
 use std::convert::Infallible;
 use std::time::Duration;
@@ -14,11 +14,11 @@ use super::current::Current;
 use super::look::Look;
 use crate::clock::to_text;
 
-/// While a page is open, the files are looked at this often.
+/// The interval between looks at the files while a page is open.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
 
-/// An event is sent at least this often. Without an event, a page cannot know whether the server still works. The
-/// script in `templates/live.js` waits three times as long before it says that it is not connected.
+/// The maximum time between two events. Without an event, a page cannot know whether the server still works. The script
+/// in `templates/live.js` waits three times as long before it says that it is not connected.
 const HEARTBEAT: Duration = Duration::from_secs(5);
 
 /// The stream of one client.
@@ -48,7 +48,7 @@ impl Client {
     async fn next(&mut self) -> Option<Look> {
         loop {
             if self.sent.is_none() {
-                // The client has just come, so the newest look may be old.
+                // The client has just connected, so the newest look can be old.
                 self.current.fresh().await;
             }
             tokio::select! {

@@ -19,14 +19,14 @@ use crate::report::html::LIVE_TIME_MARK;
 use crate::report::{MigrationReport, ReportSource};
 use crate::state;
 
-/// The files are read after this time even if they have not changed, because some sentences depend on the time: for
-/// example, whether the next step is already possible.
+/// The files are read after this time even if they have not changed, because some sentences depend on the time. One
+/// example is whether the next step is already possible.
 const REREAD: Duration = Duration::from_secs(30);
 
 /// Reads the plan file as it is now, or explains why it cannot be read.
 pub type PlanReader = Box<dyn Fn() -> Result<Plan, String> + Send + Sync>;
 
-/// Where a live page finds its figures.
+/// The sources of a live page's figures.
 pub struct LiveSource {
     /// The plan file. Only its time of change is read here; `plan` reads the file.
     pub plan_path: PathBuf,
@@ -59,18 +59,18 @@ pub(super) struct Page {
     pub(super) name: String,
 }
 
-/// What the files showed at one time.
+/// The content of the files at one time.
 #[derive(Debug, Clone)]
 pub(super) struct Look {
-    /// The page. If a file could not be read, an older one.
+    /// The page. It is an older page if a file could not be read.
     pub(super) page: Arc<Page>,
     /// The time at which the figures of the page were current.
     pub(super) at: Timestamp,
-    /// Why the page is not current; `None` if it is current. Text for the page, without names of files.
+    /// Why the page is not current; `None` if it is current. The page shows this text, so it contains no file names.
     pub(super) trouble: Option<&'static str>,
 }
 
-/// What the first page shows.
+/// The facts about the first page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FirstPage {
     /// The size of the page, in bytes.
@@ -95,7 +95,8 @@ pub(super) struct Looker {
 struct LastRead {
     stamp: Stamp,
     at: SystemTime,
-    /// Whether a process held the state file. If it dies, no file changes.
+    /// Whether a process held the state file. In this case, the next look reads the file again, because the death of a
+    /// process changes no file.
     held: bool,
 }
 
@@ -107,7 +108,7 @@ impl Page {
         Page { head: Bytes::copy_from_slice(head.as_bytes()), tail: Bytes::copy_from_slice(tail.as_bytes()), name }
     }
 
-    /// Returns the parts of the page. The parts of all clients share their memory.
+    /// Returns the parts of the page. All clients share the memory of these parts.
     pub(super) fn parts(&self, at: Timestamp) -> [Bytes; 3] {
         let (time, name) = (to_text(at), &self.name);
         let time = format!("<time id=\"live-time\" datetime=\"{time}\" data-page=\"{name}\">{time}</time>");
@@ -133,7 +134,7 @@ impl Looker {
         self.last.clone()
     }
 
-    /// Looks at the files. Reads them only if they may have changed. Blocks the thread while it reads.
+    /// Looks at the files. Reads them only if they might have changed. Blocks the thread while it reads.
     pub(super) async fn look(&mut self) -> Look {
         let at = (self.source.clock)();
         let plan_changed = self.read_plan();
@@ -159,8 +160,8 @@ impl Looker {
         self.last()
     }
 
-    /// Reads the plan file if it has changed. An invalid plan does not replace the last valid one: an operator may be
-    /// in the middle of a change.
+    /// Reads the plan file if it has changed. An invalid plan does not replace the last valid plan, because an operator
+    /// might still be editing the file.
     fn read_plan(&mut self) -> bool {
         let stamp = self.source.plan_stamp();
         if stamp == self.plan_stamp && stamp.is_settled(self.plan_read) && self.plan_trouble.is_none() {
@@ -195,9 +196,9 @@ impl Looker {
 
 impl LiveSource {
     async fn read(&self, plan: &Plan, now: Timestamp) -> Result<(LastRead, Page, MigrationStage), DriverError> {
-        // Take the stamp first: a change during the reading then leads to another reading.
+        // Take the stamp first, so that a change during the reading causes another reading.
         let (stamp, at) = (self.stamp(), SystemTime::now());
-        // Open the file each time: somebody may have replaced it by a copy.
+        // Open the file each time, because somebody might have replaced it with a copy.
         let file = state::read(&self.state)?;
         let source = ReportSource { plan, commands: &self.commands, now, show_keys: self.show_keys };
         let facts = MigrationReport::gather(file.as_ref(), source).await?;

@@ -32,22 +32,22 @@ use crate::plan::Plan;
 use crate::report::html::STYLE;
 
 /// Enough connections for [`MAX_STREAMS`] open pages that load their figures. If other clients open more connections,
-/// the server closes old ones, and a page whose stream was closed connects again. Every stream ends after five minutes,
-/// and its page opens a new one. So a client cannot hold streams without end.
+/// the server closes old connections. A page whose stream was closed then connects again. Every stream ends after five
+/// minutes, and its page opens a new one. So a client cannot hold streams without end.
 const LIMITS: ConnectionLimits = ConnectionLimits {
     connections: 2 * MAX_STREAMS,
     idle: Duration::from_secs(15),
     lifetime: Duration::from_secs(300),
 };
 
-/// The largest number of streams: of pages that are open at the same time.
+/// The maximum number of streams. Each open page has one stream.
 const MAX_STREAMS: usize = 16;
 
 /// The script of the page.
 const SCRIPT: &str = include_str!("../../../templates/live.js");
 
-/// The page may load only its own script and style, may connect only to this server, and may not be framed. The script
-/// cannot turn text into markup or code.
+/// The page can load only its own script and style, and can connect only to this server. No other page can show it in a
+/// frame. The script cannot turn text into markup or code.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; frame-ancestors \
                       'none'; base-uri 'none'; form-action 'none'; require-trusted-types-for 'script'; trusted-types \
                       'none'";
@@ -62,7 +62,7 @@ const HEADERS: [(HeaderName, &str); 9] = [
     (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
     (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
     (HeaderName::from_static("permissions-policy"), "camera=(), geolocation=(), microphone=()"),
-    // An idle connection would use up one of the connections.
+    // An idle connection would count towards the limit on connections.
     (CONNECTION, "close"),
 ];
 
@@ -101,7 +101,7 @@ impl LiveListener {
         Ok(LiveListener { listener, address })
     }
 
-    /// Reads the files, makes the first page, and starts the server. `plan` is the plan as it is now.
+    /// Reads the files, makes the first page, and starts the server. `plan` is the current plan.
     ///
     /// # Errors
     ///
@@ -162,7 +162,7 @@ fn asset(kind: &'static str, text: &'static str) -> Response {
     ([(CONTENT_TYPE, kind)], text).into_response()
 }
 
-/// Refuses a request that another web page may have sent, and adds the headers to every answer.
+/// Refuses a request that another web page might have sent, and adds the headers to every answer.
 async fn check_and_close(State(address): State<SocketAddr>, request: Request, next: Next) -> Response {
     let mut response = match refusal(request.method(), request.uri(), request.headers(), address) {
         Some((status, text)) => (status, text).into_response(),
@@ -196,8 +196,8 @@ fn is_for(uri: &Uri, headers: &HeaderMap, address: SocketAddr) -> bool {
     is_own_host && uri.authority().is_none_or(|authority| names_address(authority.as_str(), address))
 }
 
-/// Returns whether a page of another origin sent a request. A link to this page is not such a request: the other page
-/// cannot read the answer.
+/// Returns whether a page of another origin sent a request. A request that follows a link to this page does not count,
+/// because the other page cannot read the answer.
 fn is_foreign(headers: &HeaderMap, address: SocketAddr) -> bool {
     let text = |name: &str| headers.get(name).map(|value| value.to_str().unwrap_or("null"));
     let is_own_origin = |origin: &str| origin.strip_prefix("http://").is_some_and(|host| names_address(host, address));

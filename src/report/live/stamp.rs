@@ -1,11 +1,11 @@
-//! Finds out whether files have changed.
+//! Detects changes of files.
 
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-/// A file system stores times with limited resolution (up to two seconds). So if a file was written within this time
-/// before it was read, it may have been written again since, and its time of change may still be the same.
+/// A file system stores times with limited resolution (up to two seconds). Suppose that a file was written within this
+/// time before it was read. Then a later write might not have changed its modification time.
 const RESOLUTION: Duration = Duration::from_secs(3);
 
 /// Identifies the content of files: as long as nobody writes to them or replaces them, the stamp stays equal.
@@ -26,8 +26,8 @@ impl Stamp {
         Stamp(paths.iter().map(|path| FileStamp::of(path)).collect())
     }
 
-    /// Returns whether an equal stamp at a later time proves that nothing has changed since `at`, the time of this
-    /// stamp.
+    /// Returns whether an equal stamp at a later time proves that the files have not changed since this stamp. `at` is
+    /// the time of this stamp.
     pub(super) fn is_settled(&self, at: SystemTime) -> bool {
         self.0.iter().flatten().all(|file| at.duration_since(file.modified).is_ok_and(|age| age >= RESOLUTION))
     }
@@ -76,7 +76,7 @@ mod tests {
         let stamp = Stamp::of(&[path]);
         assert!(!stamp.is_settled(written) && !stamp.is_settled(written + RESOLUTION / 2));
         assert!(stamp.is_settled(written + RESOLUTION));
-        // The clock was set back: nothing is proven.
+        // After the clock was set back, the stamp proves nothing.
         assert!(!stamp.is_settled(written - Duration::from_secs(100)));
     }
 }

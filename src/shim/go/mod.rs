@@ -11,7 +11,7 @@ const EXAMPLE: &str = include_str!("../../../docs/examples/flag/go/flag.go");
 const SHIM: &str = include_str!("shim.go");
 const MOVE: &str = include_str!("move.go");
 
-/// The marks that limit the parts of the example that the shim contains.
+/// The marks that delimit those parts of the example that the shim copies.
 pub(super) const MARKS: [(&str, &str); 3] =
     [(EXAMPLE, "import ("), (EXAMPLE, "// Read returns the item's"), (EXAMPLE, "// Cached caches the flag")];
 

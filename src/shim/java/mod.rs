@@ -11,7 +11,7 @@ const EXAMPLE: &str = include_str!("../../../docs/examples/flag/java/Flag.java")
 const SHIM: &str = include_str!("Shim.java");
 const MOVE: &str = include_str!("Move.java");
 
-/// The marks that limit the parts of the example that the shim contains.
+/// The marks that delimit those parts of the example that the shim copies.
 pub(super) const MARKS: [(&str, &str); 3] = [
     (EXAMPLE, "public record Flag("),
     (EXAMPLE, "  /** Returns the item's old or new value"),

@@ -15,7 +15,7 @@ const MOVE: &str = include_str!("move.py");
 const INSIDE: &str = include_str!("inside.py");
 const DOCUMENT: &str = include_str!("document.py");
 
-/// The marks that limit the parts of the example that the shim contains. The rest of the example reads and writes
+/// The marks that delimit those parts of the example that the shim copies. The rest of the example reads and writes
 /// attributes whose names come from the caller.
 pub(super) const MARKS: [(&str, &str); 4] = [
     (EXAMPLE, "import base64\n"),

@@ -11,7 +11,7 @@ const EXAMPLE: &str = include_str!("../../../docs/examples/flag/rust/flag.rs");
 const SHIM: &str = include_str!("shim.rs.txt");
 const MOVE: &str = include_str!("move.rs.txt");
 
-/// The marks that limit the parts of the example that the shim contains.
+/// The marks that delimit those parts of the example that the shim copies.
 pub(super) const MARKS: [(&str, &str); 3] = [
     (EXAMPLE, "use std::collections"),
     (EXAMPLE, "/// Returns the item's old or new value"),

@@ -15,7 +15,7 @@ const MOVE: &str = include_str!("move.ts");
 const INSIDE: &str = include_str!("inside.ts");
 const DOCUMENT: &str = include_str!("document.ts");
 
-/// The marks that limit the parts of the example that the shim contains.
+/// The marks that delimit those parts of the example that the shim copies.
 pub(super) const MARKS: [(&str, &str); 3] = [
     (EXAMPLE, "import { createHash }"),
     (EXAMPLE, "/** Returns the item's old or new value"),

@@ -60,8 +60,8 @@ impl StateTables {
         Ok(())
     }
 
-    /// Applies an event to a segment. The number of unclear items is not stored for each segment. If this number is not
-    /// 0, the run's counts are marked as a lower bound.
+    /// Applies an event to a segment. The number of items with an unclear outcome is not stored for each segment. If
+    /// this number is not 0, the run's counts are marked as a lower bound.
     pub(super) fn advance_segment(
         &mut self,
         run: RunId,

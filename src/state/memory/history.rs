@@ -105,7 +105,7 @@ impl History for MemoryState {
         self.call(|tables, _| {
             let has_value = |row: &&JournalRow| matches!(row.pre.prior, PriorValue::Value(_) | PriorValue::Item(_));
             let values = tables.journal.iter().filter(has_value).count() as u64;
-            // The ids of later pre-images must not repeat, so the rows stay as empty rows.
+            // Keep the rows, but delete their contents, so that no id is assigned twice.
             for row in &mut tables.journal {
                 row.pre.prior = PriorValue::SameAsSource;
                 row.refused = true;
@@ -275,8 +275,8 @@ impl StateTables {
         self.journal_since(key, self.last_rollback())
     }
 
-    /// Returns the last complete run in which this item was not a failure. A failure that a retry resolved does not
-    /// count. A read-only pass writes no items, so a run that it completed does not count either.
+    /// Returns the last complete run in which this item was not a failure. A failure that a retry has resolved does not
+    /// count. Ignores a run that a read-only pass completed, because this pass wrote no items.
     fn last_completed(&self, key: &ItemKey) -> RunId {
         let was_left = |row: &FailureRecord| {
             row.status == RowStatus::Open || row.resolved_as.as_deref() == Some(rules::LATER_PASS)

@@ -37,8 +37,8 @@ pub type TimeSource = Arc<dyn Fn() -> String + Send + Sync>;
 /// A function that returns how long the next request or the next reply takes to arrive.
 pub type Latency = Arc<dyn Fn() -> Duration + Send + Sync>;
 
-/// A function that is called when the process reaches a crash point. If it returns true, the process is dead: the call
-/// in progress never returns.
+/// A function that is called when the process reaches a crash point. If it returns true, the process is dead, and the
+/// call in progress never returns.
 pub type CrashHook = Arc<dyn Fn(CrashPoint) -> bool + Send + Sync>;
 
 /// The crash points immediately before and immediately after a call takes effect.
@@ -126,8 +126,8 @@ impl MemoryState {
         MemoryState { latency: Some(latency), ..self }
     }
 
-    /// Returns a handle to the same state. It reports the crash points that its calls reach to `hook`, and so do the
-    /// handles of later owners.
+    /// Returns a handle to the same state. Calls `hook` whenever a call on this handle, or on the handle of a later
+    /// owner, reaches a crash point.
     pub fn with_crash_points(self, hook: CrashHook) -> MemoryState {
         MemoryState { crash_hook: Some(hook), ..self }
     }

@@ -261,8 +261,8 @@ impl StateTables {
         Ok(run.clone())
     }
 
-    /// Marks the open work of earlier runs of the phase as resolved. The reason is that a complete run has read every
-    /// item again, and has recorded every remaining failure or diverged item itself.
+    /// Marks the open work of earlier runs of the phase as resolved, because the complete run has read every item
+    /// again, and has recorded every remaining failure and diverged item itself.
     fn resolve_earlier(&mut self, run: &RunRecord, now: &str) {
         let earlier: BTreeSet<RunId> =
             self.runs_of_phase(&run.phase).map(|run| run.id).filter(|id| *id < run.id).collect();

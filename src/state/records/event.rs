@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use super::super::RunId;
 
-/// The name of the pace of a run over time, without the run.
+/// The names of [`StoredFact::PaceHistory`] begin with this text. The number of the run follows.
 const PACE_HISTORY: &str = "pace_history:";
 
 /// An event of the migration.
@@ -34,7 +34,7 @@ pub enum StoredFact {
     ActivityClocks,
     /// What operators have set with `ctl`.
     Steering,
-    /// The time at which the operator purged the journal. From then on, there is no way back.
+    /// The time at which the operator purged the journal. From then on, a rollback is impossible.
     JournalPurged,
     /// The SHA-256 of the files of the plan's programs.
     Programs,

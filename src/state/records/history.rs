@@ -6,8 +6,9 @@ use crate::item::{ItemKey, Path, Value};
 
 /// A stored pre-image. It contains a value from the user's table. The value is printed only on request.
 ///
-/// The list of the journal ([`StateReader::journal`](super::super::StateReader::journal)) has one of these for each path
-/// that a write changed, and only one for a write of a whole item. The journal itself has several rows for such a write.
+/// The list of the journal ([`StateReader::journal`](super::super::StateReader::journal)) has one of these for each
+/// path that a write changed, and only one for a write of a whole item. The journal itself has several rows for such a
+/// write.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PreImageRecord {
     /// The id of the pre-image. Later pre-images have larger ids.
@@ -31,18 +32,20 @@ pub struct PreImageRecord {
 pub enum JournaledWrite {
     /// It changed the value at a path.
     Value,
-    /// It deleted the whole item, or it was to delete the item. The value of the record is the item.
+    /// It deleted the whole item, or attempted to. The value of the record is the item.
     Delete {
-        /// The time at which DynamoDB's confirmation was recorded. `None` if nothing shows that the delete took effect.
+        /// The time at which DynamoDB's confirmation was recorded. `None` if no confirmation is recorded. In this case,
+        /// the delete may not have taken effect.
         confirmed_at: Option<String>,
-        /// The item that the delete removed, if a writer changed the item just before.
+        /// The removed item, if a writer had changed the item just before the delete.
         removed: Option<Value>,
     },
-    /// It put a derived item, or it was to put one. The value of the record is the derived item.
+    /// It put a derived item, or attempted to. The value of the record is the derived item.
     Put {
         /// The key of the source. `None` if the stored key cannot be read.
         source: Option<ItemKey>,
-        /// The time at which DynamoDB's confirmation was recorded. `None` if nothing shows that the put took effect.
+        /// The time at which DynamoDB's confirmation was recorded. `None` if no confirmation is recorded. In this case,
+        /// the put may not have taken effect.
         confirmed_at: Option<String>,
     },
 }
@@ -85,7 +88,7 @@ pub struct DeletedItemsQuery {
     pub part: u32,
     /// The number of parts.
     pub parts: u32,
-    /// Only rows after this row of the same part; all rows of the part if `None`.
+    /// If set, only rows after this row of the same part. If `None`, all rows of the part.
     pub after: Option<PreImageId>,
     /// The maximum number of items.
     pub limit: u32,
@@ -134,10 +137,10 @@ pub struct BaselinePage {
 
 /// One item's targets that were filled after the pass had read the item for the first time, and whose values differ
 /// from the values of their sources. If the journal contains a digest of the target's value, the migration itself may
-/// have filled the target: the reply to its write was lost, or a process was killed. If the journal contains
-/// neither of its digests, a live writer filled the target, so the target counts as preexisting. Only changes with
-/// `on_existing = "skip"` need this record. The journal contains a digest of every value that such a change writes: of
-/// its text or, for a computed value, by number.
+/// have filled the target, for example if the reply to its write was lost or a process was killed. If the journal
+/// contains neither digest of the value, a live writer filled the target, so the target counts as preexisting. Only
+/// changes with `on_existing = "skip"` need this record. The journal contains a digest of every value that such a
+/// change writes. For a computed value, this digest does not depend on how numbers are written.
 #[derive(Debug, Clone, PartialEq)]
 pub struct FilledTargets {
     /// The key of the item.

@@ -7,7 +7,7 @@ use super::{EventRecord, RunProgress, StateSummary, StoredFact, StoredReport};
 use crate::change::Outcome;
 use crate::item::{ItemKey, Path};
 
-/// How much of a migration is read. Each limit bounds a part of the report.
+/// The limits for reading a migration. Each limit bounds a part of the report.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RecordLimits {
     /// The maximum number of cells into which a run's segments are grouped; at least 1.

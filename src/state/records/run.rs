@@ -141,8 +141,8 @@ pub struct RunProgress {
     pub spend: SpendRecord,
     /// The preflight findings that the operator accepted for the run.
     pub accepted: Vec<String>,
-    /// Whether the run's process has died. A process has died if its run has an open session, but no process owns the
-    /// state file. A run whose process has died can be resumed.
+    /// Whether the run's process has died. This is so if the run has an open session and no process owns the state
+    /// file. A run whose process has died can be resumed.
     pub died: bool,
 }
 

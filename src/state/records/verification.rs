@@ -16,7 +16,7 @@ pub const MAX_MISMATCHES: u32 = 10_000;
 pub struct VerificationParameters {
     /// The stage of the migration.
     pub stage: TableStage,
-    /// Which side counts as true: the old or the new attributes. The other side is derived from the true side.
+    /// The true side: the old or the new attributes. The other side is derived from the true side.
     pub truths: TruthByKey,
     /// Whether mismatching items are repaired.
     pub repair: bool,
@@ -93,8 +93,8 @@ pub struct Mismatch {
     pub paths: Vec<Path>,
     /// Whether the item was repaired.
     pub repaired: bool,
-    /// The reason why the item was not repaired; `None` if it was repaired. A verification without a repair records what a
-    /// repair would do, or `None` if it would only add a value. The text contains no attribute values.
+    /// The reason why the item was not repaired; `None` if it was repaired. A verification without a repair records
+    /// what a repair would do, or `None` if it would only add a value. The text contains no attribute values.
     pub why: Option<String>,
 }
 

@@ -1,4 +1,4 @@
-//! Failures and diverged items. While they are open, they are work for an operator.
+//! Failures and diverged items. An open failure or diverged item needs the operator's attention.
 
 use serde::{Serialize, Serializer};
 

@@ -250,8 +250,9 @@ proptest! {
         prop_assert_eq!(check_verified(&run, &pages).is_ok(), verifies && segment < 4 && adds_up);
     }
 
-    /// The sessions of a run begin, reserve, settle and die in random order. The known spend is never less than the
-    /// spend of the committed pages. A death raises the known spend by at most the reserved capacity.
+    /// The sessions of a run begin, reserve capacity, close their slices and die, in random order. The known spend is
+    /// never less than the spend of the committed pages. A death raises the known spend by at most the reserved
+    /// capacity.
     #[test]
     fn deaths_spend_at_most_what_was_reserved(steps in proptest::collection::vec((0_u8..4, 0_u32..20, 0_u32..20), 0..30)) {
         let units = |n: u32| Spend { write: f64::from(n), read: 0.0 };

@@ -8,11 +8,11 @@
 //! cases. So the first pass records the existing targets before the first write of each page. Together with these
 //! targets, the first pass records digests of the items that it may write (`pages_under_way`).
 //!
-//! Abandoned pages are read again, and so are the uncommitted pages of a killed process. When the items are read again,
-//! their page may have different bounds and contain different items. The difference does not matter, because the
-//! digests show for each single item whether it may have been written. If an item has a digest, its targets are not
-//! recorded again, because the digest and the targets were stored in one transaction. If that transaction did not
-//! become durable, no item of the page was written either.
+//! Abandoned pages, and the uncommitted pages of a killed process, are read again. When the items are read again, their
+//! page may have different bounds and contain different items. The difference does not matter, because the digests show
+//! for each single item whether it may have been written. If an item has a digest, its targets are not recorded again,
+//! because the digest and the targets were stored in one transaction. If that transaction did not become durable, no
+//! item of the page was written either.
 //!
 //! A page's commit deletes the page's digests, because the page will not be read again. The commit that ends a segment
 //! also deletes the digests that killed sessions left, because the pages of these sessions may have had different
@@ -24,8 +24,8 @@
 //! earlier run is complete, or if a read-only pass has read the earlier run's remaining items
 //! (`passes/baseline/completion.rs`). In any other case, it is unknown which items the earlier run has read. So the new
 //! run records the existing targets, even if the superseded run may have written some of them. A rollback then keeps
-//! some attributes that it should remove ([`unrestorable_targets`] counts them). Without these records, a rollback
-//! would remove attributes that it must keep.
+//! some attributes that it should remove. [`unrestorable_targets`] counts these attributes. Without these records, a
+//! rollback would remove attributes that it must keep.
 //!
 //! A rollback of a stopped first pass begins with a read-only pass. If applications have written both attributes but no
 //! pass has begun, nothing is recorded. Each item then has a history [without a
@@ -74,8 +74,8 @@ fn is_baseline_complete_before(connection: &Connection, run: i64) -> Result<bool
 /// Returns the number of targets for which the records do not show whether they existed before the migration. Returns
 /// `None` if there are no such targets.
 ///
-/// The only cause is that a first pass wrote items, did not complete and was restarted. The second pass then found new
-/// attributes that the first pass may have written.
+/// Such targets exist only if a first pass wrote items, did not complete and was restarted. The second pass then found
+/// new attributes that the first pass may have written.
 pub(super) fn unrestorable_targets(connection: &Connection) -> Result<Option<u64>, StateFileError> {
     let sql = "SELECT coalesce(sum(n), 0) FROM tallies WHERE what = 2 AND run > (SELECT min(id) FROM runs AS one \
          WHERE phase = ?1 AND id > ?2 AND status = 'superseded' \
@@ -197,7 +197,7 @@ fn may_have_written(
     Ok(rows.contains(&true))
 }
 
-/// Returns the digests of a segment's items that the run may have written in uncommitted pages.
+/// Finds the items of a segment that the run may have written in uncommitted pages, and returns their digests.
 pub(super) fn items_under_way(
     connection: &Connection,
     run: RunId,

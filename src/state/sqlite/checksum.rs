@@ -25,7 +25,8 @@ use super::error::StateFileError;
 use super::layout::{FIRST_CHECKED_LAYOUT, LAYOUT_VERSION};
 use super::progress::{ProgressReporter, RowCounter};
 
-/// The small tables whose rows affect the whole file. Each table is paired with the SQL expression of a row's checksum.
+/// The small tables whose rows affect the whole file. Each table is paired with the SQL expression for a row's
+/// checksum.
 const SMALL_TABLES: [(&str, &str); 4] = [
     ("identity", "checksum(id, migration, fingerprint, meaning, table_arn, table_id, created_at)"),
     (
@@ -39,7 +40,7 @@ const SMALL_TABLES: [(&str, &str); 4] = [
 ];
 
 /// The checksum of a row of `pages_under_way`. This table and `segments` are the large tables whose rows affect the
-/// whole file: their size grows with the number of segments.
+/// whole file. Their size grows with the number of segments.
 const PAGES_UNDER_WAY: &str = "checksum(id, run, segment, session, page, items)";
 
 /// The checksum of a segment's row.
@@ -121,8 +122,8 @@ fn digest(row: &Context<'_>, columns: std::ops::Range<usize>) -> [u8; 8] {
     [a, b, c, d, e, f, g, h]
 }
 
-/// Refuses a file if a row that affects the whole file is damaged. Checks large tables only if `small` is true, that
-/// is, if the file is small. The connection sees a file of this layout, which must have checksums.
+/// Refuses a file if a row that affects the whole file is damaged. Checks large tables only if `small` is true. The
+/// connection sees a file of this layout, which must have checksums.
 pub(super) fn refuse_damaged(connection: &Connection, layout: usize, small: bool) -> Result<(), StateFileError> {
     let segment = if layout < LAYOUT_VERSION { SEGMENT_OF_LAYOUT_2 } else { SEGMENT };
     let large_tables = [("segments", segment), ("pages_under_way", PAGES_UNDER_WAY)];
@@ -193,8 +194,9 @@ fn item_rows(connection: &Connection) -> Result<u64, StateFileError> {
     Ok(connection.query_row(sql, [], |row| row.get(0))?)
 }
 
-/// Returns the number of item rows that a migration of this layout to the newest one changes. The migration of layout 1
-/// adds a checksum to each of them. Returns `None` for later layouts, because their migration changes no item rows.
+/// Returns the number of item rows that change if a file of this layout is migrated to the newest layout. The migration
+/// of layout 1 adds a checksum to each of them. Returns `None` for later layouts, because their migration changes no
+/// item rows.
 pub(super) fn rows_to_migrate(connection: &Connection, layout: usize) -> Result<Option<u64>, StateFileError> {
     if layout >= FIRST_CHECKED_LAYOUT {
         return Ok(None);

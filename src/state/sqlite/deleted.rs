@@ -4,8 +4,8 @@
 //! A delete has two rows in the journal. The row of the item (`kind` is `value`, and `wrote` is `item`) contains the
 //! whole item and is stored before the delete is sent. The row of the confirmation (`kind` is `same`, and `wrote` is
 //! `deleted`) is stored after DynamoDB accepted the delete. A rollback adds two more rows of the kind `same`: `putting`
-//! before it puts the item back, and `put back` when the item is in the table again. All these rows have the partition
-//! key as their path, because no other write can change a key.
+//! before it restores the item, and `put back` when the item exists in the table again. All these rows have the
+//! partition key as their path, because no other write can change a key.
 
 use rusqlite::{Connection, params};
 
@@ -23,8 +23,8 @@ pub(super) fn record_end(connection: &Connection, rollback: RunId) -> Result<(),
 }
 
 /// Returns the number of the last row that this rollback reads. The number never changes during the rollback, even if
-/// rows are damaged meanwhile. For a run that did not begin as a rollback, no number is stored, so returns the last row
-/// of earlier runs.
+/// rows are damaged meanwhile. If the run did not begin as a rollback, no number is stored. This function then returns
+/// the last row of earlier runs.
 fn end_of_list(connection: &Connection, before: RunId) -> Result<i64, StateFileError> {
     let recorded = events::fact(connection, StoredFact::JournalEnd(before))?;
     if let Some(end) = recorded.and_then(|end| end.parse().ok()) {
@@ -34,20 +34,20 @@ fn end_of_list(connection: &Connection, before: RunId) -> Result<i64, StateFileE
     Ok(connection.query_row(&sql, [before.0], |row| row.get(0))?)
 }
 
-/// Returns a part of the list of items that may have been deleted and that no earlier rollback has put back. The parts
+/// Returns a part of the list of items that may have been deleted and that no earlier rollback has restored. The parts
 /// are ranges of row ids, up to the last row when the rollback began. During a rollback, no delete is recorded, and the
 /// marks of this rollback are ignored. So the parts stay the same, and so does the list.
 ///
-/// If a row is damaged during the rollback, it is added to the list. It does not replace another row of the list,
-/// because the part with the damaged row may already be done. So its item may be listed twice. It then fails both
-/// times.
+/// If a row becomes damaged during the rollback, the list also contains the damaged row. Another row of the same item
+/// stays in the list, because the part with the damaged row may already be done. So the list can contain an item twice.
+/// The item then fails both times.
 pub(super) fn deleted_items(
     connection: &Connection,
     query: &DeletedItemsQuery,
 ) -> Result<Vec<DeletedItem>, StateFileError> {
     let since = last_rollback(connection)?;
     let before = query.before.0;
-    // A damaged row may be the row of a deleted item, whatever kind and run it names.
+    // A damaged row may be the row of a deleted item, even if its columns name a different kind or run.
     let is_damaged = format!("sum IS NOT {PRE_IMAGE}");
     let is_earlier = "run > ?2 AND run < ?3";
     let is_valid_item = format!("{is_earlier} AND refused = 0 AND kind = 'value' AND wrote = ?1");
@@ -72,7 +72,7 @@ pub(super) fn deleted_items(
     })
 }
 
-/// Returns the number of items that this run deleted with and without a confirmation.
+/// Returns how many items this run deleted. Counts confirmed and unconfirmed deletes separately.
 pub(super) fn delete_counts(connection: &Connection, run: RunId) -> Result<DeleteCounts, StateFileError> {
     // An item that was deleted twice counts once. Its last delete decides whether it counts as confirmed.
     let sql = "SELECT count(*), coalesce(sum(EXISTS (SELECT 1 FROM pre_images WHERE key = item AND id > last \
@@ -85,9 +85,9 @@ pub(super) fn delete_counts(connection: &Connection, run: RunId) -> Result<Delet
     })?)
 }
 
-/// Returns the number of derived items that the journal records. Each put has up to four rows, and a derived key can have
-/// several puts. Reads all rows. Call this only for a plan with `put`: in the state of a plan that deletes items, it
-/// counts the deleted items.
+/// Returns the number of derived items that the journal records. Each put has up to four rows, and a derived key can
+/// have several puts. Reads all rows. Call this function only for a plan with `put`. For a plan that deletes items, it
+/// would count the deleted items.
 pub(super) fn derived_items(connection: &Connection) -> Result<u64, StateFileError> {
     let sql = "SELECT count(DISTINCT key) FROM pre_images WHERE refused = 0 AND kind = 'value' AND wrote = ?1";
     Ok(connection.query_row(sql, [WHOLE_ITEM], |row| row.get(0))?)

@@ -32,7 +32,8 @@ impl StateFileError {
         }
     }
 
-    /// If this error affects only one row, returns the reason why that row cannot be read. If not, returns the error.
+    /// If this error affects only one row, returns the reason why that row cannot be read. Otherwise, returns the
+    /// error.
     pub(super) fn into_row_reason(self) -> Result<String, StateFileError> {
         match self {
             StateFileError::Row(what) => Ok(what),
@@ -73,8 +74,8 @@ impl From<TransitionError> for StateFileError {
     }
 }
 
-/// The end of an error that says that the state file is damaged, empty, or not a state file. This text says that
-/// nothing was written, and what the operator can do next.
+/// The last part of an error message about a state file that is damaged, empty, or not a state file. This part says
+/// that nothing was written, and what the operator can do next.
 pub(super) const REMEDY: &str = "Nothing was written to the file or to the table. Restore the file from a copy. Or start a \
      new migration state: move the file away (together with its -wal file), or name another file with --state. A new run is \
      safe, because it recognises items that are already changed, but it does not know the start keys, failures or pre-images \

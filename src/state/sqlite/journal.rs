@@ -31,7 +31,8 @@ const UNKNOWN: [u8; 8] = *b"unknown\0";
 /// does not restore.
 pub(super) const REPAIRED_OVER: [u8; 8] = *b"repaired";
 
-/// A rollback stores this text instead of a digest for a derived item that is gone, if the reply to its delete was lost.
+/// A rollback stores this text instead of a digest for a derived item that is gone, if the reply to its delete was
+/// lost.
 pub(super) const REPLY_LOST: [u8; 8] = *b"no reply";
 
 /// The row of a whole item has this text instead of a digest, and the item as a value of type M.
@@ -40,10 +41,10 @@ pub(super) const WHOLE_ITEM: [u8; 8] = *b"item\0\0\0\0";
 /// The row that confirms the delete of an item has this text instead of a digest.
 pub(super) const CONFIRMED: [u8; 8] = *b"deleted\0";
 
-/// The row that a rollback stores before it puts an item back has this text instead of a digest.
+/// The row that a rollback stores before it restores an item has this text instead of a digest.
 pub(super) const PUTTING_BACK: [u8; 8] = *b"putting\0";
 
-/// The row that a rollback stores when an item is in the table again has this text instead of a digest.
+/// The row that a rollback stores when an item exists in the table again has this text instead of a digest.
 pub(super) const PUT_BACK: [u8; 8] = *b"put back";
 
 /// Appends pre-images.
@@ -122,8 +123,8 @@ pub(super) fn mark_refused(connection: &Connection, ids: &[PreImageId]) -> Resul
     Ok(())
 }
 
-/// Returns an item's recorded values, newest first: those at `path`, or those at all paths if `path` is `None`. Omits
-/// values of refused writes.
+/// Returns an item's recorded values at `path`, or at all paths if `path` is `None`. The newest value comes first.
+/// Omits values of refused writes.
 pub(super) fn pre_images(
     connection: &Connection,
     key: &ItemKey,
@@ -168,9 +169,9 @@ fn proven_history(connection: &Connection, keys: &[ItemKey]) -> Result<Vec<ItemH
     keys.iter().map(of).collect()
 }
 
-/// Reads what is readable. If an item's preexisting targets cannot be read, its history is unreadable. If only its
+/// Reads the readable records. If an item's preexisting targets cannot be read, its history is unreadable. If only its
 /// journal cannot be read, its history has no journal. The caller continues, and stops only if a later write to the
-/// file fails. Does not check the whole file, so a row with a damaged key is missing.
+/// file fails. This function does not check the whole file, so its result lacks rows with a damaged key.
 fn readable_history(connection: &Connection, keys: &[ItemKey]) -> Vec<ItemHistory> {
     let of = |key: &ItemKey| {
         let since = last_rollback(connection)?;
@@ -184,7 +185,7 @@ fn readable_history(connection: &Connection, keys: &[ItemKey]) -> Vec<ItemHistor
     keys.iter().map(|key| of(key).unwrap_or_else(unreadable)).collect()
 }
 
-/// Reads the writes of `run` that may be unfinished. An item whose journal cannot be read has none.
+/// Reads the writes of `run` that may be unfinished. If the journal of an item cannot be read, its history is empty.
 fn unfinished_writes(connection: &Connection, keys: &[ItemKey]) -> Vec<ItemHistory> {
     let of = |key: &ItemKey| -> Result<ItemHistory, StateFileError> {
         let key = key.to_text();
@@ -195,8 +196,8 @@ fn unfinished_writes(connection: &Connection, keys: &[ItemKey]) -> Vec<ItemHisto
     keys.iter().map(|key| of(key).unwrap_or_default()).collect()
 }
 
-/// Returns the last complete run in which this item was not a failure; 0 if there is none. A failure that a retry
-/// resolved does not count. A read-only pass writes no items, so a run that it completed does not count either.
+/// Returns the last complete run in which this item was not a failure, or 0 if there is no such run. A failure that a
+/// retry has resolved does not count. Ignores a run that a read-only pass completed, because this pass wrote no items.
 fn last_run_that_completed(connection: &Connection, key: &str) -> Result<i64, StateFileError> {
     let sql = "SELECT coalesce(max(id), 0) FROM runs \
          WHERE phase = ?1 AND status = 'complete' AND looked_through = 0 AND NOT EXISTS (SELECT 1 FROM failures \

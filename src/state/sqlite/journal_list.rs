@@ -1,10 +1,12 @@
-//! Lists the journal for an operator: one record for each write of a whole item, and one for each other changed path.
+//! Lists the journal for an operator. Each write of a whole item has one record. Any other write has one record for
+//! each changed path.
 //!
 //! A delete or a put has several rows in the journal, in two groups. The first group is stored before the write is
-//! sent: for a delete, a row of the item; for a put, a row with the key of the source and then a row of the derived
-//! item. The second group is stored when DynamoDB confirms the write. It ends with a mark. For a delete, a row of the
-//! removed item comes first if that item differs from the recorded one; for a put, the same two rows come first. The
-//! rows of a group have successive ids, because each group is stored in one transaction.
+//! sent. For a delete, this group is a row of the item. For a put, this group is a row with the key of the source,
+//! followed by a row of the derived item. The second group is stored when DynamoDB confirms the write. This group ends
+//! with a mark. For a put, the same two rows precede the mark. For a delete, a row of the removed item precedes the
+//! mark if that item differs from the recorded one. The rows of a group have successive ids, because each group is
+//! stored in one transaction.
 
 use rusqlite::{Connection, Row, params};
 
@@ -18,7 +20,7 @@ use crate::item::{ItemKey, Value};
 /// Number of rows that are read at a time.
 const ROWS_AT_A_TIME: u32 = 1_000;
 
-/// Returns records, oldest first. Omits those of refused writes.
+/// Returns records, oldest first. Omits records of refused writes.
 pub(super) fn list(
     connection: &Connection,
     query: ListQuery,
@@ -51,7 +53,7 @@ struct StoredRow {
     run: i64,
     key: ItemKey,
     path: crate::item::Path,
-    /// `None` if the row has no value, or an unreadable one.
+    /// `None` if the row has no readable value.
     value: Option<Value>,
     at: String,
     kind: RowKind,
@@ -63,9 +65,9 @@ enum RowKind {
     Value,
     /// A whole item.
     Item,
-    /// The mark that DynamoDB confirmed a write.
+    /// The mark that shows that DynamoDB confirmed a write.
     Confirmation,
-    /// The mark that a rollback is done with the item.
+    /// The mark that shows that a rollback is done with the item.
     Undone,
 }
 
@@ -99,7 +101,7 @@ fn record_that_begins(connection: &Connection, row: StoredRow) -> Result<Option<
          ORDER BY id";
     let marked = params![row.key.to_text(), row.path.to_string(), CONFIRMED, PUT_BACK];
     let rows = collect_rows(connection, sql, marked, stored_row)?;
-    // Drop unreadable rows: the list shows each of them separately, and its group stays incomplete.
+    // Drop unreadable rows, because the list shows each of them separately. The group of such a row stays incomplete.
     let records = grouped(rows.into_iter().flatten().collect());
     Ok(records.into_iter().find(|record| record.id == PreImageId(row.id)))
 }
@@ -144,7 +146,7 @@ fn grouped(rows: Vec<StoredRow>) -> Vec<PreImageRecord> {
     records
 }
 
-/// Adds a put, or confirms the newest equal one without a confirmation.
+/// Confirms the newest unconfirmed record of the same put. If there is none, adds a record.
 fn add_put(records: &mut Vec<PreImageRecord>, put: PreImageRecord, source: Option<ItemKey>, confirmed: Option<String>) {
     if confirmed.is_some() {
         for earlier in records.iter_mut().rev().filter(|earlier| earlier.value == put.value) {
@@ -159,9 +161,11 @@ fn add_put(records: &mut Vec<PreImageRecord>, put: PreImageRecord, source: Optio
     records.push(PreImageRecord { write: JournaledWrite::Put { source, confirmed_at: confirmed }, ..put });
 }
 
-/// Returns whether an item's row and the mark in the next row are a delete and its confirmation. Otherwise, the row is
-/// the removed item, which differs from the row of its delete. Both rows of a confirmation have the same time, because
-/// one call stores them. If the times are equal, the value decides.
+/// Returns whether an item's row records a delete, and the mark in the next row confirms this delete. If not, the row is
+/// part of a confirmation, and contains a removed item that differs from the recorded item. Both rows of a confirmation
+/// have the same time, because one call stores them. So rows with different times are a delete and its confirmation. If
+/// the times are equal, the rows are a delete and its confirmation only if the row has the same value as the newest
+/// unconfirmed delete.
 fn is_own_delete(records: &[PreImageRecord], row: &StoredRow, mark: &StoredRow) -> bool {
     let is_unconfirmed =
         |record: &&PreImageRecord| matches!(record.write, JournaledWrite::Delete { confirmed_at: None, .. });
@@ -169,7 +173,8 @@ fn is_own_delete(records: &[PreImageRecord], row: &StoredRow, mark: &StoredRow) 
     row.at != mark.at || earlier.is_some_and(|earlier| earlier.value.is_some() && earlier.value == row.value)
 }
 
-/// Confirms the newest delete without a confirmation. `changed` is the row of the removed item, if it differs.
+/// Confirms the newest unconfirmed delete. `changed` is the row of the removed item, if that item differs from the
+/// recorded one.
 fn confirm_delete(records: &mut Vec<PreImageRecord>, changed: Option<StoredRow>, mark: StoredRow) {
     for earlier in records.iter_mut().rev() {
         if let JournaledWrite::Delete { confirmed_at: at @ None, removed } = &mut earlier.write {
@@ -200,10 +205,10 @@ mod tests {
     /// What happened to the derived item of one key.
     #[derive(Debug, Clone, Copy)]
     enum Event {
-        /// A put of the item of this source, with whether DynamoDB confirmed it.
+        /// A put of the derived item of this source. DynamoDB may have confirmed it.
         Put { source: u8, is_confirmed: bool },
-        /// A delete of an item with this value, with whether DynamoDB confirmed it, and whether a writer had changed the
-        /// item.
+        /// A delete of an item with this value. DynamoDB may have confirmed it, and a writer may have changed the item
+        /// before.
         Delete { value: u8, is_confirmed: bool, is_changed: bool },
         /// An entry of the journal for another item comes in between.
         OtherItem,
@@ -249,9 +254,9 @@ mod tests {
     }
 
     proptest! {
-        /// Each write has one record with its own confirmation, whatever came before and in between. If transactions can
-        /// have the same time, only the value shows whether a row next to a mark is a delete of its own. So all deletes
-        /// have the same value then.
+        /// Each write has one record with its own confirmation, in any sequence of rows. If transactions can have the
+        /// same time, only the value shows whether the row before a mark is a delete of its own. In this case, all
+        /// deletes of the test have the same value.
         #[test]
         fn each_write_has_one_record(
             events in proptest::collection::vec((event(), proptest::bool::ANY, proptest::bool::ANY), 0..12),

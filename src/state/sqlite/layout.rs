@@ -79,9 +79,9 @@ pub(super) fn create_compatibility_views(connection: &Connection, version: usize
     }
 }
 
-/// Returns the layout as which a read-only connection sees a file of this version. Through its views, the connection
-/// sees the newest layout. A file without checksums stays a file without checksums: the views calculate the checksums
-/// from the rows, so checking them would prove nothing.
+/// Returns the layout in which a read-only connection sees a file of this version. Through its views, the connection
+/// sees the newest layout. For a file without checksums, returns the file's own version. The views of such a file
+/// calculate the checksums from the rows, so a check of these checksums would prove nothing.
 pub(super) fn seen_by_reader(version: usize) -> usize {
     if version < FIRST_CHECKED_LAYOUT { version } else { LAYOUT_VERSION }
 }
@@ -153,7 +153,8 @@ mod tests {
             for n in 1..=steps.matches(';').count() {
                 let transaction = connection.transaction().unwrap();
                 let statements: Vec<&str> = steps.split_inclusive(';').take(n).collect();
-                // Ignore errors: splitting at semicolons also splits triggers, and a part of a trigger is invalid SQL.
+                // Ignore errors, because splitting at semicolons also splits triggers, and a part of a trigger is
+                // invalid SQL.
                 let _ = transaction.execute_batch(&statements.concat());
                 if n % 16 == 0 || layout > 1 {
                     let killed = copy_as_if_killed(&format!("{n}"));
@@ -168,7 +169,7 @@ mod tests {
         }
     }
 
-    /// A file that is too large to be checked when it is opened is migrated without a check of its segments.
+    /// If a file is too large to be checked when it is opened, its segments are migrated without a check.
     #[test]
     fn a_migration_gives_no_damaged_segment_a_correct_checksum() {
         let sum = super::super::checksum::SEGMENT;

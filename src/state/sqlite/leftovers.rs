@@ -44,8 +44,8 @@ pub(super) fn leftovers(
     leftover: Leftover,
     limit: u32,
 ) -> Result<AffectedItems, StateFileError> {
-    // A rollback or a step back writes rows of kind `same` only for items that its report names (`change/undo.rs`), and to
-    // mark the items that it puts back or deletes.
+    // A rollback or a step back writes rows of kind `same` only for items that its report names (`change/undo.rs`), and
+    // to mark the items that it restores or deletes.
     let condition = match leftover {
         Leftover::NewRemoved | Leftover::OldCreated => "wrote IS NULL".to_owned(),
         Leftover::Unknown => {
@@ -72,7 +72,7 @@ pub(super) fn leftovers(
     Ok(AffectedItems { count, first, pairs_unrecorded: depends_on_pairs && pairs_unrecorded(connection)? })
 }
 
-/// Returns the SQL literal of a text that is stored in the place of a digest.
+/// Returns the SQL literal of a text that is stored instead of a digest.
 fn literal(text: [u8; 8]) -> String {
     let digits: String = text.iter().map(|byte| format!("{byte:02x}")).collect();
     format!("x'{digits}'")

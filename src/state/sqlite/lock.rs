@@ -87,8 +87,8 @@ impl Lock {
         self.recorded_commits
     }
 
-    /// Writes the current number of commits to the lock file. Ignores a failed write, because no commit is lost: the
-    /// lock file then only contains an older number.
+    /// Writes the current number of commits to the lock file. Ignores a failed write, because its only consequence is
+    /// that the lock file contains an older number.
     pub(super) fn write_commit_count(&mut self, commit_count: CommitCount) {
         let line = commit_count.line();
         let _ = self.file.seek(SeekFrom::Start(self.commits_at)).and_then(|_| self.file.write_all(line.as_bytes()));
@@ -129,7 +129,7 @@ impl Lock {
 
 impl Drop for Lock {
     fn drop(&mut self) {
-        // Clear the lock file, but do not remove it: after a removal, two processes could each lock a different file of
+        // Clear the lock file, but do not remove it. After a removal, two processes could each lock a different file of
         // this name. A failure to clear the file is harmless.
         if self.closed {
             let _ = self.file.set_len(0);

@@ -68,7 +68,8 @@ fn details(
     Ok(RunDetails { progress, cells })
 }
 
-/// Returns the groups for a reader that asks for no groups. Counting the records would take a long time.
+/// Returns empty groups for a reader that requests no groups. Does not count the records, because counting them would
+/// take a long time.
 fn unread<T>() -> WorkGroups<T> {
     WorkGroups { groups: Vec::new(), unlisted: 0, damaged: 0 }
 }

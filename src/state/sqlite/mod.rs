@@ -43,7 +43,8 @@ use super::{Identity, SessionId, StoreError};
 use thread::StoreThread;
 
 /// The prefix of a stored position that is a number ([`Position::Offset`](crate::item::Position::Offset)). A stored
-/// item key begins with a brace, so the two cannot be confused. An earlier version refuses to read such a position.
+/// item key begins with a brace, so the two cannot be confused. Earlier versions of this program refuse to read such a
+/// position.
 const OFFSET_PREFIX: &str = "offset ";
 
 /// A migration's state, which this process owns.

@@ -177,7 +177,8 @@ pub(super) fn check_identity(connection: &Connection, path: &Path, ours: &Identi
              migration's file.\n  \
              the state file: {} {} ({})\n  this plan:      {} {} ({})\nNothing was read from or written to the table. \
              To resume or to roll back, restore the plan and the versions of its custom changes. To start with the changed \
-             plan, give it another [migration] name or another --state; the old file keeps its failures and pre-images.",
+             plan, first roll back with the old plan, then give the changed plan another [migration] name and another flag \
+             key. The old file keeps its failures and pre-images. If --state names the wrong file, pass the right one.",
             theirs.migration,
             short_fingerprint(&theirs.fingerprint),
             theirs.meaning,
@@ -260,8 +261,8 @@ fn refuse_log_without_file(path: &Path) -> Result<(), StoreError> {
 }
 
 /// Creates a complete state file under a temporary name, and then renames it. So a partial file never has the final
-/// name. A file that a different program creates under the final name in the meantime is not overwritten if the file
-/// system supports hard links.
+/// name. A different program may create a file under the final name in the meantime. If the file system supports hard
+/// links, that file is not overwritten.
 fn create(path: &Path, identity: &Identity, now: &str) -> Result<(), StoreError> {
     let new = sibling(path, &format!(".new-{}-{:08x}", process::id(), Random::from_entropy().number() >> 32));
     open_private(OpenOptions::new().write(true).create_new(true), &new)
@@ -282,8 +283,8 @@ fn create(path: &Path, identity: &Identity, now: &str) -> Result<(), StoreError>
     }
 }
 
-/// Renames the new file to its final name. If a file with that name exists, fails where the file system supports hard
-/// links.
+/// Renames the new file to its final name. If a file with that name exists and the file system supports hard links,
+/// fails.
 fn name(new: &Path, path: &Path) -> io::Result<()> {
     match fs::hard_link(new, path) {
         Ok(()) => fs::remove_file(new),
@@ -342,9 +343,9 @@ fn prepare(connection: &mut Connection, lock: &mut Lock, path: &Path) -> Result<
     // With these settings, an acknowledged checkpoint survives a power cut. On macOS, this requires fullfsync. On other
     // systems, fullfsync has no effect.
     connection.execute_batch(
-        // Cache 8 MB of pages in memory. The inner pages of the journal's index fit, and so do the pages that one group
-        // of commits changes. The journal grows with the table, so a larger cache would not hold it either, and the
-        // operating system caches the file anyway.
+        // Cache 8 MB of pages in memory. The cache has room for the inner pages of the journal's index, and for the
+        // pages that one group of commits changes. The journal grows with the table, so a larger cache would not hold
+        // it either, and the operating system caches the file anyway.
         "PRAGMA synchronous = FULL; PRAGMA fullfsync = ON; PRAGMA checkpoint_fullfsync = ON; PRAGMA foreign_keys = ON; \
          PRAGMA cache_size = -8192;",
     )?;

@@ -91,7 +91,8 @@ pub(super) fn totals(connection: &Connection, run: &RunRecord) -> Result<Segment
          FROM segments WHERE run = ?1";
     let mut statement = connection.prepare_cached(sql)?;
     let mut rows = statement.query([run.id.0])?;
-    let row = rows.next()?.ok_or_else(|| StateFileError::Row("its segments do not add up".to_owned()))?;
+    let row =
+        rows.next()?.ok_or_else(|| StateFileError::Row("the totals of its segments cannot be read".to_owned()))?;
     let scanning: u32 = row.get(0)?;
     let done: u32 = row.get(1)?;
     let last: u32 = row.get(4)?;
@@ -376,7 +377,8 @@ pub(super) fn check_readable(connection: &Connection) -> Result<(), StateFileErr
 }
 
 /// Returns the last run that undid an earlier expansion; 0 if no run did. Records of that run and of earlier runs are
-/// obsolete. A rollback counts only once a new expansion has begun. So all passes of one rollback use the same records.
+/// obsolete. A rollback counts only after a new expansion has begun, so that all passes of one rollback use the same
+/// records.
 pub(super) fn last_rollback(connection: &Connection) -> Result<i64, StateFileError> {
     let sql = "SELECT coalesce(max(id), 0) FROM runs WHERE phase = ?1 AND status = 'complete' \
          AND id < (SELECT max(id) FROM runs WHERE phase = ?2)";

@@ -78,7 +78,7 @@ pub(super) fn refuse_foreign_file(path: &Path) -> Result<(), StoreError> {
         return Err(foreign_program_error(path));
     }
     if has_log(path) {
-        // Do not check the version here: the header may be older than the log, so SQLite reads the version later.
+        // Do not check the version here, because the header may be older than the log. SQLite reads the version later.
         return Ok(());
     }
     check_known_version(number(USER_VERSION_OFFSET), path, LAYOUT_VERSION).map(|_| ())

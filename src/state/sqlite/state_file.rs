@@ -145,8 +145,8 @@ impl StateFile {
         self.read(|connection| read::diverged(connection, query))
     }
 
-    /// Returns up to `limit` segments of a run, in ascending order: those that are not pending and have a number larger
-    /// than `after`.
+    /// Returns up to `limit` segments of a run that are not pending and have a number larger than `after`, in ascending
+    /// order.
     pub fn segments_after(
         &self,
         run: RunId,

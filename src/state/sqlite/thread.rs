@@ -67,7 +67,7 @@ where
             (Ok(()), None) => Err(StoreError::Io("a request to the state file was never carried out".to_owned())),
             (Err(error), _) => Err(error),
         };
-        // Ignore a failure: the caller no longer waits for the result.
+        // Ignore a failure, because it means that the caller no longer waits for the result.
         let _ = self.reply.send(answer);
     }
 }
@@ -247,7 +247,7 @@ impl StoreWriter {
                 erased.map(|()| values).map_err(|failed| failed.explain(path, "purging the journal"))
             }
             Err(failed) => {
-                // Ignore an error: there may be no open transaction.
+                // Ignore an error, because there may be no open transaction.
                 let _ = connection.execute_batch("ROLLBACK");
                 Err(failed.explain(path, "purging the journal"))
             }
@@ -256,7 +256,7 @@ impl StoreWriter {
 
     fn fail_permanently(&mut self, failed: StateFileError) {
         self.fatal_error = Some(failed.explain(&self.owned.path, "storing progress"));
-        // Ignore an error: SQLite may already have rolled back, and closing the file also rolls back.
+        // Ignore an error, because SQLite may already have rolled back, and closing the file also rolls back.
         let _ = self.owned.connection.execute_batch("ROLLBACK");
     }
 
@@ -269,8 +269,8 @@ impl StoreWriter {
     }
 }
 
-/// Commits the transaction. `changes` is the number of changed rows before the transaction. If it is the same now,
-/// there is nothing to sync.
+/// Commits the transaction. `changes` is the number of changed rows before the transaction. If this number has not
+/// changed, there is nothing to sync.
 fn commit(connection: &Connection, lock: &mut Lock, changes: u64) -> Result<(), StateFileError> {
     let changed = connection.total_changes() != changes;
     let commit_count = if changed { Some(increment_commit_count(connection)?) } else { None };

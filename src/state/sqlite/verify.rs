@@ -27,8 +27,8 @@ impl StateFile {
         self.read(|connection| reports(connection, limit))
     }
 
-    /// Returns the first `limit` items of each verdict that the newest full verification found mismatching and that it did
-    /// not repair. Omits open failures and diverged items.
+    /// For each verdict, returns the first `limit` items that did not match in the newest full verification and were
+    /// not repaired. Omits open failures and diverged items.
     pub fn open_mismatches(&self, limit: u32) -> Result<Vec<Mismatch>, StoreError> {
         self.read(|connection| open_mismatches(connection, limit))
     }
@@ -255,7 +255,7 @@ pub(super) fn segment_verdicts(
             raced: row.get(5)?,
             repaired: row.get(6)?,
         };
-        // A key of the plan's file without an item was scanned, but no item was read.
+        // If the plan's file lists a key that has no item, the key counts as scanned, although no item was read.
         let read = row.get::<_, u64>(9)?.saturating_sub(row.get(10)?);
         counts.not_selected = read.saturating_sub(counts.compared());
         Ok((row.get(0)?, counts))

@@ -104,8 +104,8 @@ pub(super) fn insert_run(
     Ok(RunSession { run: read::run(connection, RunId(connection.last_insert_rowid()))?, resumed: false })
 }
 
-/// Ends the open session. If the run is complete, resolves the open work of earlier runs of the phase. The reason is
-/// that a complete run has read every item again, and has recorded every remaining failure or diverged item itself.
+/// Ends the open session. If the run is complete, resolves the open work of earlier runs of the phase, because the
+/// complete run has read every item again, and has recorded every remaining failure and diverged item itself.
 pub(super) fn end_session(
     connection: &Connection,
     session: SessionId,

@@ -5,7 +5,7 @@ use crate::item::item_from_json;
 use crate::stats::cluster::ClusterCounts;
 use crate::stats::names::Names;
 
-/// Control characters, quotes and directional marks, as a hostile item may have them in its names.
+/// Control characters, quotes and directional marks, which the names in a hostile item can contain.
 const HOSTILE: &str = "a\u{1b}[2J\n\"b'\u{202e}c";
 
 fn stats(clusters: (u32, u32), item_count: u64, rows: u32) -> TableStats {
@@ -63,7 +63,7 @@ fn every_figure_states_its_basis() {
     assert_eq!(json["item_bytes"]["mean"], Json::Null);
 }
 
-/// Neither values nor keys appear, and no name breaks out of its line.
+/// Neither values nor keys appear, and each name stays on its line.
 #[test]
 fn names_are_escaped_and_values_are_absent() {
     let (text, json) = texts(&stats((1, 1), 3, 3), 3);

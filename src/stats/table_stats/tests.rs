@@ -7,8 +7,8 @@ use crate::item::{IndexSchema, Item, KeyAttribute, Projection, item_bytes, item_
 use crate::machine::Rng;
 use crate::preflight::{SampleDesign, SampleSize};
 
-/// The shares of items that have an attribute, in most clusters and in the other clusters. The items of one cluster
-/// resemble each other.
+/// For each attribute, the share of items that have it: the share in most clusters, and the share in the other
+/// clusters. So the items of one cluster resemble each other.
 const SHARES: [(f64, f64); 4] = [(0.95, 0.05), (0.6, 0.6), (0.001, 0.001), (0.999, 0.999)];
 
 fn names(count: usize) -> Names {
@@ -17,7 +17,8 @@ fn names(count: usize) -> Names {
     names
 }
 
-/// Creates a cluster of about `items` items. If `other` is set, it has the other shares of [`SHARES`].
+/// Creates a cluster of about `items` items. If `other` is set, the cluster has the second share of each pair in
+/// [`SHARES`].
 fn cluster(random: &mut Rng, items: u32, other: bool) -> ClusterCounts {
     // The number of items is approximately Poisson distributed.
     let items = (0..items * 20).filter(|_| random.u32(0..20) == 0).count() as u64;
@@ -35,7 +36,7 @@ fn cluster(random: &mut Rng, items: u32, other: bool) -> ClusterCounts {
     cluster
 }
 
-/// Over many seeded samples, the interval contains the true share in at least 93 of 100 cases, with and without
+/// Over many seeded samples, the interval contains the true share in at least 93 % of the cases, with and without
 /// DynamoDB's count. This is also true if the items of a cluster resemble each other, and for rare attributes. If the
 /// items were treated as independent, the interval of the first attribute would be too narrow.
 #[test]
@@ -59,7 +60,8 @@ fn the_intervals_contain_the_truth_as_often_as_stated() {
             stats.set_names(names(SHARES.len()));
             assert_eq!(stats.coverage(), Coverage::Clusters);
             let found = stats.attributes(&TableDescription::for_tests(), None);
-            // A sample that contains no item with the rare attribute does not list it. It counts as not covered.
+            // A sample that contains no item with the rare attribute does not list the attribute. The test then counts
+            // its share as outside the interval.
             assert!(found.len() >= SHARES.len() - 1);
             for attribute in found {
                 let number: usize = attribute.path.root()[1..].parse().unwrap();
@@ -70,7 +72,8 @@ fn the_intervals_contain_the_truth_as_often_as_stated() {
                     let share = attribute.count.items as f64 / stats.items as f64;
                     let error = 1.96 * (share * (1.0 - share) / stats.items as f64).sqrt();
                     naive += u32::from((truth[0] - share).abs() <= error);
-                    // If the sample has few items by chance, the interval also allows for clusters that are not drawn.
+                    // If the sample has few items by chance, the interval accounts for the clusters that were not
+                    // drawn.
                     let is_useful = range.likely.is_none() || range.high - range.low < 0.13;
                     assert!(is_useful, "{range:?} is too wide to be useful");
                 }
@@ -84,7 +87,7 @@ fn the_intervals_contain_the_truth_as_often_as_stated() {
     }
 }
 
-/// An attribute that is found late counts as absent in the clusters before.
+/// An attribute that is found late counts as absent in the earlier clusters.
 #[test]
 fn an_attribute_that_is_found_late_is_not_overestimated() {
     let mut early = TableStats::new(200, 4_000, 100_000);

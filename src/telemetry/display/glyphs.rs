@@ -45,7 +45,7 @@ pub fn glyphs() -> Glyphs {
     if is_unicode(&read) { UNICODE } else { ASCII }
 }
 
-/// Returns whether a locale uses UTF-8. The first of these variables that is not empty decides, as POSIX says.
+/// Returns whether a locale uses UTF-8. The first non-empty variable determines the locale, as POSIX specifies.
 fn is_unicode(read: &dyn Fn(&str) -> Option<String>) -> bool {
     let locale = ["LC_ALL", "LC_CTYPE", "LANG"].iter().find_map(|name| read(name).filter(|value| !value.is_empty()));
     let locale = locale.unwrap_or_default().to_ascii_lowercase();

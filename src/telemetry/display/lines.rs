@@ -1,4 +1,4 @@
-//! The texts of the progress line. This module is pure: it turns the live figures into text of a given width.
+//! The texts of the progress line. This module is pure. It turns the live figures into text of a given width.
 
 use textwrap::core::display_width;
 
@@ -12,7 +12,7 @@ const BAR: usize = 16;
 const NARROW_BAR: usize = 8;
 const WIDE: usize = 100;
 
-/// From this width on, a line has a bar.
+/// The minimum width of a line with a bar.
 const WITH_BAR: usize = 72;
 
 /// A part of a line. The part with the highest rank is dropped first if the line is too long. Parts of rank 0 always
@@ -68,7 +68,7 @@ pub fn figures_line(live: &LiveFigures, width: usize, glyphs: &Glyphs) -> String
     fit(parts.into_iter().flatten().collect(), width, glyphs)
 }
 
-/// Returns the figures as one line for a log, without any limit of its width.
+/// Returns the figures as one line for a log, of any width.
 pub(super) fn log_line(live: &LiveFigures) -> String {
     let segments = (live.total_segments > 0).then(|| segment_count(live));
     let parts = [
@@ -126,8 +126,8 @@ fn segment_count(live: &LiveFigures) -> String {
     format!("{}/{} segments", number(live.segments_done), number(live.total_segments))
 }
 
-/// Returns the consumption against the table's budget: `480/500 WCU/s`; `None` while a rate is unknown. Capacity that
-/// indexes consume is part of the consumption, and has its own budgets, so the consumption can be higher than the
+/// Returns the consumption against the table's budget: `480/500 WCU/s`; `None` while a rate is unknown. The consumption
+/// includes the capacity that indexes consume. Indexes have their own budgets, so the consumption can exceed the
 /// table's budget.
 fn capacity(live: &LiveFigures, access: AccessKind) -> Option<String> {
     let rates = live.rates?;
@@ -146,7 +146,7 @@ pub fn cost(live: &LiveFigures) -> Option<String> {
     Some(format!("~{}{forecast}", about(spend.dollars)))
 }
 
-/// Formats an estimated amount of dollars. Amounts below ten cents get two significant digits.
+/// Formats an estimated amount of dollars. Amounts below ten cents are shown with two significant digits.
 fn about(amount: f64) -> String {
     if amount <= 0.0 || amount >= 0.1 {
         return dollars(amount);

@@ -52,7 +52,7 @@ async fn show(mut views: watch::Receiver<Arc<PassView>>) {
     let terminal = std::io::stderr().is_terminal();
     let bar = terminal.then(|| bars().add(bar()));
     let glyphs = glyphs();
-    // When the task is dropped, this value removes the bar from the screen.
+    // Dropping the task drops this value, which removes the bar from the screen.
     let _cleared = ClearOnDrop(bar.clone());
     let mut logged = Instant::now();
     while views.changed().await.is_ok() {

@@ -1,4 +1,4 @@
-//! The live figures of a pass, in the form in which they leave the process. The progress line shows them. `ctl status`
+//! The live figures of a pass, in the form that is shown outside the pass. The progress line shows them. `ctl status`
 //! returns them as JSON, for `status --watch` and for scripts. They contain no keys and no values. This module is pure.
 
 mod view;
@@ -31,7 +31,8 @@ pub struct LiveFigures {
     pub percent: Option<u64>,
     /// The speed over the last minute; `None` while it is unknown.
     pub rates: Option<RateFigures>,
-    /// Number of items per second over all sessions of the run, in every activity; `None` while it is unknown.
+    /// The mean number of items per second over all sessions of the run, including the time spent waiting; `None` while
+    /// it is unknown.
     pub average_items_per_s: Option<f64>,
     /// The time until the run ends; `None` if unknown.
     pub eta: Option<EtaFigures>,
@@ -43,7 +44,7 @@ pub struct LiveFigures {
     pub ranges: Vec<RangeFigures>,
     /// Number of items that failed, over all sessions of the run.
     pub failures: u64,
-    /// The part of `failures` that lost a race against other writers.
+    /// Number of items in `failures` that lost a race against other writers.
     pub conflicts: u64,
     /// Number of items whose values differ from what the plan implies.
     pub diverged: u64,
@@ -51,9 +52,9 @@ pub struct LiveFigures {
     pub throttled: u64,
     /// Number of requests of this session that failed for another reason.
     pub failed_requests: u64,
-    /// The table, the indexes, all partition keys together, and all key ranges together.
+    /// The scopes: the table, the indexes, all partition keys together, and all key ranges together.
     pub scopes: Vec<ScopeFigures>,
-    /// What lowers all budgets for the moment, as text for people; `None` if nothing does.
+    /// The current reason for lower budgets in all scopes, as text for people; `None` if budgets are not lowered.
     pub slowed_by: Option<String>,
     /// Requests that wait for something that is not a scope.
     pub waits: Vec<WaitFigures>,
@@ -61,7 +62,7 @@ pub struct LiveFigures {
     pub hot_keys: Vec<HotKeyFigures>,
     /// The key ranges with the lowest rates.
     pub key_ranges: Vec<KeyRangeFigures>,
-    /// What the run has spent; `None` before the run begins to count.
+    /// The spend of the run; `None` before the run begins to count.
     pub spend: Option<SpendFigures>,
     /// The last changes of the activity in this session, oldest first.
     pub recent: Vec<ActivityChange>,
@@ -119,7 +120,7 @@ pub struct RangeFigures {
     pub items: u64,
 }
 
-/// What the rate of a scope is for.
+/// The kind of access to which a scope's rate applies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum AccessKind {
@@ -154,9 +155,9 @@ pub enum ScopeKind {
     Table,
     /// A global secondary index.
     Index,
-    /// All partition keys together. The budget is that of each of them.
+    /// All partition keys together. The budget applies to each partition key.
     PartitionKey,
-    /// All key ranges together. The budget is that of each of them.
+    /// All key ranges together. The budget applies to each key range.
     KeyRange,
 }
 
@@ -182,7 +183,7 @@ pub struct ScopeFigures {
 }
 
 impl ScopeFigures {
-    /// Returns the name for people. The name of an index is not escaped.
+    /// Returns the scope's name for people. The name of an index is not escaped.
     pub fn name(&self) -> String {
         let access = match self.access {
             AccessKind::Read => "reads",
@@ -200,7 +201,7 @@ impl ScopeFigures {
 /// Requests that wait for something that is not a scope.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WaitFigures {
-    /// What the requests wait for, as in the metric `backfill_waiting_requests`.
+    /// The reason for the wait, as in the metric `backfill_waiting_requests`.
     pub name: String,
     /// Number of requests that wait now.
     pub waiting: u64,

@@ -8,13 +8,13 @@ use crate::change::Outcome;
 use crate::engine::{LimitStatus, SegmentRange};
 use crate::telemetry::{ActivityChange, PassView, Rates};
 
-/// The largest number of key ranges that are listed. Those with the lowest rates are listed.
+/// The maximum number of key ranges in the list. The list contains the key ranges with the lowest rates.
 const LISTED_RANGES: usize = 16;
 
-/// The largest number of segments with hung requests that are listed.
+/// The maximum number of segments with hung requests in the list.
 const LISTED_HUNG: usize = 16;
 
-/// The part of the items that must be done before the tool forecasts the total cost. With fewer items, the first pages
+/// The fraction of the items that must be done before the tool forecasts the total cost. Before that, the first pages
 /// would influence the forecast too much.
 const SETTLED: f64 = 0.02;
 
@@ -116,7 +116,7 @@ fn key_ranges(view: &PassView) -> Vec<KeyRangeFigures> {
         of_range.map_or(0.0, |scope| scope.budget)
     };
     let (write, read) = (budget(AccessKind::Write), budget(AccessKind::Read));
-    // A range may be slow for writes or for reads. A pass that only reads has full write rates.
+    // A range can be slow for writes or for reads. A pass that only reads has full write rates.
     let share = |range: &KeyRangeFigures| {
         let of = |rate: f64, budget: f64| if budget > 0.0 { rate / budget } else { 1.0 };
         of(range.write_rate, write).min(of(range.read_rate, read))

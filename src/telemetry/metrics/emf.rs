@@ -1,4 +1,4 @@
-//! CloudWatch's Embedded Metric Format: one JSON object on one line, from which CloudWatch Logs makes metrics
+//! CloudWatch's Embedded Metric Format. Each line contains one JSON object, from which CloudWatch Logs makes metrics
 //! (CloudWatch user guide, "Specification: Embedded metric format"). This module is pure.
 //!
 //! CloudWatch charges for each metric, so the lines contain a selection of the families, and only the dimensions
@@ -24,7 +24,7 @@ const NAMESPACE: &str = "backfill";
 /// The dimensions of every metric.
 const DIMENSIONS: [&str; 2] = ["Migration", "Table"];
 
-/// A directive names at most this many metrics ("MetricDirective object", `Metrics`).
+/// The maximum number of metrics in a directive ("MetricDirective object", `Metrics`).
 const MAX_METRICS: usize = 100;
 
 /// A unit of CloudWatch (API reference, `MetricDatum`).
@@ -47,13 +47,13 @@ impl Unit {
     }
 }
 
-/// A family that the lines contain.
+/// A family of metrics that the lines contain.
 struct Chosen {
     family: &'static str,
     unit: Unit,
     /// The labels whose values become part of the metric's name. All of them have a fixed set of values.
     named_by: &'static [&'static str],
-    /// Whether only the samples of the table are chosen, if the family has the label `scope`.
+    /// Whether the lines contain only those samples whose label `scope` is the table.
     of_table: bool,
 }
 
@@ -69,7 +69,7 @@ const fn of_table(family: &'static str, unit: Unit) -> Chosen {
     Chosen { family, unit, named_by: &["access"], of_table: true }
 }
 
-/// The families that the lines contain. `docs/metrics.md` lists the names that result.
+/// The families that the lines contain. `docs/metrics.md` lists the resulting metric names.
 const CHOSEN: [Chosen; 28] = [
     plain("pass_active", Unit::None),
     by("activity_seconds", Unit::Seconds, &["activity"]),
@@ -145,8 +145,8 @@ impl Export for Emf {
     }
 }
 
-/// Replaces the value of each counter by its increase. `before` has the counters of the previous line, and gets the new
-/// ones.
+/// Replaces the value of each counter by its increase. `before` contains the counters of the previous line. This
+/// function replaces them by the new counters.
 fn increases(mut metrics: Vec<Metric>, before: &mut HashMap<String, f64>) -> Vec<Metric> {
     for metric in metrics.iter_mut().filter(|metric| metric.rises) {
         let known = before.insert(metric.name.clone(), metric.value).unwrap_or_default();

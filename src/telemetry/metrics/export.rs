@@ -1,5 +1,5 @@
-//! Sends the figures somewhere at an interval, and at the beginning and the end of each pass. EMF and OTLP use this
-//! module.
+//! Sends the figures to a destination at regular intervals, and at the beginning and the end of each pass. EMF and OTLP
+//! use this module.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,10 +14,10 @@ use tokio_util::task::AbortOnDropHandle;
 use super::exposition::Exposition;
 use super::source::{AnnouncedPass, MetricsSource};
 
-/// At its end, a command waits at most this long until the last figures are sent.
+/// The maximum time for which a command waits at its end while the last figures are sent.
 const LAST_PATIENCE: Duration = Duration::from_secs(3);
 
-/// Where the figures go. Nothing that an exporter does may disturb the pass: it reports its own errors to the log.
+/// A destination of the figures. An exporter must not disturb the pass, so it only logs its own errors.
 #[async_trait]
 pub(super) trait Export: Send + Sync {
     /// Receives the figures with which a pass begins in this process. The counters rise from these values.
@@ -26,7 +26,7 @@ pub(super) trait Export: Send + Sync {
     /// Sends the current figures.
     async fn send(&mut self, now: &Exposition);
 
-    /// Waits until what was sent has arrived.
+    /// Waits until the sent figures have arrived.
     async fn finish(&mut self) {}
 }
 
@@ -88,7 +88,7 @@ impl<E: Export> Exporter<E> {
                 biased;
                 () = ends.cancelled() => break,
                 Some(pass) = self.passes.recv() => self.change_to(pass).await,
-                // The last figures of a pass do not wait for the next interval.
+                // Send the last figures of a pass immediately, without waiting for the next interval.
                 () = end_of(self.current.clone()), if !self.is_ended => {
                     self.is_ended = true;
                     self.send().await;
@@ -109,7 +109,8 @@ impl<E: Export> Exporter<E> {
             self.send().await;
         }
         let begun = pass.begun();
-        // The pass began before the last figures of the previous one were sent. Time must not go back.
+        // The pass may have begun before the last figures of the previous pass were sent. Use the later time, because
+        // times must never decrease.
         let now = begun.view.at.max(self.sent);
         let first = Exposition { now, ..self.source.exposition_of(Some(begun)).await };
         self.sent = now;
@@ -134,7 +135,8 @@ mod tests {
     use crate::telemetry::RunningMonitor;
     use crate::telemetry::monitor::tests::sources;
 
-    /// Records the calls. `B1` begins run 1, and `S1:5` sends run 1 with five answers.
+    /// Records the calls. `B1` means that run 1 begins, and `S1:5` means that figures of run 1 with five answers are
+    /// sent.
     #[derive(Clone, Default)]
     struct Recorded(Arc<Mutex<Vec<(Timestamp, String)>>>);
 
@@ -147,7 +149,7 @@ mod tests {
             self.0.lock().unwrap().push((exposition.now, text));
         }
 
-        /// Returns the calls, and checks that their times never go back.
+        /// Returns the calls, and checks that their times never decrease.
         fn take(&self) -> Vec<String> {
             let calls = std::mem::take(&mut *self.0.lock().unwrap());
             assert!(calls.is_sorted_by_key(|(at, _)| *at), "{calls:?}");

@@ -1,4 +1,4 @@
-//! Everything that a command exports: the endpoint, EMF lines and OTLP requests.
+//! Starts all exports of a command's metrics: the endpoint, EMF lines and OTLP requests.
 
 use std::io;
 use std::net::SocketAddr;
@@ -9,7 +9,7 @@ use super::export::RunningExport;
 use super::server::{MetricsListener, MetricsServer};
 use super::source::MetricsSource;
 
-/// What a command exports. By default, nothing.
+/// The ways in which a command exports its metrics. By default, a command exports no metrics.
 #[derive(Default)]
 pub struct Exports {
     /// The address of the endpoint.
@@ -21,7 +21,7 @@ pub struct Exports {
     pub otlp: Option<super::OtlpSettings>,
 }
 
-/// The exports of a command that runs. The endpoint ends when this value is dropped.
+/// The running exports of a command's metrics. The endpoint ends when this value is dropped.
 pub struct RunningExports {
     source: Arc<MetricsSource>,
     server: Option<MetricsServer>,
@@ -29,7 +29,7 @@ pub struct RunningExports {
 }
 
 impl Exports {
-    /// Returns whether there is nothing to export.
+    /// Returns whether the command exports no metrics.
     pub fn is_empty(&self) -> bool {
         #[cfg(feature = "otlp")]
         let has_otlp = self.otlp.is_some();
@@ -38,8 +38,8 @@ impl Exports {
         self.metrics.is_none() && self.emf.is_none() && !has_otlp
     }
 
-    /// Starts to export. If the address cannot be bound, also returns the error, and starts everything else. The caller
-    /// decides whether the command may continue without the endpoint.
+    /// Starts the exports. If the endpoint's address cannot be bound, starts the other exports and also returns the
+    /// error. The caller decides whether the command may continue without the endpoint.
     pub async fn start(self, migration: &str, table: &str) -> (RunningExports, Option<(SocketAddr, io::Error)>) {
         let source = Arc::new(MetricsSource::new(migration, table));
         let mut failed = None;
@@ -76,7 +76,8 @@ impl RunningExports {
         self.server.as_ref().map(MetricsServer::address)
     }
 
-    /// Takes the exporters that send by themselves, so that the caller can finish them. The endpoint stays.
+    /// Takes the exporters that send at regular intervals, so that the caller can finish them. The endpoint keeps
+    /// running.
     pub fn take_running(&mut self) -> Vec<RunningExport> {
         std::mem::take(&mut self.running)
     }

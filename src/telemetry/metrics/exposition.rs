@@ -1,5 +1,5 @@
-//! Everything that an exporter shows: the families of metrics. They come from a view of the pass and from the state
-//! file. This module is pure: the same figures always give the same families.
+//! The families of metrics that an exporter shows. They come from a view of the pass and from the state file. This
+//! module is pure. Equal figures always result in equal families.
 
 use std::collections::BTreeMap;
 use std::fmt::Error;
@@ -17,9 +17,9 @@ use crate::telemetry::{Activity, PassView};
 /// Everything that an exporter shows at one moment.
 #[derive(Debug, Clone)]
 pub struct Exposition {
-    /// The pass that runs, or the last one that this command ran. `None` before the first pass.
+    /// The running pass, or the last pass of this command. `None` before the first pass.
     pub pass: Option<ShownPass>,
-    /// The health checks of the running pass that have answered, by name, and whether they are healthy.
+    /// Whether each health check is healthy, by name. Contains only the checks of the running pass that have answered.
     pub health: BTreeMap<String, bool>,
     /// The figures of the state file.
     pub state: StateFigures,
@@ -82,7 +82,7 @@ fn write_activity(out: &mut Families, view: &PassView) {
     let named = |value: &dyn Fn(Activity) -> f64| {
         Activity::ALL.map(|activity| (label("activity", activity.name()), value(activity)))
     };
-    out.gauges("activity", "1 for what the pass is doing, 0 for every other activity.", named(&is_current));
+    out.gauges("activity", "1 for the current activity of the pass, 0 for every other activity.", named(&is_current));
     out.counters(
         "activity_seconds",
         "Time that the run has spent in each activity, over all its sessions.",
@@ -90,7 +90,7 @@ fn write_activity(out: &mut Families, view: &PassView) {
     );
     out.gauge(
         "hung_segments",
-        "Segments with requests in flight that have had no answer for a long time.",
+        "Segments whose requests in flight have had no answer for a long time.",
         Some(view.hung.len() as f64),
     );
 }
@@ -105,7 +105,7 @@ fn write_items(out: &mut Families, view: &PassView) {
     let session = &view.figures.counts;
     out.counters(
         "session_items",
-        "Committed items of this session by outcome. Begins at 0 in each session, so an increase is always new.",
+        "Committed items of this session by outcome. Begins at 0 in each session, so every increase is new work.",
         Outcome::ALL.map(|outcome| (label("outcome", outcome.name()), session.of(outcome) as f64)),
     );
     out.counter(
@@ -192,7 +192,7 @@ fn write_progress(out: &mut Families, view: &PassView, now: Timestamp) {
     out.gauge("checkpoint_age_seconds", "Time since the last commit of this session.", Some(age));
     out.gauge(
         "eta_seconds",
-        "Estimated time until the pass ends, from the items left and the rate of the last minute.",
+        "Estimated time until the pass ends, based on the remaining items and the rate of the last minute.",
         view.pace.eta().map(|eta| eta.likely.as_secs_f64()),
     );
 }
@@ -217,7 +217,7 @@ fn write_spend(out: &mut Families, view: &PassView) {
     );
     out.gauges(
         "limit_left",
-        "What is left of the limit, in the unit of the limit.",
+        "Remaining part of the limit, in the unit of the limit.",
         limits.iter().map(|limit| (label("limit", limit.name), limit.left)),
     );
 }
@@ -239,7 +239,7 @@ fn write_state(out: &mut Families, state: &StateFigures) {
     );
     out.gauges(
         "verification_mismatches",
-        "Items that differ according to the last complete verification, without those that it repaired.",
+        "Items that differ according to the last complete verification, excluding repaired items.",
         [(labels(), verification.mismatches as f64)],
     );
     out.gauges(

@@ -11,7 +11,7 @@ pub type Sample = (Labels, f64);
 /// A family: all samples of one metric.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Family {
-    /// The name, without the prefix and without a suffix of a format.
+    /// The name, without the prefix and without the suffix that a text format adds.
     pub name: &'static str,
     /// One sentence about its meaning.
     pub help: &'static str,
@@ -24,7 +24,7 @@ pub struct Family {
 pub enum Samples {
     /// Values that rise and fall.
     Gauges(Vec<Sample>),
-    /// Values that only rise. A lower value means that the counter began again.
+    /// Values that only rise. A lower value means that the counter was reset.
     Counters(Vec<Sample>),
     /// Distributions of latencies.
     Histograms(Vec<(Labels, LatencySnapshot)>),
@@ -32,7 +32,7 @@ pub enum Samples {
     Info(Labels),
 }
 
-/// Collects families. Leaves out a family without samples.
+/// Collects families. Omits families without samples.
 #[derive(Debug, Default)]
 pub(super) struct Families(pub(super) Vec<Family>);
 

@@ -35,7 +35,7 @@ pub struct ShownPass {
 /// The figures that the state file contains.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct StateFigures {
-    /// The failures and diverged items that are still open. `None` if the state file could not be read yet.
+    /// The failures and diverged items that are still open. `None` if the state file has not been read yet.
     pub open: Option<OpenWork>,
     /// The last complete verification. `None` if there is none.
     pub verification: Option<VerificationFigures>,

@@ -7,8 +7,8 @@ use tokio::time::Instant;
 use super::figures::ShownPass;
 use crate::telemetry::Activity;
 
-/// A running pass whose monitor has read no figures for this long is not alive, because the process's runtime does not
-/// work.
+/// If the monitor of a running pass has read no figures for this time, the process is not alive, because its runtime
+/// does not work.
 const MONITOR_LATE: Duration = Duration::from_secs(30);
 
 /// The answer to a health check.
@@ -20,10 +20,10 @@ pub struct Health {
     pub text: &'static str,
 }
 
-/// What a command does while no pass runs.
+/// The stage of a command while no pass runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Stage {
-    /// The command reads the table's description, checks the plan, and may wait for a confirmation.
+    /// The command reads the table's description, checks the plan, and waits for confirmations.
     #[default]
     Checking,
     /// The command waits until the lease of another process ends or expires.
@@ -47,7 +47,7 @@ impl Stage {
 }
 
 /// Returns whether the process works. Nothing that DynamoDB or an operator does makes this check fail. Even a stall
-/// does not, because a restarted process would stall again.
+/// does not make it fail, because a restarted process would stall again.
 pub fn livez(pass: Option<&ShownPass>, stage: Stage, now: Instant) -> Health {
     match pass {
         Some(pass) if is_late(pass, now) => Health { is_good: false, text: "the monitor of the pass is late" },

@@ -1,13 +1,13 @@
-//! The metrics and where they go: the endpoint (`/metrics` for Prometheus, `/livez` and `/readyz` for an orchestrator),
-//! EMF lines for CloudWatch, and OTLP for an OpenTelemetry collector.
+//! The metrics and their destinations: the endpoint (`/metrics` for Prometheus, `/livez` and `/readyz` for an
+//! orchestrator), EMF lines for CloudWatch, and OTLP for an OpenTelemetry collector.
 //!
-//! All of them only read the figures, and show the same families. [`MetricsSource`] holds what they show: the views of
-//! the running pass, and the state file. `exposition.rs` and `health.rs` are pure: they turn a view into families and
-//! texts.
+//! All destinations show the same families, and none of them changes a figure. [`MetricsSource`] holds the sources of
+//! the figures, which are the views of the running pass, and the state file. `exposition.rs` and `health.rs` are pure.
+//! They turn a view into families and texts.
 //!
 //! No attribute value and no key is ever part of a metric. The number of label values is bounded. DynamoDB limits the
-//! indexes of a table, [`MAX_SEGMENT_RANGES`](crate::engine::MAX_SEGMENT_RANGES) the ranges of segments, and the plan
-//! the health checks. Every other label has the values of an enum.
+//! number of indexes of a table. [`MAX_SEGMENT_RANGES`](crate::engine::MAX_SEGMENT_RANGES) limits the number of ranges
+//! of segments. The plan determines the number of health checks. Every other label has the values of an enum.
 
 mod emf;
 mod export;

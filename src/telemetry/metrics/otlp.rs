@@ -1,6 +1,6 @@
 //! Sends the metrics to an OpenTelemetry collector: OTLP over HTTP, as protobuf (OpenTelemetry specification, "OTLP
-//! Exporter"). The families are the same as in `/metrics`. Counters are cumulative, so a request that is lost loses no
-//! count, and nothing needs to be queued or sent again.
+//! Exporter"). The families are the same as in `/metrics`. Counters are cumulative, so a lost request loses no counts,
+//! and requests need neither a queue nor retries.
 
 mod message;
 mod settings;
@@ -60,9 +60,9 @@ impl Otlp {
 
 #[async_trait]
 impl Export for Otlp {
-    /// Sends each counter with a start time that is the time of the value. This means that the counter began earlier,
-    /// at an unknown time ("Cumulative streams: handling unknown start time" in the specification's data model). So a
-    /// collector does not count the work of an earlier session as new.
+    /// Sends each counter with a start time that equals the time of its value. This form means that the counter began
+    /// earlier, at an unknown time ("Cumulative streams: handling unknown start time" in the specification's data
+    /// model). So a collector does not count the work of an earlier session as new.
     async fn begin(&mut self, first: &Exposition) {
         self.began = unix_nanos(first.now.into());
         self.send(first).await;

@@ -7,14 +7,14 @@ use crate::engine::{ConsumedUnits, SegmentRange, UnitPair};
 use crate::plan::Access;
 use crate::telemetry::{CapacityView, PassView};
 
-/// The name of an index that the scopes do not list yet.
+/// The label of an index whose name is not known yet.
 const UNLISTED: &str = "(not listed yet)";
 
 /// One scope, or all scopes of one kind.
 struct ScopeFigures {
     labels: Labels,
     budget: f64,
-    /// `None` for all scopes of one kind, because each of them has its own rate.
+    /// `None` if this value stands for all scopes of one kind, because each of these scopes has its own rate.
     rate: Option<f64>,
     waiting: f64,
     waited: f64,
@@ -27,7 +27,7 @@ pub(super) fn write(out: &mut Families, view: &PassView) {
     let of = |figure: fn(&ScopeFigures) -> f64| scopes.iter().map(move |s| (s.labels.clone(), figure(s)));
     out.gauges(
         "budget_units_per_second",
-        "Highest rate that the scope may use, in capacity units per second. For partition keys and key ranges: of each of them.",
+        "Highest rate that the scope may use, in capacity units per second. For partition keys and key ranges, the rate of a single one.",
         of(|scope| scope.budget),
     );
     out.gauges(
@@ -38,7 +38,7 @@ pub(super) fn write(out: &mut Families, view: &PassView) {
     let waits_elsewhere = view.waits_elsewhere().map(|(scope, waiting)| (scope_labels(scope, "", ""), waiting as f64));
     out.gauges(
         "waiting_requests",
-        "Requests that wait now, by what they wait for.",
+        "Requests that wait now, by the reason for the wait.",
         of(|scope| scope.waiting).chain(waits_elsewhere),
     );
     out.counters(
@@ -107,7 +107,7 @@ fn write_units(out: &mut Families, units: &ConsumedUnits, index_names: &[String]
     );
     out.counters(
         "estimated_capacity_units",
-        "Capacity units that were estimated, before they were sent, for the requests of backfill_consumed_capacity_units_total.",
+        "Estimate, made before sending, of the capacity units that backfill_consumed_capacity_units_total counts.",
         of(|pair| pair.estimated),
     );
 }

@@ -24,7 +24,7 @@ use crate::http_server::{ConnectionLimits, LimitedListener, is_literal};
 /// A connection serves one request, because the answer closes it.
 const LIFETIME: Duration = Duration::from_secs(15);
 
-/// Enough connections for several scrapers and probes at once.
+/// The maximum number of connections. This number is enough for several scrapers and probes at the same time.
 const LIMITS: ConnectionLimits = ConnectionLimits { connections: 32, idle: LIFETIME, lifetime: LIFETIME };
 
 /// A bound address whose server does not run yet. Connections wait.
@@ -99,7 +99,7 @@ fn answer(health: Health) -> Response {
     (status, format!("{}\n", health.text)).into_response()
 }
 
-/// Refuses a request that a web page may have sent through a name that resolves to loopback. Closes the connection
+/// Refuses a request that a web page might have sent through a name that resolves to loopback. Closes the connection
 /// after each answer, so that idle clients do not use up the connections.
 async fn check_and_close(State(is_loopback): State<bool>, request: Request, next: Next) -> Response {
     let host = request.headers().get(HOST).and_then(|host| host.to_str().ok());

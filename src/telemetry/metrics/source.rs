@@ -16,10 +16,11 @@ use super::health::Stage;
 use crate::state::{RunId, State, StoreError};
 use crate::telemetry::{PassView, RunningMonitor};
 
-/// A reader waits at most this long for the state file. After that, it shows what was read last.
+/// The maximum time for which a reader waits for the state file. After that time, the reader shows the figures that
+/// were read last.
 const STATE_PATIENCE: Duration = Duration::from_secs(2);
 
-/// The figures of the state file are read at most once in this time, even if scrapes are more frequent. The state file
+/// The minimum time between two reads of the state file's figures, even if scrapes are more frequent. The state file
 /// has one thread, which also commits the pages of the pass.
 pub const STATE_CACHE: Duration = Duration::from_secs(2);
 
@@ -70,14 +71,14 @@ impl AnnouncedPass {
         while self.views.changed().await.is_ok() {}
     }
 
-    /// Returns the pass as it began in this process.
+    /// Returns the pass with its first view in this process.
     pub(super) fn begun(&self) -> ShownPass {
         ShownPass { labels: self.labels.clone(), view: Arc::clone(&self.first), is_running: true }
     }
 }
 
 impl MetricsSource {
-    /// Creates the sources for a migration. They show nothing of the state file before [`MetricsSource::open`].
+    /// Creates the sources for a migration. They show no figures from the state file before [`MetricsSource::open`].
     pub fn new(migration: &str, table: &str) -> MetricsSource {
         MetricsSource {
             migration: migration.to_owned(),
@@ -103,12 +104,12 @@ impl MetricsSource {
         &self.table
     }
 
-    /// Sets what the command does while no pass runs.
+    /// Sets the stage of the command while no pass runs.
     pub fn set_stage(&self, stage: Stage) {
         *lock(&self.stage) = stage;
     }
 
-    /// Returns what the command does while no pass runs.
+    /// Returns the stage of the command while no pass runs.
     pub fn stage(&self) -> Stage {
         *lock(&self.stage)
     }
@@ -137,7 +138,7 @@ impl MetricsSource {
         self.set_stage(Stage::Ended);
     }
 
-    /// Shows this number of announcements that no hook received.
+    /// Shows this counter from now on. It counts the announcements that no hook received.
     pub fn show_hook_failures(&self, hook_failures: Arc<AtomicU64>) {
         *lock(&self.hook_failures) = hook_failures;
     }
@@ -158,7 +159,8 @@ impl MetricsSource {
         *lock(&self.pass) = Some(announced);
     }
 
-    /// Returns the passes that are announced from now on. A command makes only a few passes, so they need no bound.
+    /// Returns a receiver of all passes that are announced from now on. A command makes only a few passes, so the
+    /// channel needs no bound.
     pub(super) fn follow(&self) -> mpsc::UnboundedReceiver<AnnouncedPass> {
         let (follower, passes) = mpsc::unbounded_channel();
         lock(&self.followers).push(follower);
@@ -171,7 +173,7 @@ impl MetricsSource {
         *lock(&self.health) = checks;
     }
 
-    /// Returns the pass that runs, or the last one.
+    /// Returns the running pass, or the last pass if no pass is running.
     pub fn pass(&self) -> Option<ShownPass> {
         lock(&self.pass).as_ref().map(AnnouncedPass::shown)
     }
@@ -189,9 +191,10 @@ impl MetricsSource {
         Exposition { pass, health, state, hook_failures, now: Timestamp::now() }
     }
 
-    /// Returns the figures of the state file, at most [`STATE_CACHE`] old unless the state file does not answer.
+    /// Returns the figures of the state file. If the state file answers, they are at most [`STATE_CACHE`] old.
     pub(super) async fn state_figures(&self) -> StateFigures {
-        // The lock is held while one reader reads. The others wait for its result instead of reading, too.
+        // The lock is held while one reader reads. Meanwhile, the other readers wait for this reader's result instead
+        // of reading the file.
         let mut known = self.known.lock().await;
         let is_due = known.tried.is_none_or(|tried| tried.elapsed() >= STATE_CACHE);
         let reader = lock(&self.reader).clone();
@@ -207,7 +210,7 @@ impl KnownState {
         if let Ok(Ok(figures)) = timeout(STATE_PATIENCE, read()).await {
             self.figures = figures;
         }
-        // Also set the time after a failure: a state file that does not answer must not be asked again at once.
+        // Set the time even after a failure, so that an unresponsive state file is not read again immediately.
         self.tried = Some(Instant::now());
     }
 }

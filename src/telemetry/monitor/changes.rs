@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::clock::Moment;
 use crate::telemetry::{Activity, ActivityChange, CurrentActivity};
 
-/// The shortest time between two prominent log lines about the same activity. An activity may change every second.
+/// The shortest time between two prominent log lines about the same activity. The activity can change every second.
 const LOG_AGAIN_AFTER: Duration = Duration::from_secs(60);
 
 /// Number of changes that a view lists.
@@ -44,8 +44,8 @@ impl ActivityChanges {
     }
 }
 
-/// Logs an activity that begins. Activities that the operator should know of have a prominent level. But an activity
-/// may begin every second, so its repetitions have the level `debug`.
+/// Logs an activity that begins. Activities that the operator should notice have a prominent level. But an activity can
+/// begin every second, so its repetitions have the level `debug`.
 fn log(current: &CurrentActivity, is_new: bool) {
     let activity = current.activity.name();
     match current.activity {

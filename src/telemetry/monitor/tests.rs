@@ -219,7 +219,7 @@ async fn a_sleeping_machine_is_asleep_and_not_stalled() {
     let segment = sources.progress.begin_segment(Some(1));
     let _sent = segment.send(Access::Write);
     look_for(&mut monitor, 10).await;
-    // Nobody reads the figures for an hour, as if the process had been stopped.
+    // The monitor does not read the figures for an hour, as if the process had been stopped.
     tokio::time::sleep(Duration::from_secs(3_600)).await;
     let view = monitor.look();
     assert_eq!(view.current.activity, Activity::Starting, "the process has just woken up");

@@ -7,7 +7,8 @@ use crate::clock::Moment;
 use crate::engine::Snapshot;
 use crate::figure::count;
 
-/// For this long after a throttled request, the pass counts as throttled. A throttled scope recovers more slowly.
+/// The time for which the pass counts as throttled after a throttled request. The recovery of a throttled scope takes
+/// longer.
 const THROTTLED_FOR: Duration = Duration::from_secs(10);
 
 /// The throttles of the last seconds, by scope.
@@ -36,7 +37,8 @@ impl RecentThrottles {
         self.last.is_some_and(|last| is_recent(now, last))
     }
 
-    /// Names the scopes that DynamoDB throttled just now: `the table's writes (1,234 requests so far); slowed: …`.
+    /// Returns a text that names the recently throttled scopes:
+    /// `the table's writes (1,234 requests so far); slowed: …`.
     pub(super) fn text(&self, now: Moment, requests: u64, slowed: &str) -> String {
         let recent = self.scopes.iter().filter(|(_, (_, last))| is_recent(now, *last));
         let mut recent: Vec<&str> = recent.map(|(scope, _)| scope.as_str()).collect();

@@ -21,7 +21,8 @@ pub struct CapacityView {
     pub index_names: Vec<String>,
 }
 
-/// When the pass last made progress, to the second. Before the first progress, both are the start of the session.
+/// The times at which the pass last made progress, rounded to seconds. Before the first progress, both times are the
+/// start of the session.
 #[derive(Debug, Clone, Copy)]
 pub struct LastTimes {
     /// The last time at which a request was answered.

@@ -1,8 +1,8 @@
-//! What reports and `journal purge` say about the derived items in the journal.
+//! Tests the numbers of derived items in reports and in the output of `journal purge`.
 
 use super::*;
 
-/// The journal has four values for each put. Reports and the purge count derived items.
+/// The journal has four values for each put. Reports and the purge count each derived item once.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_journal_counts_each_derived_item_once() {
     let migration = Migration::new(items()).await;
@@ -25,7 +25,7 @@ async fn the_journal_counts_each_derived_item_once() {
     assert!(!purged.stderr.contains("160"), "{}", purged.stderr);
     let again = migration.command(&["journal", "purge", "--accept", "no-way-back", "--yes"], 0);
     assert_eq!((&again["values"], &again["derived_items"]), (&json!(0), &json!(0)), "{again}");
-    // A derived item without a source is not found any more, and the report says so.
+    // After a purge, a verification no longer finds derived items without a source, and the report says so.
     migration.delete(&migration.user(3)).await;
     assert_eq!(migration.command(&["verify", "--all"], 0)["unexpected"], json!(0));
     let after = report(&migration);

@@ -1,4 +1,4 @@
-//! How events are delivered: hooks that hang, fail or are missing, and the webhook.
+//! Tests the delivery of events: hooks that hang, fail or are missing, and the webhook.
 
 use std::sync::{Arc, Mutex};
 
@@ -39,7 +39,7 @@ async fn a_hook_that_hangs_or_fails_does_not_affect_the_pass() {
     script(&hooked.harness, "fails", "printf 'no \\033[2Jluck' >&2; exit 7");
     let running = hooked.start(&["run", "--yes"]);
     let began = Instant::now();
-    // The whole pass is done and its lock is released while the first hook still runs.
+    // The pass completes and releases its lock while the first hook still runs.
     loop {
         let status = hooked.tool(&["status", "--output", "json"]);
         let is_done = |status: Json| {
@@ -82,7 +82,7 @@ async fn is_killed(pid: &std::path::Path) {
     let pid = std::fs::read_to_string(pid).unwrap();
     let stat = PathBuf::from(format!("/proc/{}/stat", pid.trim()));
     let began = Instant::now();
-    // A killed process stays in the table until its new parent has waited for it.
+    // A killed process remains as a zombie until its new parent has waited for it.
     while std::fs::read_to_string(&stat).is_ok_and(|stat| !stat.contains(") Z ")) {
         assert!(began.elapsed() < Duration::from_secs(20), "the hook {pid} still runs");
         tokio::time::sleep(Duration::from_millis(50)).await;
@@ -110,7 +110,8 @@ async fn a_hook_that_hangs_delays_an_interrupted_command_only_briefly() {
     assert_eq!(hooked.events(), ["pass_end stopped"], "{}", ended.stderr);
 }
 
-/// A process that exits at once because of a signal kills its programs: Ctrl-C does not reach their process groups.
+/// If a signal makes the process exit at once, the process kills its programs, because Ctrl-C does not reach their
+/// process groups.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_interruption_that_ends_the_process_kills_its_programs() {
     let hooked = Hooked::new(5, "[hooks]\nbefore_step = [\"$dir/hangs\"]\ntimeout = \"10m\"\n").await;
@@ -152,7 +153,7 @@ async fn the_webhook_gets_one_line_for_each_event_and_its_address_stays_secret()
     assert_eq!(texts, expected.map(escape).collect::<Vec<_>>(), "the first message was sent again");
     assert!(texts.iter().any(|text| text.contains("&lt;!channel&gt; a &amp; b")), "{texts:?}");
 
-    // A webhook that refuses everything, or that does not exist, is only a warning.
+    // A webhook that refuses every message or does not exist causes only a warning.
     let (broken, _) = webhook(usize::MAX).await;
     let mut warned = Vec::new();
     for address in [broken.as_str(), &format!("http://127.0.0.1:9{WEBHOOK_PATH}"), &format!("ftp://x{WEBHOOK_PATH}")] {
@@ -188,7 +189,7 @@ async fn check_names_hooks_that_cannot_work() {
     for part in [
         "`on_start` in [hooks] does not exist",
         "`on_stall` in [hooks] is not executable",
-        "`before_step` in [hooks] is in no folder of PATH",
+        "`before_step` in [hooks] was not found in PATH",
         "TEST_WEBHOOK of `webhook_env` in [hooks] contains no address: it is not set",
     ] {
         assert!(found.iter().any(|what| what.contains(part)), "{part} is missing in: {found:?}");

@@ -1,4 +1,4 @@
-//! Which events a hook receives.
+//! Tests which events a hook receives.
 
 use super::*;
 
@@ -29,7 +29,7 @@ async fn the_hooks_follow_a_whole_migration() {
     assert!(due["next"].as_str().unwrap().starts_with("backfill contract "), "{due:#}");
     let status = hooked.tool(&["status", "--output", "json"]).exits(0).json();
     assert_eq!(status["cleanup"], json!([]), "nothing can go before the migration is over");
-    // Nothing is due after the end of the migration.
+    // After the migration has ended, no step is due.
     let end = expect(&["contract", "--yes"], &["flag_change", "start", "pass_end done"]);
     let pass = &end["pass"];
     assert_eq!((&pass["phase"], &pass["items"], &pass["failures"]), (&json!("contract"), &json!(200), &json!(0)));
@@ -86,7 +86,7 @@ async fn a_stall_and_long_throttling_are_announced_once() {
         throttled["seconds"].as_u64().unwrap() >= 2 && throttled["pass"]["activity"] == "throttled",
         "{throttled:#}"
     );
-    // A request that gets no answer ends the throttling, and then stalls the pass.
+    // A request without an answer ends the throttling, and then stalls the pass.
     inject_fault(&hooked.harness, |request| match request.operation.as_str() {
         "UpdateItem" => Fault::Delay(Duration::from_secs(300)),
         _ => Fault::Pass,
@@ -109,7 +109,7 @@ async fn the_failure_threshold_is_announced_once() {
     assert_eq!(hooked.events(), ["start", "failures", "pass_end done", "step_due"]);
     let failures = &hooked.documents()[1];
     assert!(failures["pass"]["failures"].as_u64().unwrap() >= 3 && failures["threshold"] == 3, "{failures:#}");
-    // The phase is complete, but the command does not succeed.
+    // The phase is complete, but the command exits with an error.
     let end = &hooked.documents()[2];
     let says = format!("{} items have failed. `backfill failures list` lists them", end["pass"]["failures"]);
     assert_eq!(end["reason"], json!(says), "{end:#}");
@@ -119,15 +119,15 @@ async fn the_failure_threshold_is_announced_once() {
     assert_eq!((&end["pass"]["phase"], &end["reason"]), (&json!("retry"), &json!(says)), "{end:#}");
 }
 
-/// A run from the beginning first records the baseline of the items that the stopped pass has not read. Both are one
-/// pass for the hooks.
+/// A restarted run first records the baseline of the items that the stopped pass has not read. The hooks see the
+/// baseline and the run as one pass.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pass_with_two_parts_begins_once() {
     let pause = "[steering]\npause_file = \"$dir/pause\"\n";
     let hooked = Hooked::new(800, &format!("{}[capacity]\nwrite = 100\n{pause}", log_everything())).await;
     let running = hooked.start(&["run", "--yes"]);
     hooked.wait_for("start", None).await;
-    // A pause that no operator has ended does not name one.
+    // If no operator ended the pause, the event names no operator.
     std::fs::write(hooked.harness.dir().join("pause"), "").unwrap();
     let paused = hooked.wait_for("pause", Some(false)).await;
     assert!(paused["pass"]["detail"].as_str().unwrap().starts_with("the file "), "{paused:#}");
@@ -144,7 +144,7 @@ async fn a_pass_with_two_parts_begins_once() {
     assert_eq!(hooked.documents()[5]["pass"]["items"], 800);
 }
 
-/// A contract that cannot change some items is not complete.
+/// A contract that fails for some items is not complete.
 #[tokio::test(flavor = "multi_thread")]
 async fn failed_items_leave_a_pass_unfinished() {
     let hooked = Hooked::new(30, &format!("{}[cutover]\nsoak = \"0s\"\n", log_everything())).await;

@@ -1,5 +1,5 @@
-//! The hooks of a plan: real programs and a real HTTP server receive what happens, and nothing that they do affects a
-//! pass. Only `before_step` can refuse a step.
+//! Tests a plan's hooks. Real programs and a real HTTP server receive the events, and cannot affect a pass. Only
+//! `before_step` can refuse a step.
 
 mod delivery;
 mod events;
@@ -17,10 +17,10 @@ use serde_json::Value as Json;
 use super::*;
 use crate::harness::tool::{SECRET, SECRET_NUMBER, run, secret_number};
 
-/// A credential that no document may contain.
+/// A credential that must not appear in any document.
 const CREDENTIAL: &str = "PLANTEDCREDENTIAL";
 
-/// How long a test waits for something on a busy machine.
+/// The maximum time that a test waits for an event. It is long enough for a busy machine.
 const PATIENCE: Duration = Duration::from_secs(80);
 
 /// A migration with hooks.
@@ -45,8 +45,8 @@ impl Hooked {
         harness.load(&table, numbered).await;
         let dir = text(harness.dir()).to_owned();
         let events = harness.dir().join("events");
-        // Several processes may append at the same time. Their lines do not mix, because a line is shorter than what
-        // `cat` reads from a pipe and writes at once.
+        // Several processes can append at the same time. Their lines do not mix, because `cat` reads a complete line
+        // from the pipe and appends it with one write.
         let log = script(&harness, "log", &format!("cat >>{dir}/events"));
         let more = more.replace("$log", text(&log)).replace("$dir", &dir);
         let more =
@@ -72,7 +72,7 @@ impl Hooked {
         RunningTool::start(self.command(args))
     }
 
-    /// Returns the documents so far. Checks each of them.
+    /// Returns all documents so far, and checks each of them.
     fn documents(&self) -> Vec<Json> {
         let all = std::fs::read_to_string(&self.events).unwrap_or_default();
         for never in [SECRET, SECRET_NUMBER, "P#", "S#", CREDENTIAL, "AKIDPLANTED", "PLANTEDTOKEN"] {
@@ -83,7 +83,8 @@ impl Hooked {
         documents.inspect(check).collect()
     }
 
-    /// Returns the event of each document, with what distinguishes two documents of the same event.
+    /// Returns the name of each document's event. Adds `over` at the end of a condition, and the outcome at the end of
+    /// a pass, because the event has the same name in these cases.
     fn events(&self) -> Vec<String> {
         let name = |document: &Json| {
             let event = document["event"].as_str().unwrap();
@@ -120,7 +121,7 @@ fn script(harness: &Harness, name: &str, body: &str) -> PathBuf {
     path
 }
 
-/// Rejects every write to the items of this partition key.
+/// Rejects every write to items with this partition key.
 fn reject_writes(harness: &Harness, partition: &'static str) {
     inject_fault(harness, move |request| {
         let fails = request.operation == "UpdateItem" && request.body()["Key"]["pk"]["S"] == partition;
@@ -136,7 +137,7 @@ fn reject_writes(harness: &Harness, partition: &'static str) {
     });
 }
 
-/// `[hooks]` with the program `$log` for every event.
+/// Returns a `[hooks]` section with the program `$log` for every event.
 fn log_everything() -> String {
     let names = ["start", "stall", "pause", "long_throttling", "failures", "step_due", "pass_end", "flag_change"];
     format!("[hooks]\n{}", names.map(|name| format!("on_{name} = [\"$log\", {name:?}]\n")).concat())

@@ -1,4 +1,4 @@
-//! `before_step` can refuse a step, and nothing else can.
+//! Tests that only `before_step` can refuse a step.
 
 use super::*;
 
@@ -44,7 +44,7 @@ async fn a_hook_can_refuse_a_step_but_never_the_way_back() {
     asks("exit 0");
     hooked.tool(&["cutover", "--to", "dual-write", "--yes"]).exits(0);
     hooked.tool(&["run", "--yes"]).exits(0);
-    // The program does not run if there is nothing to do. It never runs for a comparison or for the way back.
+    // The program does not run if no work is left. It never runs for a comparison or for a rollback.
     asks("exit 1");
     let before = asked();
     hooked.tool(&["run", "--yes"]).exits(0);

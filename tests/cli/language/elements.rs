@@ -1,12 +1,12 @@
-//! Changes in every element of a list or map.
+//! Tests changes in every element of a list or map.
 
 use backfill::internals::item::{Item, Value};
 use serde_json::{Value as Json, json};
 
 use super::{ACCEPT, Migration, item, number, text, with};
 
-/// Baskets with no line, one line or fifty lines. Some lines have a currency, and some baskets have a note among their
-/// lines.
+/// Returns baskets with no line, one line or fifty lines. Some lines have a currency, and some baskets have a note
+/// among their lines.
 fn basket(n: usize) -> Item {
     let line = |at: usize| match at % 5 {
         0 => json!({ "M": { "qty": { "N": at.to_string() }, "currency": { "S": "USD" } } }),
@@ -17,7 +17,7 @@ fn basket(n: usize) -> Item {
     item(&format!("{n:03}"), json!({ "lines": { "L": lines } }))
 }
 
-/// Returns the item with each line changed by this function. Elements that are not maps stay.
+/// Applies this function to each line of the item. Elements that are not maps stay unchanged.
 fn with_lines(before: &Item, change: impl Fn(&mut Item)) -> Item {
     let Some(Value::L(list)) = before.get("lines") else { return before.clone() };
     let mut list = list.clone();
@@ -29,7 +29,7 @@ fn with_lines(before: &Item, change: impl Fn(&mut Item)) -> Item {
     with(before, "lines", Value::L(list))
 }
 
-/// Every line of every basket gets a default, exactly where it is missing.
+/// Every line without a currency gets a default.
 #[tokio::test(flavor = "multi_thread")]
 async fn every_line_of_a_basket_gets_a_default() {
     let rest = "[[change]]\neach = \"lines[*]\"\nset = \"currency\"\nvalue = \"EUR\"\non_existing = \"skip\"\n";
@@ -55,7 +55,7 @@ fn order(pk: &str, lines: &Json) -> Item {
     item(pk, json!({ "lines": { "L": lines } }))
 }
 
-/// All kinds of changes in one list are one write. It takes effect exactly once, and a rollback restores every byte.
+/// One write makes all kinds of changes in one list. It takes effect exactly once, and a rollback restores every byte.
 #[tokio::test(flavor = "multi_thread")]
 async fn several_changes_in_a_list_are_one_write() {
     let line =
@@ -139,7 +139,8 @@ async fn elements_of_old_writers_are_found_and_changed() {
     migration.harness.load(&migration.table, [old("c")].into_iter()).await;
     migration.command(&[&["run", "--again", "--yes"], &ACCEPT[..]].concat(), 0);
     assert_eq!(migration.harness.dump(&migration.table).await.into_values().collect::<Vec<_>>(), [new("c")]);
-    // Before the last write, the list had an element that an earlier write had changed. A rollback cannot restore all.
+    // Before the last write, the list already contained an element that an earlier write had changed. So a rollback
+    // cannot restore the whole list.
     migration.command(&["rollback", "--yes"], 5);
     assert_eq!(migration.harness.dump(&migration.table).await.into_values().collect::<Vec<_>>(), [new("c")]);
 }

@@ -1,5 +1,6 @@
-//! One table with several kinds of items. A plan changes one kind, or only what is older than a date, or only the few
-//! items that have an attribute. The other items cost no write and keep every byte.
+//! Tests plans for one table with several kinds of items. One plan changes only one kind of item. Another plan changes
+//! only items older than a date. The others change only the few items that have a certain attribute. The run does not
+//! write the other items, so they keep every byte.
 
 use backfill::internals::item::{Item, Projection, Value};
 use serde_json::{Value as Json, json};
@@ -8,8 +9,8 @@ use super::{Migration, item, number, text, with};
 use crate::harness::tool::tool;
 use crate::harness::{Harness, bytes_of, index};
 
-/// Scores, users, orders and spaces under one partition key for each user. Some already have the attribute that the plan
-/// sets, and some other kinds use its name for something else.
+/// Returns scores, users, orders and spaces. Each user has one partition key. Some items already have the attribute
+/// that the plan sets, and some other kinds use its name for a different purpose.
 fn scores_and_others() -> Vec<Item> {
     let kinds = ["SPACE_SCORE", "USER", "ORDER", "SPACE"];
     let one = |n: usize| {
@@ -25,14 +26,14 @@ fn scores_and_others() -> Vec<Item> {
     };
     let special = |pk: &str, attributes: Json| item(pk, attributes);
     let mut items: Vec<Item> = (0..200).map(one).collect();
-    // The name of another kind begins in the same way.
+    // The sort key of another kind begins with the same letters.
     items.push(special("U#x", json!({ "sk": { "S": "SPACE_SCORE" }, "created_at": { "S": "2023-01-01T00:00:00Z" } })));
     items.push(special("U#y", json!({ "sk": { "S": "SPACE_SCORE#no date" } })));
     items.push(special("U#z", json!({ "sk": { "S": "SPACE_SCORE#a number" }, "created_at": { "N": "1672531200" } })));
     items
 }
 
-/// Only old scores get a default, and only where it is missing. A score without a readable date is reported.
+/// Only old scores without points get a default. A score without a readable date is reported.
 #[tokio::test(flavor = "multi_thread")]
 async fn only_old_scores_without_points_get_points() {
     let rest = "[select]\nwhere = 'item.sk.startsWith(\"SPACE_SCORE#\") && item.created_at < \"2025-01-01\"'\n\
@@ -52,9 +53,9 @@ async fn only_old_scores_without_points_get_points() {
         .await;
 }
 
-/// The date belongs to a single change. The plan's other change is for every item.
+/// Only one change depends on the date. The plan's other change applies to every item.
 #[tokio::test(flavor = "multi_thread")]
-async fn only_what_is_older_than_a_date_is_archived() {
+async fn only_items_older_than_a_date_are_archived() {
     let items = (0..30).map(|n| {
         let created = json!({ "S": format!("20{}-06-01", 22 + n % 4) });
         item(&format!("d{n}"), if n % 5 == 4 { json!({}) } else { json!({ "created_at": created }) })
@@ -94,7 +95,7 @@ async fn items_without_a_rare_attribute_cost_no_write() {
     }
 }
 
-/// With an index over the rare attribute, the run reads only the index and the items in it.
+/// With an index on the rare attribute, the run reads only the index and its items.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_index_over_a_rare_attribute_saves_the_scan() {
     let harness = Harness::start();
@@ -108,7 +109,8 @@ async fn an_index_over_a_rare_attribute_saves_the_scan() {
     let ran = tool(&harness, &args).exits(0).json();
     let counts = &ran["totals"]["counts"];
     assert_eq!((&counts["scanned"], &counts["applied"]), (&json!(10), &json!(10)), "{ran:#}");
-    // A scan of the table would read 1,000 items of about 300 bytes: about 37 units with eventually consistent reads.
+    // A scan of the table would read 1,000 items of about 300 bytes. With eventually consistent reads, this would cost
+    // about 37 units.
     assert!(counts["read_units"].as_f64() < Some(30.0), "{ran:#}");
     let changed = harness.dump(&table).await.into_values().filter(|item| item.contains_key("external_id"));
     let expected =
@@ -116,7 +118,7 @@ async fn an_index_over_a_rare_attribute_saves_the_scan() {
     assert_eq!(changed.filter(expected).count(), 10);
 }
 
-/// A thousand items. Ten of them have the attribute `legacy_id`.
+/// Returns a thousand items. Ten of them have the attribute `legacy_id`.
 fn sparse() -> Vec<Item> {
     let one = |n: usize| {
         let mut attributes = json!({ "pad": { "S": "p".repeat(300) } });

@@ -1,4 +1,4 @@
-//! Changes that fill a NULL, that apply only to some items, and that append.
+//! Tests changes that replace a NULL, that apply only to some items, and that append to sets and lists.
 
 use backfill::internals::item::{Item, Value};
 use serde_json::{Value as Json, json};
@@ -16,9 +16,9 @@ fn with_address(pk: &str, address: Option<Json>) -> Item {
     item(pk, attributes)
 }
 
-/// Attributes move into a document. An object mapper stored NULL for a missing document or member.
+/// Attributes move into a document. An object mapper has stored NULL for missing documents and members.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_null_gives_way_to_a_document() {
+async fn a_document_replaces_a_null() {
     let items = vec![
         with_address("missing", None),
         with_address("a document", Some(json!({ "M": { "country": { "S": "BE" } } }))),
@@ -46,9 +46,9 @@ async fn a_null_gives_way_to_a_document() {
         .await;
 }
 
-/// A text or a list is not a document, and another street is not overwritten.
+/// A text or a list is not a document. If the document already has a different street, the run does not overwrite it.
 #[tokio::test(flavor = "multi_thread")]
-async fn other_values_at_a_document_are_reported() {
+async fn existing_values_that_prevent_a_change_are_reported() {
     for (address, code, outcome) in [
         (json!({ "S": "High St 1, 1000" }), 4, "rejected"),
         (json!({ "L": [] }), 4, "rejected"),
@@ -82,9 +82,9 @@ fn orders_and_users() -> Vec<Item> {
         .collect()
 }
 
-/// One scan makes different changes to different kinds of items.
+/// One run makes different changes to different kinds of items.
 #[tokio::test(flavor = "multi_thread")]
-async fn each_change_is_for_some_items() {
+async fn each_change_applies_to_some_items() {
     let migration = Migration::new(orders_and_users(), "on_not_computable = \"fail\"", SOME_ITEMS).await;
     migration
         .check(&[], 0, |before| {
@@ -100,18 +100,18 @@ async fn each_change_is_for_some_items() {
         .await;
 }
 
-/// `verify` counts the items to which no change applies separately from the compared items.
+/// `verify` reports two separate counts: compared items, and items to which no change applies.
 #[tokio::test(flavor = "multi_thread")]
-async fn items_that_are_not_selected_are_counted_apart() {
+async fn items_that_are_not_selected_are_counted_separately() {
     let migration = Migration::new(orders_and_users(), "on_not_computable = \"fail\"", SOME_ITEMS).await;
     migration.command(&["run", "--yes", "--accept", "no-pitr"], 0);
     let verified = migration.command(&["verify", "--all"], 0);
-    // The orders match. The phone of one user was written, and the plan says nothing about the other three.
+    // The orders match. The run wrote the phone of one of the four users, and no change applies to the other three.
     assert_eq!((&verified["compared"], &verified["not_selected"]), (&json!(4), &json!(4)), "{verified:#}");
     assert_eq!((&verified["matching"], &verified["mismatches"]), (&json!(4), &json!(0)), "{verified:#}");
 }
 
-/// An item left the condition of a change. `verify` still compares the value that the migration wrote.
+/// An item no longer meets the condition of a change. `verify` still compares the value that the migration wrote.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_value_of_the_migration_is_compared_although_the_change_no_longer_applies() {
     let attributes = |kind: &str, a: &str| json!({ "kind": { "S": kind }, "a": { "S": a }, "b": { "S": "1" } });
@@ -129,14 +129,14 @@ async fn a_value_of_the_migration_is_compared_although_the_change_no_longer_appl
     migration.harness.load(&migration.table, [item("left", attributes("y", "2"))].into_iter()).await;
     let verified = migration.command(&["verify", "--all"], 5);
     assert_eq!((&verified["stale"], &verified["not_selected"]), (&json!(1), &json!(1)), "{verified:#}");
-    // The plan says nothing about the value any more, so a repair leaves it for the rollback.
+    // The change no longer applies to the item, so a repair leaves the value for the rollback.
     migration.command(&["verify", "--all", "--repair", "--yes"], 5);
     assert_eq!(migration.harness.dump(&migration.table).await.len(), 3);
 }
 
-/// Items get a tag and an entry in their history. Some have the tag already.
+/// Items get a tag and an entry in their history. Some already have the tag.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_set_and_a_list_get_what_they_lack() {
+async fn a_set_and_a_list_get_missing_elements() {
     let tags = [
         json!({ "SS": ["a"] }),
         json!({ "SS": ["a", "customer"] }),

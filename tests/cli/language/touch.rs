@@ -1,5 +1,6 @@
-//! Every item gets a stamp: to make streams and search indexes process it again, or to record the version of its
-//! schema. A stamp costs one write for each item that lacks it, and nothing for the others.
+//! Tests plans that stamp every item. A stamp makes streams and search indexes process the item once more, or records
+//! the item's schema version. The run writes each item without the stamp once. It does not write items that already
+//! have the stamp.
 
 use backfill::internals::item::Item;
 use serde_json::{Value as Json, json};
@@ -8,7 +9,7 @@ use super::{Migration, item, number, text, with};
 use crate::harness::bytes_of;
 use crate::harness::tool::tool;
 
-/// A stamp replaces an earlier one.
+/// A stamp replaces an earlier stamp.
 const OVERWRITE: &str = "strategy = \"in-place\"\non_existing = \"overwrite\"";
 
 fn notes(count: usize) -> Vec<Item> {
@@ -52,7 +53,8 @@ async fn each_item_is_touched_with_one_write() {
     assert_eq!(migration.harness.dump(&migration.table).await, migration.before);
 }
 
-/// A second plan with another constant touches each item again. Its rollback restores the first stamp.
+/// A second plan with a different constant writes each item once more. A rollback of the second plan restores the first
+/// stamp.
 #[tokio::test(flavor = "multi_thread")]
 async fn another_stamp_overwrites_the_first_one() {
     let migration = Migration::new(notes(50), OVERWRITE, &stamp("2026-11-28")).await;
@@ -69,8 +71,8 @@ async fn another_stamp_overwrites_the_first_one() {
     assert_eq!(restored, first.iter().map(bytes_of).collect::<Vec<_>>());
 }
 
-/// A version of the schema is written only to the items that have another one, or none. The same stamp again, by the
-/// same plan or by another one, writes nothing and costs no write unit.
+/// The run writes a schema version only to items that have a different version or none. A second run with the same
+/// stamp, under the same or another plan, writes nothing and consumes no write units.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_same_version_again_costs_nothing() {
     let version = "[[change]]\nset = \"schema_version\"\nvalue = 2\n";
@@ -95,7 +97,7 @@ async fn the_same_version_again_costs_nothing() {
     assert_eq!((&counts["already_applied"], &counts["write_units"]), (&json!(30), &json!(0.0)), "{counts:#}");
     assert_eq!(migration.writes(), 20);
 
-    // The next version is one write each.
+    // A stamp with the next version writes each item once.
     let counts = migration.run_another("next-version", settings, &version.replace('2', "3"));
     assert_eq!((&counts["applied"], migration.writes()), (&json!(30), 50), "{counts:#}");
 }

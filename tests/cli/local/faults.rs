@@ -79,7 +79,7 @@ async fn the_sdk_recognises_an_injected_throttle() {
 }
 
 #[tokio::test]
-async fn a_delay_delays_and_without_a_rule_nothing_is_faulted() {
+async fn a_delay_delays_and_no_rule_means_no_fault() {
     let local = start_with_fault(Fault::Delay(Duration::from_millis(150)), "PutItem", 0);
     let client = client(&local.endpoint());
     let began = Instant::now();
@@ -170,7 +170,7 @@ async fn every_request_of_many_clients_is_counted() {
     assert_eq!(local.engine().count(sample::TABLE).unwrap(), Some(800));
 }
 
-/// As on a real server, a request is applied and counted even if its client has disconnected.
+/// As on a real server, a request is applied and counted even if the client disconnects before the reply.
 #[tokio::test]
 async fn a_request_is_counted_even_if_its_client_hangs_up() {
     let local = start_with_fault(Fault::Delay(Duration::from_millis(100)), "PutItem", 0);

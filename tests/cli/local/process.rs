@@ -174,7 +174,7 @@ fn a_refused_request_is_an_error_with_the_engines_message() {
     assert_eq!(engine.count("abc").unwrap(), None);
 }
 
-/// Nothing was begun, so the command is refused (exit code 3), and the message names the option for another port.
+/// The command has not begun any work, so it is refused (exit code 3). The message names the option for another port.
 #[test]
 fn a_port_in_use_is_refused_and_the_option_is_named() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();

@@ -55,8 +55,8 @@ fn the_command_serves_the_model_and_its_application() {
     let endpoint = lines.find_map(|line| line.unwrap().split("API on ").nth(1).map(str::to_owned)).unwrap();
     let endpoint = endpoint.split(' ').next().unwrap().to_owned();
     let runtime = tokio::runtime::Runtime::new().unwrap();
-    // The application sends two hundred writes per second, and the table serves five per second. So some writes have
-    // certainly been throttled by the time eight of the application's items exist.
+    // The application sends two hundred writes per second, and the table serves five per second. So when eight of the
+    // application's items exist, the table has certainly throttled some writes.
     runtime.block_on(async {
         let client = client(&endpoint);
         let throttled_writes = async {
@@ -89,7 +89,7 @@ struct ServerProcess(std::process::Child);
 
 impl Drop for ServerProcess {
     fn drop(&mut self) {
-        // An error is ignored: if the test succeeded, the process has already ended.
+        // Ignore the error: after a successful test, the process has already ended.
         self.0.kill().ok();
         self.0.wait().ok();
     }

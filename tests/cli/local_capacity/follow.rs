@@ -18,7 +18,7 @@ use crate::harness::tool;
 
 const ITEMS: usize = 600;
 
-/// The job in this test describes the table at this interval.
+/// The interval at which the job in this test describes the table.
 const POLL_INTERVAL: Duration = Duration::from_millis(700);
 
 /// Waits until the job's write budget has this value. The job follows a change within three intervals.

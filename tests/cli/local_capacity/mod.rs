@@ -22,7 +22,7 @@ use backfill::internals::local::capacity::{
 use backfill::internals::local::traffic::{HttpApplication, Traffic, TrafficReport, TrafficSpec};
 use tokio_util::sync::CancellationToken;
 
-/// A limit, in units per second, that is so low that one unit takes hours to recover.
+/// A limit in units per second. It is so low that one unit takes hours to recover.
 const TINY_LIMIT: f64 = 0.000_1;
 
 const PLENTY: f64 = 1e6;
@@ -267,8 +267,7 @@ async fn describe_table_shows_the_models_limits() {
     assert_eq!(read_and_write(shown.provisioned_throughput()), (Some(150), Some(50)), "rounded down");
     let billing = |shown: &TableDescription| shown.billing_mode_summary().and_then(|b| b.billing_mode().cloned());
     assert_eq!(billing(&shown), Some(BillingMode::Provisioned));
-    // The model contains no read capacity for the index, so the description of the index shows the table's read
-    // capacity.
+    // The model contains no read capacity for the index, so the index's description shows the table's read capacity.
     assert_eq!(read_and_write(shown.global_secondary_indexes()[0].provisioned_throughput()), (Some(150), Some(20)));
     assert_eq!(shown.key_schema().len(), 2);
 
@@ -331,8 +330,8 @@ async fn the_application_is_throttled_on_a_small_table_but_not_on_a_large_one() 
     let report = application(&harness, &table, 200).await;
     assert_eq!((report.reads.throttled, report.failed()), (0, 0), "{report}");
     assert_eq!(report.writes.served + report.writes.throttled, report.writes.sent);
-    // The model admits requests before it charges them. So some writes that were in flight at the same time as the
-    // first write were served, too.
+    // The model admits requests before it charges them. So it also serves some writes that are in flight at the same
+    // time as the first one.
     assert!(report.writes.throttled > report.writes.served && report.writes.served >= 1, "{report}");
     let reasons: Vec<_> = report.writes.reasons.into_iter().collect();
     assert_eq!(reasons, [("TableWriteProvisionedThroughputExceeded".to_owned(), report.writes.throttled)]);

@@ -1,4 +1,4 @@
-//! Tests the lines for CloudWatch: `--emf`.
+//! Tests the CloudWatch metrics of `--emf`.
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
@@ -72,7 +72,7 @@ fn emf_in(stderr: &str) -> String {
     stderr.lines().filter(|line| line.contains("\"_aws\"")).map(|line| format!("{line}\n")).collect()
 }
 
-/// Over all sessions of a run, the lines add up to the report, and the last line has the last figures.
+/// The sums of the lines of all sessions equal the run's report. The last line has the final figures.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_lines_of_a_stopped_and_resumed_run_add_up_to_its_report() {
     let limits = "[limits]\nmax_wcu = 100000\n";
@@ -121,7 +121,7 @@ async fn the_lines_of_a_stopped_and_resumed_run_add_up_to_its_report() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn stdout_is_for_lines_only_without_a_document() {
+async fn lines_go_to_stdout_only_without_a_document() {
     let (harness, _, plan) = setup(10, "").await;
     let refused = refused(&harness, 2, &["run", text(&plan), "--yes", "--emf", "-"]);
     refused.in_one_paragraph().says(&["exactly one document", "--emf /dev/stderr", "Nothing was done"]);
@@ -148,7 +148,7 @@ async fn a_file_that_cannot_be_used_refuses_the_command_but_not_the_way_back() {
     // A wrong path must not damage the plan or another file.
     let before = std::fs::read(&plan).unwrap();
     let refused = refused(&harness, 3, &["run", text(&plan), "--yes", "--emf", text(&plan)]);
-    refused.in_one_paragraph().says(&["contains something else than EMF lines", "Nothing was done"]);
+    refused.in_one_paragraph().says(&["contains something other than EMF lines", "Nothing was done"]);
     assert_eq!(std::fs::read(&plan).unwrap(), before);
     nothing_was_written(&harness);
     assert!(!harness.dir().join(".backfill").exists(), "a refused command creates nothing");
@@ -156,10 +156,10 @@ async fn a_file_that_cannot_be_used_refuses_the_command_but_not_the_way_back() {
     let back =
         ["rollback", text(&plan), "--yes", "--readers-back", "--new-writes-stopped", "--emf", "missing/metrics.json"];
     let messages = tool(&harness, &back).exits(0).messages();
-    assert!(messages.contains("The way back continues without it"), "{messages}");
+    assert!(messages.contains("The command continues without it"), "{messages}");
 }
 
-/// If nobody reads stdout, the EMF lines wait, and the run and its log do not.
+/// If nobody reads stdout, the EMF lines wait, but the run and its log continue.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_blocked_stdout_does_not_stop_the_run() {
     let (harness, _, plan) = setup(60, SLOWLY).await;
@@ -180,7 +180,7 @@ async fn a_blocked_stdout_does_not_stop_the_run() {
     child.wait().unwrap();
 }
 
-/// A destination that takes no line delays the command by a few seconds at its end, and loses nothing of the run.
+/// A destination that accepts no line only delays the end of the command by a few seconds. The run is complete.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_destination_that_hangs_or_fails_does_not_disturb_the_run() {
     let (harness, _, plan) = setup(10, "").await;

@@ -76,7 +76,7 @@ async fn a_command_that_waits_before_its_pass_is_alive_but_not_ready() {
     let plan = harness.plan("waits", &table, "", &format!("{MOVE}{flag}"));
     let mut running = start(&harness, &["run", text(&plan), "--yes"]);
     let address = address_of(&mut running).await;
-    // The endpoint exists before the state file is open.
+    // The endpoint answers before the state file is open, so wait for the state file.
     let is_open = |samples: &Samples| samples.find("backfill_open_failures") == Some(0.0);
     let samples = scrape_until(&address, "the state file", is_open).await;
     assert_eq!(samples.of("backfill_pass_active"), 0.0);
@@ -94,7 +94,7 @@ async fn a_command_that_waits_for_the_lease_is_alive_and_says_why_it_is_not_read
     let harness = Harness::embedded();
     let (copy, plan) = copy_with_a_held_lease(&harness).await;
     let ctl = |args: &[&str]| tool(&harness, &[&["ctl"], args, &[text(&plan), "--state", text(&copy)]].concat());
-    // A rate that will no longer apply, because [capacity] changes.
+    // This rate will no longer apply after the change to [capacity] below.
     ctl(&["rate", "--write", "20"]).exits(0);
     std::fs::write(&plan, std::fs::read_to_string(&plan).unwrap() + "[capacity]\nwrite = 900\n").unwrap();
     let mut waiting = start(&harness, &["run", text(&plan), "--yes", "--state", text(&copy)]);
@@ -113,7 +113,7 @@ async fn a_command_that_waits_for_the_lease_is_alive_and_says_why_it_is_not_read
     };
     assert!(ready.body.contains("the command waits for it"), "{ready:?}");
 
-    // `ctl` reaches the process that waits.
+    // `ctl` reaches the waiting process.
     let status = ctl(&["status"]).exits(0).stdout;
     assert!(status.contains("this process waits for the lease of the migration, which "), "{status}");
     let paused = ctl(&["pause", "--reason", "not yet"]).exits(0).stdout;
@@ -127,14 +127,15 @@ async fn a_command_that_waits_for_the_lease_is_alive_and_says_why_it_is_not_read
     tokio::task::block_in_place(|| waiting.end()).exits(130);
     let status = ctl(&["status"]).exits(0).stdout;
     assert!(status.contains("paused by ") && status.contains("not yet"), "{status}");
-    // The process that waited did not begin, so it removed nothing. The next command says what no longer applies.
+    // The waiting process never began its pass, so it did not remove the stored rate. The next `ctl` command says that
+    // the stored rate no longer applies.
     let resumed = ctl(&["resume"]).exits(0).stdout;
     assert!(resumed.contains("20 WCU/s, set by ") && resumed.contains("no longer applies"), "{resumed}");
     let again = ctl(&["pause"]).exits(0).stdout;
     assert!(!again.contains("no longer applies"), "{again}");
 }
 
-/// The endpoint answers before the table does.
+/// The endpoint answers while the command still waits for the table's description.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_command_that_reads_the_table_is_alive() {
     let (harness, _, plan) = setup(5, "").await;
@@ -177,7 +178,7 @@ async fn copy_with_a_held_lease(harness: &Harness) -> (std::path::PathBuf, std::
     (copy, plan)
 }
 
-/// RUNBOOK: "Idle connections never keep `/livez` waiting, however many there are."
+/// RUNBOOK: "Even many idle connections never delay `/livez`."
 #[tokio::test(flavor = "multi_thread")]
 async fn idle_and_slow_connections_do_not_delay_a_probe() {
     let (harness, _, plan) = setup(60, SLOWLY).await;
@@ -189,9 +190,9 @@ async fn idle_and_slow_connections_do_not_delay_a_probe() {
         let began = Instant::now();
         let answer = get(&address, "/livez").await.unwrap();
         assert_eq!(answer.status, 200, "{answer:?}");
-        // A connection lives for 15 seconds. A probe that waits for one of them to end takes longer than this.
+        // The server closes a connection after 15 seconds. A probe that waited for this would exceed the bound.
         assert!(began.elapsed() < Duration::from_secs(8), "round {round}: {:?}", began.elapsed());
-        // The next connections have sent a part of a request, and never complete it.
+        // The next connections send an incomplete request, and never complete it.
         for mut slow in (0..40).map(connect) {
             slow.write_all(b"GET /livez HTTP/1.1\r\n").unwrap();
             open.push(slow);
@@ -216,7 +217,7 @@ async fn an_address_in_use_refuses_the_command() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn another_address_than_loopback_prints_a_warning() {
+async fn an_address_other_than_loopback_prints_a_warning() {
     let (harness, _, plan) = setup(5, "").await;
     let ran = tool(&harness, &["run", text(&plan), "--yes", "--metrics", "0.0.0.0:0"]).exits(0);
     let messages = ran.messages();
@@ -268,14 +269,14 @@ async fn both_formats_are_served_and_other_hosts_are_refused() {
     assert_eq!(get(&address, "/").await.unwrap().status, 404);
     let rebound = get_with(&address, "/metrics", "Host: evil.example\r\n").await.unwrap();
     assert_eq!(rebound.status, 403, "{rebound:?}");
-    // A client that sends nothing does not delay the others.
+    // A client that sends nothing does not delay other clients.
     let idle: Vec<_> = (0..20).map(|_| std::net::TcpStream::connect(&address).unwrap()).collect();
     assert_eq!(get(&address, "/livez").await.unwrap().status, 200);
     drop(idle);
     stop(running);
 }
 
-/// `promtool check metrics` knows the conventions for names, types and help texts.
+/// `promtool check metrics` checks the conventions for names, types and help texts.
 #[tokio::test(flavor = "multi_thread")]
 async fn promtool_accepts_the_exposition() {
     let Some(mut promtool) = promtool() else { return };

@@ -1,4 +1,4 @@
-//! Reads an exposition, without any library that the tool uses.
+//! Parses an exposition without the libraries that the tool uses.
 
 use std::collections::BTreeMap;
 
@@ -35,7 +35,7 @@ pub(crate) async fn get_with(address: &str, path: &str, headers: &str) -> Option
     Some(Answer { status, head: head.to_ascii_lowercase(), body: body.to_owned() })
 }
 
-/// Sends one request. `None` if the endpoint does not exist (any more).
+/// Sends one request. Returns `None` if the endpoint does not exist, or no longer exists.
 pub(crate) async fn get(address: &str, path: &str) -> Option<Answer> {
     get_with(address, path, &format!("Host: {address}\r\n")).await
 }
@@ -80,7 +80,7 @@ impl Samples {
         self.values.iter().filter(move |(sample, _)| is_named(sample)).map(|(sample, value)| (sample.as_str(), *value))
     }
 
-    /// Returns the sum of the samples that have this name and whose labels contain this text.
+    /// Returns the sum of the samples with this name and with this text in their labels.
     pub(crate) fn sum(&self, name: &str, label: &str) -> f64 {
         self.named(name).filter(|(sample, _)| sample.contains(label)).map(|(_, value)| value).sum()
     }

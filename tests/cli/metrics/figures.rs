@@ -3,9 +3,9 @@
 use super::*;
 use backfill::internals::change::Outcome;
 
-/// The endpoint shows a run while it runs: its counters never decrease, and at its end they equal the report.
+/// During a run, the endpoint's counters never decrease. At the end, they equal the report.
 #[tokio::test(flavor = "multi_thread")]
-async fn the_figures_grow_and_end_equal_to_the_report() {
+async fn the_figures_grow_and_finally_equal_the_report() {
     let harness = Harness::embedded();
     let table = harness.create_table().await;
     harness.load(&table, items(120)).await;
@@ -50,7 +50,7 @@ async fn the_figures_grow_and_end_equal_to_the_report() {
     let waiting = |samples: &Samples| samples.find("backfill_activity{activity=\"waiting\"}") == Some(1.0);
     assert!(scrapes.iter().any(waiting), "a run at 20 WCU/s waits for its budget");
 
-    // The counters are the same figures as in the report.
+    // The final counters equal the figures in the report.
     let counts = &report["totals"]["counts"];
     let last = scrapes
         .iter()
@@ -121,7 +121,7 @@ async fn counters_of_a_run_span_its_sessions() {
     let scanned = samples.of("backfill_items_scanned_total");
     assert!((before..80.0).contains(&scanned), "{scanned} after {before}");
     assert_eq!(samples.sum("backfill_segment_range_items_total", ""), scanned);
-    // The items of this session begin at 0, so that an alert does not take old failures for new ones.
+    // The session's own item counters begin at 0, so that an alert ignores failures of earlier sessions.
     assert_eq!(samples.sum("backfill_session_items_total", ""), scanned - before, "{}", samples.text);
     assert!(samples.of("backfill_spent_capacity_units{access=\"write\"}") >= before - 1.0, "{}", samples.text);
     assert!(

@@ -44,7 +44,7 @@ pub(crate) async fn address_of(tool: &mut RunningTool) -> String {
     }
 }
 
-/// Scrapes until the samples fulfil a condition.
+/// Scrapes until the samples meet a condition.
 async fn scrape_until(address: &str, what: &str, is_met: impl Fn(&Samples) -> bool) -> Samples {
     let began = Instant::now();
     loop {
@@ -57,8 +57,8 @@ async fn scrape_until(address: &str, what: &str, is_met: impl Fn(&Samples) -> bo
     }
 }
 
-/// Checks what every exposition promises: at most one activity, outcomes that add up to the scanned items, and no
-/// secret.
+/// Checks the properties of every exposition. It shows at most one activity. Its outcomes add up to the number of
+/// scanned items. It contains no secret.
 #[track_caller]
 fn check(samples: &Samples) {
     let activities: Vec<f64> = samples.named("backfill_activity").map(|(_, value)| value).collect();

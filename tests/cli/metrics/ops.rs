@@ -1,5 +1,5 @@
-//! Checks `ops/` and `docs/metrics.md` against the exposition of real commands. If a metric or a label were renamed in
-//! the code only, an alert would never fire, or a panel would stay empty.
+//! Checks `ops/` and `docs/metrics.md` against the exposition of real commands. If somebody renamed a metric or a label
+//! only in the code, an alert would never fire, or a panel would stay empty.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -80,7 +80,7 @@ fn selected(query: &str) -> Vec<Selected<'_>> {
     found
 }
 
-/// Returns what is wrong with a query.
+/// Returns the errors in a query.
 fn wrong(query: &str, known: &Known) -> Vec<String> {
     let mut wrong = Vec::new();
     let metrics = selected(query);
@@ -127,7 +127,7 @@ fn alerts() -> Vec<(String, String)> {
     names.into_iter().zip(queries).collect()
 }
 
-/// Returns the title and the query of every target of the dashboard, and its labels in `legendFormat`.
+/// Returns every target of the dashboard: its title, its query, and the labels in its `legendFormat`.
 fn panels() -> Vec<(String, String, Vec<String>)> {
     let dashboard: Json = serde_json::from_str(&file("ops/dashboard.json")).unwrap();
     let mut found = Vec::new();
@@ -165,7 +165,7 @@ async fn queries_name_only_metrics_and_labels_that_exist() {
     }
     assert!(alerts.len() >= 7 && panels.len() >= 30, "{} alerts and {} queries", alerts.len(), panels.len());
     assert!(problems.is_empty(), "{}", problems.join("\n"));
-    // The check itself notices a wrong name, label and value.
+    // The check detects a wrong name, a wrong label and a wrong value.
     for query in [
         "backfill_nothing",
         "backfill_activity{activitty=\"stalled\"}",

@@ -16,10 +16,10 @@ use prost::Message as _;
 
 use super::*;
 
-/// The key of the collector. It must appear nowhere else.
+/// The collector's API key. It must not appear anywhere else.
 const API_KEY: &str = "S3CRET-KEY";
 
-/// What a collector does with a request.
+/// How a collector reacts to a request.
 #[derive(Clone, Copy)]
 enum Collector {
     Accepts,
@@ -105,8 +105,8 @@ fn command(harness: &Harness, args: &[&str]) -> std::process::Command {
     command
 }
 
-/// The collector receives the same families as Prometheus. Counters are cumulative, and the work of an earlier session
-/// does not count as new.
+/// The collector receives the same metric families as Prometheus. Counters are cumulative: they continue from the
+/// earlier session instead of counting its work a second time.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_collector_receives_every_family_and_the_last_figures() {
     let (harness, _, plan) = setup(60, &format!("{SLOWLY}[limits]\nmax_wcu = 100000\n")).await;
@@ -136,7 +136,7 @@ async fn a_collector_receives_every_family_and_the_last_figures() {
         assert!(!sent.contains(never), "a request contains {never}");
     }
 
-    // A collector that exports to Prometheus adds the suffix of counters.
+    // A collector that exports to Prometheus adds the suffix `_total` to counters.
     let names: BTreeSet<String> = metrics(last)
         .iter()
         .map(|metric| match &metric.data {
@@ -153,14 +153,14 @@ async fn a_collector_receives_every_family_and_the_last_figures() {
         .collect();
     let exposed = samples.values.keys().map(|sample| sample.split('{').next().unwrap().to_owned());
     let exposed = exposed.filter(|name| !name.ends_with("_sum") && !name.ends_with("_bucket"));
-    // These exist only while something is known or in progress.
+    // These metrics exist only while their value is known.
     let is_optional =
         |name: &String| ["backfill_eta_seconds", "backfill_key_range_rate_units_per_second"].contains(&name.as_str());
     let exposed: BTreeSet<String> = exposed.filter(|name| !is_optional(name)).collect();
     let names: BTreeSet<String> = names.into_iter().filter(|name| !is_optional(name)).collect();
     assert_eq!(names, exposed);
 
-    // The environment names the collector of the second session.
+    // An environment variable specifies the collector of the second session.
     let mut second = command(&harness, &["run", text(&plan)]);
     second.env("OTEL_EXPORTER_OTLP_ENDPOINT", &address);
     let ended = tokio::task::block_in_place(|| tool::run(second)).exits(0).json();
@@ -206,5 +206,5 @@ async fn a_setting_that_cannot_be_used_refuses_the_command_but_not_the_way_back(
     tool(&harness, &["run", text(&plan), "--yes"]).exits(0);
     let back = ["rollback", text(&plan), "--yes", "--readers-back", "--new-writes-stopped", "--otlp", "collector:4318"];
     let messages = tool(&harness, &back).exits(0).messages();
-    assert!(messages.contains("The way back continues without it"), "{messages}");
+    assert!(messages.contains("The command continues without it"), "{messages}");
 }

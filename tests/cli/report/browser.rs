@@ -10,7 +10,7 @@ use super::*;
 /// The environment variable with the path of the browser.
 const BROWSER: &str = "BACKFILL_TEST_BROWSER";
 
-/// The environment variable with a folder for pictures of the pages.
+/// The environment variable with the folder for screenshots of the pages.
 const SHOTS: &str = "BACKFILL_TEST_SHOTS";
 
 /// Returns a command that runs a script of `tests/browser/`.
@@ -21,7 +21,7 @@ fn script(name: &str) -> Command {
     command
 }
 
-/// Returns the figures of a page, as the state and `status` have them.
+/// Returns the figures that a page must show. They come from the state file and from `status`.
 fn expected_figures(harness: &Harness, plan: &str) -> Vec<Json> {
     let status = tool(harness, &["status", plan, "--offline", "--output", "json"]).exits(0).json();
     let state = &status["state"];
@@ -63,12 +63,12 @@ fn expected_figures(harness: &Harness, plan: &str) -> Vec<Json> {
     expected
 }
 
-/// Both pages have the figures of the state. They overflow at no width and in no colour scheme, also on paper. The
-/// keyboard reaches everything, axe finds no problem, and hostile names have no effect.
+/// Both pages show the figures in the state file. Their content never overflows, at any width, in any colour scheme or
+/// in print. Every control is reachable with the keyboard, axe finds no problem, and hostile names have no effect.
 /// RUNBOOK: "Without JavaScript, the page works, but you must reload it"
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs a browser: tests/browser.sh cargo test --test cli browser:: -- --ignored"]
-async fn the_pages_are_right_readable_and_harmless() {
+async fn the_pages_are_correct_readable_and_harmless() {
     let (eventful, running) = Eventful::begin().await;
     eventful.crash(running);
     eventful.finish();
@@ -86,7 +86,7 @@ async fn the_pages_are_right_readable_and_harmless() {
     served.stop(Signal::SIGTERM);
 }
 
-/// A script that watches a page, and asks this test for what it needs.
+/// A script that observes a page, and requests the actions that it needs from this test.
 struct Watcher {
     child: Child,
     lines: std::io::Lines<BufReader<std::process::ChildStdout>>,
@@ -99,18 +99,18 @@ impl Watcher {
         Watcher { child, lines }
     }
 
-    /// Returns the next line of the script. Panics if the script has ended.
+    /// Returns the next line of the script's output. Panics if the script has ended.
     fn line(&mut self) -> String {
         let line = self.lines.next();
         line.unwrap_or_else(|| panic!("the script ended: {:?}; its problems are above", self.child.wait())).unwrap()
     }
 
-    /// Waits until the script asks for this.
+    /// Waits until the script requests this action.
     fn expect(&mut self, what: &str) {
         assert_eq!(self.line(), format!("want: {what}"));
     }
 
-    /// Tells the script that it has what it asked for.
+    /// Tells the script that the requested action is done.
     fn answer(&mut self) {
         writeln!(self.child.stdin.as_mut().unwrap(), "done").unwrap();
     }
@@ -118,13 +118,14 @@ impl Watcher {
 
 impl Drop for Watcher {
     fn drop(&mut self) {
-        // Only a failed test leaves the script running.
+        // If the script is still running at this point, the test has failed.
         let _ = self.child.kill();
     }
 }
 
-/// During a run, the figures of an open page change without a reload, and the reader keeps the focus, the selection and
-/// the scroll position. At the end, they equal the state's. Without its server, the page says that it is not connected.
+/// During a run, the figures of an open page change without a reload. The focus, the selection and the scroll position
+/// stay. At the end, the figures equal those in the state file. After its server has ended, the page says that it is
+/// not connected.
 /// RUNBOOK: "If the connection to the server is lost, the page says *Not connected*, keeps its figures with their time"
 /// RUNBOOK: "A page in a hidden tab does not count"
 #[tokio::test(flavor = "multi_thread")]

@@ -8,13 +8,13 @@ use backfill::internals::item::Value;
 use super::super::tool::ToolOutput;
 use super::*;
 
-/// Text that would be markup, or would mislead a reader.
+/// Text that, without escaping, would act as markup or mislead a reader.
 const HOSTILE: &str = "\"'><script>alert(1)</script><img src=x onerror=alert(2)>\u{202e}\u{1b}[2J|`*_";
 
 /// The number of items in the table, one of which is too large.
 const ITEMS: usize = 60;
 
-/// A migration, and everything that is needed to continue it.
+/// A migration, with its table and its plan.
 pub(super) struct Eventful {
     pub(super) harness: Harness,
     pub(super) plan: std::path::PathBuf,
@@ -48,7 +48,8 @@ impl Eventful {
         tokio::task::block_in_place(|| running.end());
     }
 
-    /// Resumes the run, which is throttled and cannot write one item. Then verifies the table, and overrides the gate.
+    /// Resumes the run, throttles it, and rejects the writes to one item. Then verifies the table, and overrides the
+    /// gate.
     pub(super) fn finish(&self) {
         let quick = read(&self.plan).replace("write = 20\n", "");
         std::fs::write(&self.plan, quick).unwrap();

@@ -1,4 +1,5 @@
-//! Tests `report --serve` over real sockets: who may ask, what the answers contain, and how they follow the state.
+//! Tests `report --serve` over real sockets: which requests it answers, what the answers contain, and how they follow
+//! the state.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
@@ -6,15 +7,15 @@ use std::time::Instant;
 
 use super::*;
 
-/// Addresses on which the server may listen, with a free port.
+/// Addresses on which the server is allowed to listen, with a free port.
 const LOOPBACK: &str = "127.0.0.1:0";
 
-/// Every wait in these tests ends after this time. An idle machine needs a few seconds.
+/// The maximum time of every wait in these tests. An idle machine needs a few seconds.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A running server. It ends when this value is dropped, even if a test fails.
+/// A running server. Dropping this value stops it, even if a test fails.
 pub(super) struct Served {
-    /// `None` after the end of the server.
+    /// `None` after the server has ended.
     process: Option<RunningTool>,
     /// Address and port.
     pub(super) address: String,
@@ -24,7 +25,7 @@ pub(super) struct Served {
 #[derive(Debug)]
 struct Answer {
     status: u16,
-    /// The head, in lower case.
+    /// The response head, in lower case.
     head: String,
     body: String,
 }
@@ -55,7 +56,7 @@ impl Served {
         process.end().exits(0)
     }
 
-    /// Sends a request. A complete answer ends with the connection.
+    /// Sends a request, and reads the answer until the server closes the connection.
     fn ask(&self, request: &str) -> Answer {
         let mut stream = self.connect();
         stream.write_all(request.as_bytes()).unwrap();
@@ -79,7 +80,7 @@ impl Served {
         stream
     }
 
-    /// Opens a stream of events. Returns the head of the answer, too.
+    /// Opens a stream of events. Also returns the head of the answer.
     fn events(&self) -> (String, Events) {
         let mut stream = self.connect();
         let request = format!("GET /events HTTP/1.1\r\nHost: {}\r\nAccept: text/event-stream\r\n\r\n", self.address);
@@ -92,7 +93,8 @@ impl Served {
         (head.to_ascii_lowercase(), Events(lines))
     }
 
-    /// Waits until the page fulfils a condition, and returns it. Checks that the time of its figures never goes back.
+    /// Waits until the page meets a condition, and returns the page. Checks that the time of the figures never
+    /// decreases.
     fn page_until(&self, what: &str, is_met: impl Fn(&str) -> bool) -> String {
         let began = Instant::now();
         let mut last = String::new();
@@ -135,7 +137,7 @@ impl Events {
         }
     }
 
-    /// Waits for an event that fulfils a condition.
+    /// Waits for an event that meets a condition.
     fn until(&mut self, what: &str, is_met: impl Fn(&Json) -> bool) -> Json {
         let began = Instant::now();
         loop {
@@ -168,7 +170,7 @@ fn name_of(page: &str) -> &str {
     page.split_once("data-page=\"").unwrap().1.split_once('"').unwrap().0
 }
 
-/// RUNBOOK: "The server answers only requests that name its own address, and that no other web page has sent"
+/// RUNBOOK: "The server refuses requests from other web pages, and requests for an address that is not its own"
 #[tokio::test(flavor = "multi_thread")]
 async fn only_own_requests_for_known_paths_are_answered() {
     let (harness, _, plan) = setup(5, "").await;
@@ -275,7 +277,7 @@ async fn the_server_starts_only_on_a_free_loopback_address() {
 }
 
 /// The page follows a run. When the run's process dies, no file changes, but the page shows that the process died. Then
-/// the page follows the next process, and finally has the figures of the state.
+/// the page follows the next process. At the end, it shows the figures in the state file.
 /// RUNBOOK: "an open page shows new figures within a few seconds"
 #[tokio::test(flavor = "multi_thread")]
 async fn the_page_follows_the_state() {
@@ -296,7 +298,8 @@ async fn the_page_follows_the_state() {
     let page = served.page_until("the process died", |page| fact(page, "Process") == died);
     let counts = &run_counts(harness, 1)["applied"];
     assert_eq!(figure(part(&page, "article", "run-1"), "applied <small>at least"), grouped(counts));
-    // Nothing changes any more, so the page keeps its name, and the time of its figures goes on.
+    // The state no longer changes, so the page keeps the name that identifies its content. The time of its figures
+    // still advances.
     let name = name_of(&page).to_owned();
     let later = served.page_until("a later time", |later| time_of(later) > time_of(&page));
     assert_eq!(name_of(&later), name);
@@ -306,7 +309,7 @@ async fn the_page_follows_the_state() {
 
     eventful.finish();
     let page = served.page_until("the last step", |page| page.contains("overridden: accepted by the owner"));
-    // Apart from its header, the page is the report.
+    // Apart from the header, the page equals the report.
     tool(harness, &["report", text(plan)]).exits(0);
     let report = read(&harness.dir().join(".backfill/plan.db.report.html"));
     let main = |html: &str| {
@@ -336,7 +339,7 @@ async fn the_number_of_open_pages_is_limited() {
     let refused = served.get("/events");
     assert_eq!(refused.status, 503, "{refused:?}");
     assert!(refused.head.contains("retry-after: 10") && refused.body.contains("too many open pages"), "{refused:?}");
-    // The page itself is still served, and a page that closes makes room for another one.
+    // The server still serves the page itself. After one page closes, another one can open.
     assert_eq!(served.get("/").status, 200);
     open.pop();
     let began = Instant::now();
@@ -352,11 +355,11 @@ async fn the_number_of_open_pages_is_limited() {
     served.stop(Signal::SIGTERM);
 }
 
-/// A plan file that is being changed, or a state file that is missing for a moment, does not end the server. The page
-/// keeps its figures and says what is wrong.
+/// An invalid plan file or a temporarily missing state file does not stop the server. The page keeps its figures and
+/// reports the error.
 /// RUNBOOK: "If the state file cannot be read, the page keeps its figures and says so"
 #[tokio::test(flavor = "multi_thread")]
-async fn an_unreadable_file_is_named_and_survived() {
+async fn an_unreadable_file_is_reported_and_does_not_end_the_server() {
     let (harness, _, plan) = setup(5, "").await;
     tool(&harness, &["run", text(&plan), "--yes"]).exits(0);
     let served = Served::start(&harness, &[text(&plan), "--serve", LOOPBACK]);

@@ -1,4 +1,4 @@
-//! A program outside the package. It implements its own table, so that a migration can run without AWS.
+//! A program outside the package that implements its own table. So a migration can run without AWS.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
@@ -153,11 +153,11 @@ fn holds(condition: &Condition, item: &Item) -> bool {
     }
 }
 
-/// An observer that records the progress reports and notices, and answers yes to every question that names its table.
+/// An observer that records progress reports and notices. It answers yes to every question that names its table.
 pub struct Watcher {
-    /// The table that the migration may write.
+    /// The table to which the observer allows writes.
     pub table: String,
-    /// The largest number of items in any progress report.
+    /// The maximum number of items in the progress reports.
     pub items: Mutex<u64>,
     /// The notices, as text.
     pub notices: Mutex<Vec<String>>,
@@ -185,7 +185,7 @@ impl Observer for Watcher {
     }
 }
 
-/// Runs and verifies a plan, and rolls back if the verification finds mismatches.
+/// Runs and verifies a plan. Rolls back if the verification finds mismatches.
 ///
 /// # Errors
 ///

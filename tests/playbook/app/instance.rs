@@ -1,4 +1,4 @@
-//! One instance of the application, which has its own cache of the flag. Each operation of an instance is one atomic
+//! One instance of the application, with its own cache of the flag. Each operation of an instance is one atomic
 //! DynamoDB request.
 
 use std::collections::HashMap;
@@ -60,8 +60,8 @@ impl Instance {
             let key = hinted.unwrap_or_else(any);
             let kind = match n {
                 0..=49 => OperationKind::Read,
-                // For some items, the application sends only reads, so that it also reads old values that it has never
-                // changed.
+                // Some items are only read and never written, so that the application also reads values that it has
+                // never changed.
                 _ if quiet.is_multiple_of(5) && key == self.shared.keys[quiet] => OperationKind::Read,
                 50..=69 => OperationKind::Write,
                 70..=79 => OperationKind::Replace,
@@ -104,8 +104,8 @@ impl Instance {
         Ok(if let Content::Value(n) = content { Some((n, name)) } else { None })
     }
 
-    /// Writes a value. If `seen` contains a value and an attribute, the write succeeds only if the attribute still has
-    /// that value.
+    /// Writes a value. If `seen` contains a value and an attribute, the write's condition is that the attribute still
+    /// has this value.
     async fn write(&mut self, key: &str, seen: Option<(u64, &'static str)>) -> Result<(), Unknown> {
         let current_flag = self.current_flag().await?;
         let (content, id) = self.with(key, |history| {
@@ -116,7 +116,7 @@ impl Instance {
         let began = Instant::now();
         let mut update = write(&current_flag.flag, OLD, NEW, value_to_sdk(&value(n)));
         if self.shared.habit == Habit::Computes && current_flag.flag.write != Write::Old {
-            // The new attribute gets a value of its own.
+            // The value of the new attribute differs from the value of the old one.
             update.expression = match current_flag.flag.write {
                 Write::New => "SET #new = :new",
                 Write::Old | Write::Both => "SET #old = :value, #new = :new",
@@ -308,7 +308,7 @@ impl Instance {
     }
 }
 
-/// Reads the flag, strongly consistently.
+/// Reads the flag with a strongly consistent read.
 async fn fetch(client: &Client, table: &str, key: &str) -> Result<Flag, Unknown> {
     let id = HashMap::from([("id".to_owned(), AttributeValue::S(key.to_owned()))]);
     let request = client.get_item().table_name(table).set_key(Some(id)).consistent_read(true);

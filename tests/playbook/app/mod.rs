@@ -25,10 +25,10 @@ pub(crate) const OLD: &str = "old";
 /// The attribute to which the plan moves [`OLD`].
 pub(crate) const NEW: &str = "new";
 
-/// The number of keys that all instances keep writing, so that their requests collide.
+/// The number of hot keys. All instances write these keys often, so that their requests conflict.
 const HOT: usize = 12;
 
-/// An instance's operation on an item, or the reason why it did none.
+/// An instance's operation on an item, or the reason why the instance did nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum OperationKind {
     /// The instance read a value.
@@ -63,15 +63,15 @@ pub(crate) fn assert_many_of_each_kind(figures: &BTreeMap<OperationKind, u64>) {
 pub(crate) enum Habit {
     /// The application obeys the flag as docs/flag.md requires.
     Obedient,
-    /// The first instance reads the flag only once, and obeys that state forever.
+    /// The first instance reads the flag only once, and never notices a change.
     NeverRereadsFlag,
-    /// When the application removes a value, it removes only the attribute that it writes.
+    /// To remove a value, the application removes only the attribute that it currently writes.
     RemovesOneName,
-    /// The new value is computed from the old one: the application writes [`COMPUTED`] before every new value.
+    /// The application computes the new value from the old one. Every new value begins with the prefix [`COMPUTED`].
     Computes,
 }
 
-/// The text before every new value if the plan computes the new value from the old one.
+/// The prefix of every new value in plans that compute the new value from the old one.
 pub(crate) const COMPUTED: &str = "n:";
 
 /// The source of the flag that the instances obey.
@@ -102,7 +102,7 @@ struct Shared {
     stop: AtomicBool,
 }
 
-/// The keys that the application should write soon, starting with the newest.
+/// Keys that the application writes before other keys, newest first.
 pub(crate) type Hints = Arc<Mutex<Vec<String>>>;
 
 /// Returns the attribute value for a number.
@@ -110,7 +110,7 @@ pub(crate) fn value(n: u64) -> Value {
     Value::S(format!("{SECRET}-{n}"))
 }
 
-/// Returns the number that a value contains, at either attribute.
+/// Returns the number in a value of either attribute.
 pub(crate) fn number(value: &Value) -> Option<u64> {
     let Value::S(text) = value else { return None };
     text.strip_prefix(COMPUTED).unwrap_or(text).strip_prefix(SECRET)?.strip_prefix('-')?.parse().ok()
@@ -124,8 +124,8 @@ pub(crate) fn flag_state(write: Write, read_new: bool) -> Flag {
 
 impl Application {
     /// Starts the application on the current items of a table, and on some keys that do not exist yet. At the start, an
-    /// item's value is the value of its old attribute. For one key in five, the application only reads the item, unless
-    /// the key is hot or is one of the hints.
+    /// item's value is the value of its old attribute. One key in five is only read and never written, unless it is a
+    /// hot key or a test lists it among the hints.
     pub(crate) async fn start(
         harness: &Harness,
         table: &str,
@@ -160,8 +160,7 @@ impl Application {
         Application { shared, instances: tasks }
     }
 
-    /// Waits until the application has done `more` further operations. Every instance continues to work in the
-    /// meantime.
+    /// Waits until the application has completed `more` further operations. Panics if this takes too long.
     pub(crate) async fn wait_for_operations(&self, more: u64) {
         let goal = self.operations() + more;
         for _ in 0..6_000 {
@@ -183,7 +182,7 @@ impl Application {
             .sum()
     }
 
-    /// Sets the flag for all instances. When this function returns, no request in flight obeys an older flag.
+    /// Sets the flag for all instances. First waits until no request under the older flag is in flight.
     pub(crate) async fn set_flag(&self, flag_state: Flag) {
         let FlagSource::Manual(manual) = &self.shared.flag_source else {
             panic!("the instances read the flag from a table, so a test cannot set it directly")
@@ -191,7 +190,7 @@ impl Application {
         *manual.write().await = flag_state;
     }
 
-    /// Returns the list of keys that the application writes before all others. A test may append keys to this list.
+    /// Returns the hints, which are the keys that the application writes before all others. A test can append keys.
     pub(crate) fn hints(&self) -> Hints {
         Arc::clone(&self.shared.hints)
     }
@@ -208,7 +207,7 @@ impl Application {
         assert!(wrong.is_empty(), "{when}: {} reads were wrong: {:#?}", wrong.len(), &wrong[..wrong.len().min(5)]);
     }
 
-    /// Returns, for each partition key, all contents that the item may have had between these times.
+    /// Returns all contents that each item could have had between these times, by partition key.
     pub(crate) fn possible(&self, began: Instant, ended: Instant) -> BTreeMap<String, Vec<Content>> {
         let histories = self.shared.histories.lock().unwrap();
         histories.iter().map(|(key, history)| (key.clone(), history.possible(began, ended))).collect()
@@ -223,8 +222,8 @@ impl Application {
         self.shared.figures.lock().unwrap().clone()
     }
 
-    /// Checks a table after the application has stopped: every item has its value in the attribute `at`, and lacks the
-    /// other attribute. All further attributes are unchanged.
+    /// Checks a table after the application has stopped. Every item must have its value in the attribute `at`, lack the
+    /// other attribute, and still have its attribute `kept`.
     pub(crate) fn assert_only_at(&self, items: &BTreeMap<String, Item>, at: &str) {
         let other = if at == OLD { NEW } else { OLD };
         self.check_items(items, at, |key, item| assert!(!item.contains_key(other), "{key} still has `{other}`"));
@@ -238,7 +237,7 @@ impl Application {
         });
     }
 
-    /// Like [`assert_only_at`](Self::assert_only_at), but every item must have its value in both attributes.
+    /// Checks a table like [`assert_only_at`](Self::assert_only_at), but requires each item's value in both attributes.
     pub(crate) fn assert_equal_in_both(&self, items: &BTreeMap<String, Item>) {
         self.check_items(items, OLD, |key, item| assert_eq!(item.get(OLD), item.get(NEW), "{key}"));
     }

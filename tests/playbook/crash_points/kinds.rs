@@ -1,10 +1,10 @@
-//! One small plan for each kind of change and of selection, with the result that it implies.
+//! Contains one small plan for each kind of change and each kind of selection, with the expected results.
 
 use backfill::internals::item::{Item, Num, Value};
 
 use crate::harness::tool::item;
 
-/// A plan, and what it does to an item.
+/// A plan, and its effect on an item.
 pub(crate) struct Case {
     pub(crate) name: &'static str,
     /// More fields of `[migration]`.
@@ -15,11 +15,11 @@ pub(crate) struct Case {
     pub(crate) run: &'static str,
     /// More options of `rollback`.
     pub(crate) rollback: &'static str,
-    /// Returns the item after the run. `None` if it is deleted.
+    /// Returns the item after the run, or `None` if the run deletes it.
     pub(crate) after: fn(&Item) -> Option<Item>,
     /// Returns the derived item of an item.
     pub(crate) derived: fn(&Item) -> Option<Item>,
-    /// Changes an item so that the tool's planned write fails its condition, and another one is necessary.
+    /// Changes an item so that the condition of the planned write fails, and the tool must plan a new write.
     pub(crate) race: fn(&mut Item),
     /// Whether the first pass records a baseline.
     pub(crate) has_baseline: bool,
@@ -38,7 +38,7 @@ fn number(digits: &str) -> Value {
     Value::N(Num::parse(digits).unwrap())
 }
 
-/// A list with a map, and with an element that no change concerns.
+/// Returns a list with a map, and with an element that no plan changes.
 fn lines(n: u32) -> Value {
     Value::L(vec![Value::M([("sku".to_owned(), text(&format!("s{n}")))].into()), text("a note")])
 }
@@ -100,7 +100,7 @@ fn new_old(item: &mut Item) {
     item.insert("new".to_owned(), text("v"));
 }
 
-/// Returns the item after its list `lines` is changed.
+/// Returns the item with the expected changes in its list `lines`.
 fn with_products(item: &Item) -> Option<Item> {
     let moved = |element: &Value| match element {
         Value::M(members) => {
@@ -124,7 +124,8 @@ fn summarized(item: &Item) -> Option<Item> {
 
 const COMPUTE: &str = "[[change]]\ncompute = \"label\"\nas = '\"#\" + item.status'\n";
 
-/// The program of the plan with `exec`. While the file `hang` exists, it notes that it was asked, and hangs.
+/// The program of the plan with `exec`. While the file `hang` exists, it creates the file `asked` for a batch, and
+/// hangs.
 pub(crate) const PROGRAM: &str = r#"
 import json, os, sys, time
 batch = []
@@ -141,7 +142,7 @@ for line in sys.stdin:
     batch = []
 "#;
 
-/// The file of keys: every item.
+/// The file of keys. It lists every item.
 pub(crate) const KEYS: &str = "pk,sk\nP#0,x\nP#1,x\nP#2,x\nP#3,x\n";
 
 /// Returns every case.

@@ -1,8 +1,8 @@
-//! Kills the real binary with SIGKILL at every named crash point, with every kind of change and of selection.
+//! Kills the real binary with SIGKILL at every named crash point, for every kind of change and every kind of selection.
 //!
-//! The binary has no code for these tests. The test recognises a crash point from outside: the proxy holds a request,
-//! so that the process waits immediately before or after it. If the process must die before something becomes durable,
-//! the test locks the state file while the process waits, and then lets the process continue: it cannot store anything.
+//! The binary has no code for these tests. The test reaches a crash point from outside: the proxy holds a request, so
+//! the process waits at that point. To kill the process before a record becomes durable, the test locks the state file
+//! during this wait. Then it releases the request, and kills the process, which could not store anything.
 
 mod kinds;
 
@@ -28,27 +28,29 @@ use kinds::{Case, KEYS, PROGRAM, cases, items};
 /// The name of the migration.
 const NAME: &str = "killed-at";
 
-/// Pages of one item each, so that the first write decides about its page.
+/// Each page has one item, so that the first write completes its page.
 const PAGES: &str = "[scan]\nsegments = 1\npage_limit = 1\n[retry]\nbase = \"2ms\"\ncap = \"20ms\"\n\
                      [limits]\nmax_wcu = 100000\n";
 
-/// How long a process that cannot store anything may still run before it is killed. The tool waits for 5 s before it
-/// gives up a locked state file.
+/// The time for which a process runs with a locked state file before it is killed. The tool itself waits 5 s for a
+/// locked state file.
 const BLOCKED: Duration = Duration::from_millis(400);
 
-/// The maximum time until a process reaches its crash point.
+/// The maximum time that the test waits until a process reaches its crash point.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Number of cells that are tested at the same time. Most of the time, a cell waits.
+/// The number of cells that run at the same time. A cell spends most of its time waiting.
 const AT_ONCE: usize = 4;
 
 /// The operations that write items.
 const WRITES: &[&str] = &["UpdateItem", "DeleteItem", "PutItem", "TransactWriteItems"];
 
-/// Returns why a run of this plan never reaches a crash point. `None` if it does.
+/// Returns the reason why a run of this plan never reaches a crash point. Returns `None` if a run can reach the crash
+/// point.
 fn impossible(case: &Case, point: CrashPoint) -> Option<&'static str> {
     let puts = case.name == "Put";
-    // The put of a derived item is confirmed like a delete, and its removal is marked as a deleted item that is back.
+    // Puts of derived items use the crash points of deletes. The tool confirms such a put like a delete. The removal of
+    // a derived item is recorded like the restoration of a deleted item.
     let deletes = case.name == "Delete" || puts;
     match point {
         CrashPoint::BaselineUnrecorded | CrashPoint::BaselineRecorded | CrashPoint::BaselineCompletion => {
@@ -59,7 +61,8 @@ fn impossible(case: &Case, point: CrashPoint) -> Option<&'static str> {
         CrashPoint::PriorValuesUnrecorded | CrashPoint::PriorValuesRecorded => {
             (!case.has_prior_values).then_some("no prior values")
         }
-        // From outside, this point looks like the one before: in both, the process cannot store anything after a write.
+        // For puts, the test cannot distinguish this point from `DeleteUnconfirmed`: in both, the process cannot store
+        // anything after a write.
         CrashPoint::PageUncommitted => puts.then_some("the confirmation is stored first"),
         CrashPoint::WriteUnanswered | CrashPoint::PageCommitted | CrashPoint::CapacityReserved => None,
     }
@@ -82,7 +85,7 @@ impl Bench {
         harness.load(&table, items().into_iter()).await;
         std::fs::write(harness.dir().join("program.py"), PROGRAM).unwrap();
         std::fs::write(harness.dir().join("keys.csv"), KEYS).unwrap();
-        // Without a journal, a delete has no confirmation, so that the first thing that a process stores after it is the
+        // Without a journal, the tool records no confirmation of a delete. So the first record after the delete is the
         // commit.
         let has_journal = case.name != "Delete" || point != CrashPoint::PageUncommitted;
         let journal = if has_journal { "" } else { "journal = \"none\"\n" };
@@ -102,7 +105,7 @@ impl Bench {
         RunningTool::start(words)
     }
 
-    /// Runs a command to its end.
+    /// Runs a command until it exits.
     async fn complete(&self, command: &str, options: &str) -> ToolOutput {
         let tool = self.start(command, options);
         tokio::task::spawn_blocking(move || tool.end()).await.unwrap()
@@ -121,7 +124,7 @@ impl Bench {
         self.summary().current.map_or(0, |current| current.totals.counts.scanned)
     }
 
-    /// Holds every request of these operations until the gate opens, except the first `pass` requests.
+    /// Forwards the first `pass` requests of these operations. Holds all later ones until the gate opens.
     fn hold(&self, operations: &'static [&'static str], pass: u64) -> RequestGate {
         let gate = RequestGate::closed();
         let held = gate.clone();
@@ -143,7 +146,7 @@ impl Bench {
         self.harness.proxy().tally().operation(operation).ok
     }
 
-    /// Waits until something is true. Fails if the process ends before that.
+    /// Waits until a condition is true. Panics if the process ends first.
     async fn wait(&self, tool: &mut RunningTool, what: &str, is_true: impl Fn() -> bool) {
         let began = Instant::now();
         while !is_true() {
@@ -169,7 +172,7 @@ impl Bench {
         self.harness.proxy().set_faults(None);
     }
 
-    /// Lets the process continue while it cannot store anything, and kills it.
+    /// Releases the process with a locked state file, and kills it before it can store anything.
     async fn kill_before_it_stores(&self, tool: RunningTool, gate: RequestGate, written: u64) {
         let lock = self.lock();
         let mut tool = tool;
@@ -183,7 +186,7 @@ impl Bench {
         drop(lock);
     }
 
-    /// Kills a command at this point. Returns evidence about the point, for the test's output.
+    /// Kills a command at this point. Returns the state file's counts for the test's output.
     async fn kill_at(&self, point: CrashPoint) -> String {
         let run = self.run_options();
         let writes = WRITES;
@@ -222,7 +225,7 @@ impl Bench {
                 let gate = self.hold(writes, 0);
                 let mut tool = self.start("run", run);
                 self.wait(&mut tool, "written", || self.requests(writes) > 0).await;
-                // A writer changes the items, so that the first write fails and the tool plans another one.
+                // A writer changes the items, so that the first write fails and the tool plans a new write.
                 self.harness.proxy().set_faults(None);
                 let client = crate::harness::client(&self.harness.server_endpoint());
                 for mut item in items() {
@@ -249,7 +252,7 @@ impl Bench {
                 let puts = self.case.name == "Put";
                 let rule: FaultRule = Arc::new(move |request| {
                     let is_write = WRITES.contains(&request.operation.as_str());
-                    // After a lost reply, the tool looks for the derived item before it sends the transaction again.
+                    // After a lost reply, the tool reads the derived item before it resends the transaction.
                     let looks = puts && request.operation == "GetItem" && was_sent.load(Ordering::SeqCst);
                     match (is_write, is_write && !was_sent.swap(true, Ordering::SeqCst)) {
                         (true, true) => Fault::DropReply,
@@ -298,10 +301,10 @@ impl Bench {
         format!("{} items committed, {} prior values", self.committed(), self.summary().pre_images)
     }
 
-    /// Runs the commands to their end, and checks the table.
+    /// Completes the commands without further kills, and checks the table.
     async fn finish(&self, point: CrashPoint) {
         let case = &self.case;
-        // Requests of the dead process may still arrive.
+        // Requests of the dead process can still arrive.
         tokio::time::sleep(Duration::from_millis(100)).await;
         let is_on_way_back = matches!(point, CrashPoint::BaselineCompletion | CrashPoint::PutBackUnmarked);
         let mut before: BTreeMap<String, Item> =
@@ -322,21 +325,21 @@ impl Bench {
             assert_eq!(now, expected.collect(), "{} × {point}: after the run", case.name);
         }
         if !self.has_journal {
-            // There is no way back.
+            // A rollback is not possible.
             return;
         }
         let back = self.complete("rollback", case.rollback).await;
         let mut now = self.harness.dump(&self.table).await;
         let lost = usize::from(case.name == "Delete" && unconfirmed(point));
-        // Nobody knows who put the derived item, so it stays.
+        // It is unknown who put the derived item, so a rollback keeps it.
         let kept = usize::from(case.name == "Put" && unconfirmed(point));
         let derived: Vec<Item> = before.values().filter_map(|item| (case.derived)(item)).collect();
         let stayed: Vec<Item> = derived.iter().filter_map(|item| now.remove(&key_of(item).to_text())).collect();
         assert!(stayed.len() == kept && stayed.iter().all(|item| derived.contains(item)), "{stayed:?}: {back:?}");
         assert_eq!(back.code, if lost + kept > 0 { 4 } else { 0 }, "{} × {point}: {back:?}", case.name);
         assert_eq!(now.len(), before.len() - lost, "{} × {point}: {back:?}", case.name);
-        // If the baseline shows that the target of a copy did not exist before the migration, the value that a writer put
-        // there meanwhile stays only in the journal.
+        // A writer can put a value at the target of a copy after the baseline has recorded that the target is missing.
+        // A rollback then removes this value, and only the journal contains it.
         let has_late_target =
             |(key, item): (&String, &Item)| before[key].contains_key("new") && !item.contains_key("new");
         let late = now.iter().filter(|entry| has_late_target(*entry)).count();
@@ -346,7 +349,7 @@ impl Bench {
             if late > 0 && !item.contains_key("new") {
                 was.remove("new");
             }
-            // The version never goes back.
+            // A rollback never lowers the version.
             if case.name == "Bump" {
                 was.remove("version");
                 item.remove("version");
@@ -356,7 +359,8 @@ impl Bench {
     }
 }
 
-/// Returns whether a delete may have no confirmation after a kill at this point, so that a rollback only reports it.
+/// Returns whether the confirmation of a delete or put can be missing after a kill at this point. If it is missing, a
+/// rollback only reports the item.
 fn unconfirmed(point: CrashPoint) -> bool {
     matches!(point, CrashPoint::WriteUnanswered | CrashPoint::DeleteUnconfirmed)
 }
@@ -383,7 +387,7 @@ async fn every_crash_point_is_survived_with_every_kind_of_change() {
         .map(|(n, _, point)| (n, point))
         .collect();
     let play = |(n, point): (usize, CrashPoint)| async move {
-        // A failed cell must not hide the others.
+        // A failed cell must not prevent the report of the others.
         let played = tokio::spawn(async move {
             let bench = Bench::new(cases().swap_remove(n), point).await;
             let evidence = bench.kill_at(point).await;
@@ -403,7 +407,7 @@ async fn every_crash_point_is_survived_with_every_kind_of_change() {
     assert!(wanted.is_some() || done.len() > 100, "only {} cells", done.len());
 }
 
-/// Prints one line for each kind: `x` stands for a kill, and a dash for an impossible cell.
+/// Prints one line for each kind. `x` marks a completed cell, and `-` an impossible one.
 fn print_table(done: &[(usize, CrashPoint)]) {
     for (n, point) in CrashPoint::ALL.into_iter().enumerate() {
         println!("{:>14} {n:>2} = {point}", "");

@@ -29,7 +29,7 @@ pub(crate) fn renamed(before: &Item) -> After {
     After { item, outcome, destroyed: Vec::new() }
 }
 
-/// A plan that moves values into an existing document (`address`), into a missing document (`billing`), and over other
+/// A plan that moves values into an existing document (`address`) and a missing document (`billing`), and over existing
 /// values (`contact_email`, `status`). The plan also removes attributes, both at the top level and inside a document.
 pub(crate) const IN_PLACE: &str = r#"
 [[change]]

@@ -30,18 +30,18 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use pages::{OPEN_AT_MOST, Pages, SessionPages};
 
-/// The number of segments that are active at the same time. Of the run's twelve segments, four are active, plus the
-/// segment of the customer who has a fifth of all items.
+/// The maximum number of segments that are active at the same time: four of the run's twelve segments, and the segment
+/// of the largest customer in addition. This customer has a fifth of all items.
 const ACTIVE: usize = 4 + 1;
 
-/// The scan section of the plan. The page size is fixed, so that a page contains the same items when it is read again.
+/// The plan's scan section. With its fixed page size, a reread page contains the same items.
 const SCAN: &str = "[scan]\nsegments = 12\nactive = 4\npage_limit = 50\n[capacity]\nwrite = 4000\nread = 4000\n";
 
-/// Budgets with which every partition key has enough capacity, so the run sets no items aside.
+/// Budgets that give every partition key enough capacity, so the run sets no items aside.
 const WIDE: &str = "per_key_range = { write = 4000 }\nper_partition_key = { write = 4000 }\n";
 
-/// Budgets that are small enough to make the largest customer's items wait. The run sets these items aside, and
-/// continues with the next pages of the segment.
+/// Budgets so small that the largest customer's items must wait. The run sets these items aside, and continues with the
+/// next pages of the segment.
 const NARROW: &str = "per_key_range = { write = 4000 }\nper_partition_key = { write = 300 }\n";
 
 /// The maximum number of pages in a segment that are read but not committed: one page that is being written, and one
@@ -75,7 +75,7 @@ impl Migration {
     ) -> Migration {
         let table = harness.create_table().await;
         // An in-place write compares the values that it overwrites or removes, and some engines cannot compare
-        // documents. So only the embedded engine gets documents in the moved attribute and in its target.
+        // documents. So the moved attribute and its target contain documents only on the embedded engine.
         let any = harness.local().is_some();
         let document = |item: &Item, name| matches!(item.get(name), Some(Value::M(_) | Value::L(_)));
         let plain = |item: &Item| !document(item, "email") && !document(item, "contact_email");
@@ -102,7 +102,7 @@ impl Migration {
         self.harness.proxy().tally().operation("UpdateItem").requests
     }
 
-    /// Waits until `more` further updates have reached the server. Returns false if the process ends before that.
+    /// Waits until `more` further updates have reached the server. Returns false if the process ends first.
     fn wait_for_updates(&self, child: &mut Child, more: u64) -> bool {
         let goal = self.updates() + more;
         while self.updates() < goal {
@@ -122,7 +122,7 @@ impl Migration {
     }
 
     /// Waits until the server has answered all requests for these operations from a process that is now dead. On a busy
-    /// machine, the server may take a while to see such a request at all.
+    /// machine, such a request can arrive after the process has died.
     fn settle(&self, operations: &[&str]) {
         let mut quiet = 0;
         let mut last = 0;
@@ -165,7 +165,7 @@ impl Migration {
         }
     }
 
-    /// Checks that every attribute of every item is as the plan implies, byte for byte.
+    /// Checks every attribute of every item against the plan's implied result, byte for byte.
     async fn check_items(&self) {
         self.settle(&["Scan", "UpdateItem"]);
         let mut now = self.harness.dump(&self.table).await;
@@ -286,7 +286,7 @@ fn log_of(dir: &Path) -> String {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_killed_at_random_moments_gives_the_same_result() {
     let harness = Harness::start();
-    // Five in six items need a write. Each session makes at most `updates` updates, so there are more than `enough`
+    // Five in six items need a write. Each session makes at most `updates` updates, so the run takes more than `enough`
     // kills.
     let (items, updates, enough) = harness.size_for_server((20_000, 700, 20), (700, 150, 3));
     let mut rng = Rng::with_seed(seed());
@@ -303,8 +303,8 @@ async fn a_run_killed_at_random_moments_gives_the_same_result() {
     migration.check_second_pass();
 }
 
-/// An in-place plan destroys values. The tool records every value that it overwrites or removes, no matter when the run
-/// is killed.
+/// An in-place plan destroys values. The tool records every value that it overwrites or removes, even if the run is
+/// killed at any moment.
 /// RUNBOOK: "contains the only copy of overwritten and removed values".
 #[tokio::test(flavor = "multi_thread")]
 async fn a_killed_in_place_run_records_every_destroyed_value() {

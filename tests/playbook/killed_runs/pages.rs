@@ -10,8 +10,8 @@ use backfill::internals::state::SegmentStatus;
 use backfill::internals::state::sqlite::StateFile;
 
 /// The maximum number of open pages in a segment if items are set aside or the lane is large. A page is open if it was
-/// read but is not committed. This limit consists of eight pages, the page that is being written, and the page that is
-/// being fetched.
+/// read but is not committed. The limit allows eight waiting pages, the page that is being written, and the page that
+/// is being fetched.
 pub(crate) const OPEN_AT_MOST: usize = 10;
 
 /// The pages of a run, across all its sessions.
@@ -26,7 +26,7 @@ pub(crate) struct Pages {
     /// Start keys of all pages that the server has returned, by segment.
     chains: BTreeMap<u32, Vec<Option<String>>>,
     committed: BTreeMap<u32, Committed>,
-    /// The maximum number of open pages in a segment. Only a segment in a large lane may exceed it.
+    /// The maximum number of open pages in a segment. Only a segment in a large lane can exceed it.
     most_open: usize,
 }
 
@@ -41,9 +41,9 @@ struct Committed {
 /// The state of the pages after a session has ended.
 #[derive(Debug, Default)]
 pub(crate) struct SessionPages {
-    /// Number of pages that the server returned but that are not committed. These pages are partly written or
-    /// prefetched. The number includes only the segments that this session read: after a kill before the first commit
-    /// of a segment, the next session may begin with a different segment.
+    /// Number of open pages, which are partly written or prefetched. The number includes only segments that this
+    /// session read. Other segments can have open pages too, because a session that follows an early kill can begin
+    /// with a different segment.
     pub(crate) open: usize,
     /// Number of segments with open pages, which are pages that were read but not committed.
     pub(crate) segments: usize,
@@ -75,7 +75,7 @@ impl SessionPages {
 }
 
 impl Pages {
-    /// Starts without pages. In a shared lane, a segment may have at most `most_open` open pages.
+    /// Starts without pages. `most_open` is the maximum number of open pages of a segment in a shared lane.
     pub(crate) fn with_open(most_open: usize) -> Pages {
         Pages { most_open, ..Pages::default() }
     }

@@ -24,26 +24,26 @@ pub(super) struct Control {
     /// The current time in seconds, as a rank.
     pub(super) now: i64,
     pub(super) flag: Flag,
-    /// Whether the flag's last change was made by the other host. If so, the time of this change comes from that host's
-    /// clock.
+    /// Whether the other host made the flag's last change. If so, the time of this change comes from that host's clock.
     pub(super) by_other: bool,
-    /// The time at which each host first read the flag's current state; `None` if the host has not read this state.
+    /// The time at which each host first read the flag's current state. `None` if the host has not read this state.
     pub(super) first_seen: [Option<i64>; 2],
     pub(super) state: MigrationState,
-    /// The durable progress: whether the expand pass is done and, if another phase is open, whether the pass of that
-    /// phase is done.
+    /// Whether the durable records show that the expand pass is done.
     pub(super) expanded: bool,
+    /// Whether the durable records show that the pass of the open phase is done, if this phase is not expand.
     pub(super) pass_done: bool,
     /// Whether the open verification found a mismatch.
     pub(super) dirty: bool,
     pub(super) failed: bool,
     pub(super) diverged: bool,
-    /// Whether the operator accepted stale reads, and whether the operator overrode the gate with `--force`.
+    /// Whether the operator accepted stale reads.
     pub(super) accepted: bool,
+    /// Whether the operator overrode the gate with `--force`.
     pub(super) forced: bool,
 }
 
-/// An event that may change a control.
+/// An event that can change a control.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Transition {
     /// One second passes.
@@ -66,7 +66,7 @@ pub(super) struct Successor {
     pub(super) reads: Option<Phase>,
 }
 
-/// A control of [`Controls`]. Two references are equal if they refer to the same control.
+/// A reference to a control in [`Controls`]. Two references are equal if they refer to the same control.
 #[derive(Clone, Copy)]
 pub(super) struct ControlRef(&'static Node);
 
@@ -158,7 +158,8 @@ impl Tool {
         })
     }
 
-    /// Returns an equivalent control with small numbers, and without the parts on which no action depends.
+    /// Returns an equivalent control with small numbers, and without irrelevant parts. A part is irrelevant if no
+    /// action depends on it.
     pub(super) fn normal_control(&self, kept: ControlRef) -> ControlRef {
         *kept.0.normal.get_or_init(|| {
             let mut control = kept.0.control.clone();
@@ -186,15 +187,15 @@ impl Control {
         }
     }
 
-    /// Returns how long a host must still wait until all applications obey the current flag. The wait lasts one second
-    /// on the host's own clock, and begins when the host first saw this flag.
+    /// Returns the remaining time that a host must wait until all applications obey the current flag. The wait lasts
+    /// one second on the host's own clock, and begins when the host first saw this flag.
     pub(super) fn left(&self, host: usize) -> Duration {
         let known = self.first_seen[host].map_or(0, |since| self.now - since);
         Duration::from_secs(u64::try_from(1 - known).unwrap_or(0))
     }
 
-    /// Makes a host read the flag. Records when the host first saw the flag's current state, and returns false if the
-    /// host had already seen it.
+    /// Makes a host read the flag. Records the time at which the host first saw the flag's current state. Returns false
+    /// if the host had already seen it.
     pub(super) fn read_flag(&mut self, host: usize) -> bool {
         let new = self.first_seen[host].is_none();
         self.first_seen[host].get_or_insert(self.now);
@@ -238,7 +239,7 @@ impl Control {
         Some(())
     }
 
-    /// Replaces the control by an equivalent one with small numbers, and without the parts on which no action depends.
+    /// Replaces the control with an equivalent one that has small numbers and no irrelevant parts.
     fn normalise(&mut self, skew: i64, by_the_flags_time: bool) {
         let version = self.flag.version;
         let dual = self.flag.dual_since;
@@ -250,8 +251,8 @@ impl Control {
         let soaked = self.flag.new_since.is_some_and(|since| since < time(self.now));
         let state = &mut self.state;
 
-        // Work that began under the current flag matches the flag until it changes. Work that began under an earlier
-        // flag never matches again.
+        // A mark that was made for the current flag matches until the flag changes. A mark that was made for an earlier
+        // flag matches neither the current flag nor any later one.
         let since_change =
             |mark: Mark| Mark { version: if mark.version == version { 10 } else { 9 }, dual_since: None };
         let since_dual = |mark: Mark| Mark { version: 0, dual_since: dual_since.filter(|_| mark.dual_since == dual) };
@@ -288,12 +289,12 @@ impl Control {
             let known = intended.version != version;
             intended.version = if known { 9 } else { 10 };
             if known {
-                // The rules depend on whether an intended change exists whose outcome is not recorded. They do not
+                // The rules depend only on whether an intended change without a recorded outcome exists. They do not
                 // depend on the kind of change.
                 intended.change = FlagChange::WriteOld;
             }
         }
-        // The rules use this field only within one command. In this model, each step may belong to a new command.
+        // The rules use this field only within one command. In this model, each step can belong to a new command.
         state.flag_seen = None;
         // In this model, clocks are never set back.
         state.latest = time(0);

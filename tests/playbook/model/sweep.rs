@@ -16,8 +16,7 @@ pub(super) struct Item {
     pub(super) new: Option<Value>,
 }
 
-/// An item that a phase has read but not finished. A kill discards the image that was read, together with any request
-/// in flight.
+/// An item that a phase has read but not finished. A kill discards the item's image and any request in flight.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) struct PassInProgress {
     pub(super) phase: ModelPhase,
@@ -68,7 +67,7 @@ pub(super) struct Knowledge {
     pub(super) writes_both: bool,
     pub(super) old_stale: bool,
     pub(super) dual_written: bool,
-    /// Whether the phase follows the wrong rules that a test has planted.
+    /// Whether a test has planted this wrong rule in the phase.
     pub(super) skip_preexisting: bool,
     pub(super) removes_old_without_new: bool,
 }
@@ -85,12 +84,12 @@ pub(super) enum Decision {
     Copy,
     /// Removes one attribute, on the condition that both attributes are equal.
     RemoveEqual { old: bool },
-    /// Replaces the item with this one, on the condition that both attributes are still as in the image.
+    /// Replaces the item with this one, on the condition that both attributes still equal the image.
     Swap(Item),
 }
 
 /// Returns whether the baseline of an item counts its new attribute as preexisting. While applications write both
-/// attributes, a new attribute that equals the old one does not count, because applications may have written both.
+/// attributes, a new attribute that equals the old one does not count, because an application could have written both.
 pub(super) fn counts_as_preexisting(image: Item, dual_writes: bool) -> bool {
     image.new.is_some() && !(dual_writes && image.old == image.new)
 }
@@ -133,7 +132,7 @@ pub(super) fn decide(phase: ModelPhase, image: Item, known: Knowledge) -> Decisi
 
 fn differs(Item { old, new }: Item, known: Knowledge) -> bool {
     let left_alone = old.is_none() && known.preexisting == Some(true) && (!known.old_stale || known.skip_preexisting);
-    // If an item has no new value, readers that go back can still read its old value.
+    // If an item has no new value, readers can still read its old value after they go back.
     let stays = new.is_none() && known.old_stale && known.writes_both;
     old != new && !left_alone && !stays
 }
@@ -149,7 +148,7 @@ fn repaired(Item { old, new }: Item, known: Knowledge) -> Option<Item> {
     }
 }
 
-/// Returns the item after the write; `None` if the write's condition fails.
+/// Returns the item after the write, or `None` if the write's condition fails.
 pub(super) fn write(decision: Decision, item: Item, image: Item) -> Option<Item> {
     match decision {
         Decision::Nothing | Decision::Differs => Some(item),
@@ -163,7 +162,7 @@ pub(super) fn write(decision: Decision, item: Item, image: Item) -> Option<Item>
     }
 }
 
-/// Returns the set of values that a write would destroy if the item is still as in this image.
+/// Returns the set of values that a write destroys if the item still equals this image.
 pub(super) fn destroyed(decision: Decision, image: Item) -> u8 {
     match decision {
         Decision::Swap(to) => values(image) & !values(to),

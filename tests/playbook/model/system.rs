@@ -1,4 +1,4 @@
-//! The modelled system: its states, and the actions that are possible in each state.
+//! The modelled system: its states, and the possible actions in each state.
 
 use std::sync::Arc;
 
@@ -45,14 +45,14 @@ pub(super) const GOALS: [Goal; 13] = [
 #[derive(Debug, Clone)]
 pub(super) struct Tool {
     pub(super) mistake: Option<Mistake>,
-    /// The maximum number of writes that the application may make.
+    /// The maximum number of the application's writes.
     pub(super) writes: u8,
     /// Whether the operator overrides a closed gate with `--force`.
     pub(super) force: bool,
-    /// The plan's `max_mismatch`: the gate opens only if no more than this number of items differ.
+    /// The plan's `max_mismatch`. The gate opens only if the number of mismatches does not exceed it.
     pub(super) max_mismatch: u64,
-    /// How many seconds the other host's clock is ahead of the clock of the host with the state file. Negative if the
-    /// other host's clock is behind.
+    /// The number of seconds by which the other host's clock is ahead of the clock of the host with the state file.
+    /// Negative if it is behind.
     pub(super) skew: i64,
     /// The controls that occur with these settings.
     pub(super) controls: Arc<Controls>,
@@ -72,10 +72,10 @@ pub(super) enum Mistake {
     /// The old-from-new pass and the verification after it skip items that had only a new attribute before the
     /// migration.
     SkipPreexisting,
-    /// Like [`SkipPreexisting`](Self::SkipPreexisting), but only for items whose new value is still the preexisting
-    /// one.
+    /// If an item had only a new attribute before the migration and its new value is unchanged, those two passes skip
+    /// the item.
     SkipPreexistingValue,
-    /// If an item has no new value, the old-from-new pass removes its old value.
+    /// If an item has no new value, the old-from-new pass removes the item's old value.
     RemoveOldWithoutNew,
 }
 
@@ -107,10 +107,11 @@ pub(super) struct View {
     pub(super) percent: u8,
 }
 
-/// An action that may happen in a state of the model.
+/// An action that can happen in a state of the model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Action {
-    /// A second passes. After it, nobody obeys a flag that was replaced before this second began.
+    /// A second passes. Afterwards, each instance obeys the flag that was current when this second began, or a newer
+    /// one.
     Tick,
     /// An instance reads the flag.
     Refresh(usize),
@@ -119,8 +120,7 @@ pub(super) enum Action {
     /// One step of a command with this goal. The operator has just started the command, or the command was already
     /// running.
     Step(Goal),
-    /// The phase takes the next step with the item that it has read: it journals values, or sends the write to the
-    /// table.
+    /// The phase continues with the item that it has read. It journals the values, or sends the write to the table.
     Item,
     /// The phase records the item that it has read as a failure.
     GiveUp,
@@ -131,8 +131,8 @@ pub(super) enum Action {
 }
 
 impl Action {
-    /// Returns whether this action can happen if the operator only reruns a command with this goal, and nobody else
-    /// does anything.
+    /// Returns whether this action can happen while the operator only reruns a command with this goal, and nothing else
+    /// happens.
     pub(super) fn serves(self, goal: Goal) -> bool {
         match self {
             Action::Tick | Action::Refresh(_) | Action::Item | Action::Kill => true,
@@ -151,8 +151,8 @@ impl View {
         View { write: flag.write, percent: flag.read_percent }
     }
 
-    /// Returns the values that an instance may read. While only some keys have moved, this key may or may not be one of
-    /// them.
+    /// Returns the values that an instance can read. While only some keys have moved, both cases are possible for this
+    /// key.
     fn reads(self, item: Item) -> impl Iterator<Item = Option<Value>> {
         let new = if self.write == WriteTo::Both { item.new.or(item.old) } else { item.new };
         let old = (self.percent < 100).then_some(item.old);
@@ -188,14 +188,14 @@ impl System {
         match self.last {
             Some(Some(last)) => values(self.item) & (1 << last) != 0,
             Some(None) => self.item == Item { old: None, new: None },
-            // Every value that the tool removed is either in the journal, or counted as `lost`.
+            // The application has not written the item. If the tool removed a value that had no copy, `lost` is set.
             None => true,
         }
     }
 
-    /// Returns false if a complete rollback has not restored the old value of an item that nobody wrote. There are two
-    /// exceptions. An item that had no old value may get one. If the operator overrode the gate, a preexisting new
-    /// value may replace an old value.
+    /// Checks an item that the application has not written. Returns false if the rollback is complete and has not
+    /// restored the item's old value. There are two exceptions. An item without an old value can get one. If the
+    /// operator overrode the gate, a preexisting new value can replace an old value.
     fn is_rolled_back(&self) -> bool {
         let must_hold =
             self.last.is_none() && self.first.old.is_some() && (self.first.new.is_none() || !self.control.forced);
@@ -249,8 +249,8 @@ impl Tool {
         Some(system)
     }
 
-    /// Returns an equivalent state with small numbers, and without the parts on which no action depends. The test
-    /// `normalising_a_state_drops_nothing_that_matters` checks the equivalence.
+    /// Returns an equivalent state with small numbers, and without irrelevant parts. The test
+    /// `normalising_a_state_changes_no_later_result` checks the equivalence.
     pub(super) fn normal(&self, mut system: System) -> System {
         system.control = self.normal_control(system.control);
         system.instances.sort();
@@ -266,8 +266,8 @@ impl Model for Tool {
     type Action = Action;
 
     fn init_states(&self) -> Vec<System> {
-        // If the operator overrides the gate, begin only with the two items that would have kept the gate closed,
-        // because exploring more items would take longer than a minute.
+        // If the operator overrides the gate, begin only with the two items that would otherwise keep the gate closed.
+        // Exploring more items would take longer than a minute.
         let gated = [(Some(0), None), (Some(0), Some(FOREIGN))];
         let others = [(None, None), (Some(0), Some(0)), (None, Some(FOREIGN))];
         gated

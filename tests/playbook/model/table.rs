@@ -1,10 +1,11 @@
 //! Compares the model's decisions with those of the tool, for every image of an item, every recorded history of the
-//! item, every flag and every phase. The tool decides about a move, and about a computed value that replaces an old
-//! attribute and has an inverse. Everything that the model proves is true for both.
+//! item, every flag and every phase. The comparison covers a move, and a computed value that replaces an old attribute
+//! and has an inverse. So the model's proofs apply to both.
 //!
 //! Two writes of a move are considered equal if they change every possible item in the same way, and journal the same
-//! values. A write of a computed value may fail where the write of a move succeeds, because its condition has the exact
-//! inputs. `contract` journals every old value from which a value was computed.
+//! values. There are two allowed differences for computed values. Their write can fail where the write of a move
+//! succeeds, because its condition contains the exact inputs. `contract` journals every old value from which a value
+//! was computed.
 
 use std::sync::LazyLock;
 
@@ -22,7 +23,7 @@ use super::sweep::{
 };
 use super::system::time;
 
-/// The possible contents of an attribute: no value, the application's values, and one more value that may appear just
+/// The possible contents of an attribute: no value, the application's values, and one more value that can appear just
 /// before a write.
 const VALUES: [Option<Value>; 4] = [None, Some(0), Some(1), Some(2)];
 
@@ -37,7 +38,7 @@ enum Kind {
     Replace,
 }
 
-/// An item, and everything that the tool may know about it.
+/// An item, and everything that the tool can know about it.
 #[derive(Debug, Clone)]
 struct Case {
     kind: Kind,
@@ -81,8 +82,8 @@ fn the_tool_decides_as_the_model_does() {
     assert!(compared > 6_000 && restored > 100, "{compared} compared, {restored} restored");
 }
 
-/// While old values are fresh, a repair does not change the value that readers of this key see, no matter which
-/// attribute they read.
+/// While old values are fresh, a repair does not change the value that readers of this key see, whichever attribute
+/// they read.
 #[test]
 fn a_repair_keeps_what_readers_read() {
     let mut written = 0;
@@ -144,10 +145,9 @@ impl Case {
         match (model, tool) {
             (Decision::Nothing, Decided::NothingToDo | Decided::AlreadyApplied) => true,
             (Decision::Differs, Decided::Diverged(_)) => true,
-            // If no pass has read an item, the tool reports it as diverged, which the model cannot express. Both the
-            // tool and the model leave the item unchanged.
-            // If the tool has overwritten a preexisting value and the old value is gone, nothing implies the tool's value. The
-            // tool reports it, which the model cannot express either.
+            // There are two cases in which the tool reports an item as diverged, and the model can only leave it
+            // unchanged. First, no pass has read the item. Second, the tool has overwritten a preexisting value and the
+            // old value is gone, so nothing implies the tool's value.
             (Decision::Nothing, Decided::Diverged(_)) => match phase {
                 ModelPhase::Undo => self.known.preexisting.is_none(),
                 ModelPhase::Verify | ModelPhase::Repair => self.image.old.is_none() && !self.overwritten.is_empty(),
@@ -184,7 +184,7 @@ impl Case {
     }
 }
 
-/// Returns all cases that a phase may have to handle.
+/// Returns all cases that a phase must handle.
 fn cases(phase: ModelPhase, kind: Kind) -> impl Iterator<Item = Case> {
     let flags = flags().into_iter().flat_map(|flag| [false, true].map(|dual_written| (flag.clone(), dual_written)));
     let flags = flags.filter(|(flag, dual_written)| *dual_written || flag.write == WriteTo::Old);
@@ -206,8 +206,8 @@ fn cases(phase: ModelPhase, kind: Kind) -> impl Iterator<Item = Case> {
     )
 }
 
-/// Returns, for each possible history of an item, what the model knows, what the tool has recorded, and which new
-/// values repairs have overwritten.
+/// Returns all possible histories of an item. Each one has the model's knowledge, the tool's record, and the new values
+/// that repairs have overwritten.
 fn records(
     phase: ModelPhase,
     kind: Kind,
@@ -216,7 +216,7 @@ fn records(
 ) -> Vec<(Option<bool>, ItemHistory, Vec<Value>)> {
     let without_baseline = (None, ItemHistory::default().without_baseline(), Vec::new());
     // A rollback after a stopped pass first records the baseline of the items that the pass has not read. So an item
-    // can only lack a baseline if dual writes have begun.
+    // without a baseline is possible only if dual writes have begun.
     let baseline = for_expand(kind).with_dual_writes(dual_written).baseline(&to_real(kind, image));
     let with_baseline = ItemHistory::new(baseline.preexisting, []);
     let old = |value| real(kind, "old", value);
@@ -248,8 +248,7 @@ fn flags() -> Vec<Flag> {
     let mut all = Vec::new();
     for write in [WriteTo::Old, WriteTo::Both, WriteTo::New] {
         let bucket = bucket(&item::Value::S(KEY.into())).unwrap();
-        // The four cases: no key has moved; some keys have moved, but not this one; some keys have moved, including
-        // this one; all keys have moved.
+        // There are four cases: no key has moved, some keys without this one, some keys with this one, or all keys.
         for (read, read_percent) in
             [(ReadFrom::Old, 0), (ReadFrom::New, bucket), (ReadFrom::New, bucket + 1), (ReadFrom::New, 100)]
         {
@@ -323,7 +322,7 @@ fn to_model(kind: Kind, image: &item::Item) -> Item {
     Item { old: of("old"), new: of("new") }
 }
 
-/// Returns the values that a write journals, as a set.
+/// Returns the set of values that a write journals.
 fn journaled(kind: Kind, write: &GuardedWrite) -> u8 {
     let value_of = |pre: &PreImage| match &pre.prior {
         PriorValue::Value(value) => to_model(kind, &[(pre.path.root().to_owned(), value.clone())].into()),

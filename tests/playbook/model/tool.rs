@@ -15,7 +15,7 @@ use super::sweep::{
 use super::system::{HOME_HOST, Mistake, OTHER_HOST, System, Tool, time};
 
 impl Tool {
-    /// Returns how long a host still waits before it changes the flag again.
+    /// Returns the remaining wait before a host's next flag change.
     fn left(&self, control: &Control, host: usize) -> Duration {
         match self.mistake {
             Some(Mistake::NoCacheWait) => Duration::ZERO,
@@ -92,7 +92,7 @@ impl Tool {
         }
     }
 
-    /// Takes one step of a command with this goal. If the step reads the item, returns the phase that reads it.
+    /// Takes one step of a command with this goal. If a phase reads the item in this step, returns the phase.
     pub(super) fn step(&self, control: &mut Control, goal: Goal) -> Option<Option<Phase>> {
         if control.read_flag(HOME_HOST) {
             return Some(None);
@@ -179,7 +179,7 @@ impl Tool {
             return Some(());
         }
         let Some(after) = write(decision, system.item, at.image) else {
-            // The write's condition failed, and the error contains the current image.
+            // The write's condition failed. The error contains the current image.
             system.in_progress = Some(PassInProgress { image: system.item, journaled: false, ..at });
             return Some(());
         };
@@ -225,7 +225,7 @@ impl Tool {
         }
     }
 
-    /// Checks that no wait is longer than the cache time, no matter what time the clocks show.
+    /// Checks that no wait is longer than the cache time, whatever time the clocks show.
     fn assert_bounded(&self, left: Duration) {
         assert!(left <= Duration::from_secs(1) || self.mistake.is_some(), "a wait of {left:?}");
     }

@@ -1,4 +1,4 @@
-//! What the changes of a plan do to one item.
+//! The effect of a plan's changes on one item.
 
 use backfill::internals::change::{OnExisting, input_digest};
 use backfill::internals::item::{Item, Num, Value};
@@ -10,10 +10,10 @@ use crate::elements::{ELEMENT_FORMULAS, elements};
 use crate::facts::{ADDITIONS, CONVERSIONS, FORMULAS, REPLACEMENTS};
 use crate::spec::{ChangeSpec, Kind, MARKER, Spec, constant};
 
-/// What happens to an item or to an element, collected over all changes.
+/// The combined effect of all changes on an item or an element.
 pub(super) struct Effect<'s> {
     spec: &'s Spec,
-    /// The item in which the element is. `None` if this is an item.
+    /// The item that contains the element, or `None` if this is the effect on an item.
     outer: Option<&'s Item>,
     before: &'s Item,
     pub(super) after: Item,
@@ -23,7 +23,8 @@ pub(super) struct Effect<'s> {
     pub(super) diverged: bool,
     pub(super) rejected: bool,
     pub(super) not_computable: bool,
-    /// The program has no answer. It sees only items that are not refused for another reason.
+    /// Whether the program gives no answer. The tool does not send an item to the program if the item fails for a
+    /// different reason.
     pub(super) unanswered: bool,
 }
 
@@ -44,7 +45,7 @@ impl<'s> Effect<'s> {
         }
     }
 
-    /// Returns whether old values are removed at once. Those in elements always are.
+    /// Returns whether the run removes old values immediately. In elements, it always does.
     fn in_place(&self) -> bool {
         self.spec.in_place || self.outer.is_some()
     }
@@ -107,7 +108,7 @@ impl<'s> Effect<'s> {
                 },
             },
             Kind::Append { to, addition } => self.append(change, to, &(ADDITIONS[*addition].1)(), *addition),
-            // The version is raised after all other changes. A delete or a put is alone in its plan.
+            // The version is raised after all other changes. A plan with a delete or a put has no other change.
             Kind::Bump | Kind::Delete { .. } | Kind::Put { .. } => {}
             Kind::Custom { inputs, outputs } => self.custom(change, inputs, outputs),
             Kind::Each { container, edits } => self.each(container, edits),
@@ -127,7 +128,8 @@ impl<'s> Effect<'s> {
         get(self.before, to).is_none_or(|value| change.null_is_missing && *value == Value::Null)
     }
 
-    /// With `skip`, any existing value counts as done, so it does not matter that there is no result.
+    /// Records that a formula has no result. With `skip`, an existing value counts as done even if the formula has no
+    /// result.
     fn no_result(&mut self, change: &ChangeSpec, to: &str) {
         match self.spec.on_existing(change) == OnExisting::Skip && !self.is_missing(change, to) {
             true => self.skipped = true,
@@ -135,7 +137,7 @@ impl<'s> Effect<'s> {
         }
     }
 
-    /// Puts the value that the plan implies at a target. Returns whether the target now has it.
+    /// Puts the implied value at a target. Returns whether the target now has this value.
     fn put(&mut self, change: &ChangeSpec, to: &str, value: Value) -> bool {
         match get(self.before, to) {
             Some(there) if *there == value => {
@@ -168,13 +170,13 @@ impl<'s> Effect<'s> {
         true
     }
 
-    /// Removes a value in place. A value whose copy was skipped exists only here, so it stays.
+    /// Removes a value in place. If the copy of the value was skipped, the value exists only here, so it stays.
     fn remove(&mut self, path: &str) {
         let Some(value) = get(self.before, path).filter(|_| self.in_place()) else { return };
         let is_skipped = |change: &ChangeSpec| {
             let Kind::Copy { from, to } = change.kind else { return false };
             let there = get(self.before, to).filter(|there| {
-                // A NULL that counts as missing gives way, unless it is the value itself.
+                // A copy overwrites a NULL that counts as missing, unless the NULL equals the value.
                 *there == value || !(change.null_is_missing && **there == Value::Null)
             });
             from == path
@@ -231,7 +233,7 @@ impl<'s> Effect<'s> {
         let mut writes = false;
         for element in elements(&mut value) {
             let Value::M(map) = element else {
-                // The element stays, but each expression must have a result for it.
+                // The element stays unchanged, but each expression must have a result for the element.
                 let has_result = |edit: &ChangeSpec| match edit.kind {
                     Kind::ElementCompute { formula, .. } => {
                         (ELEMENT_FORMULAS[formula].value)(self.before, element).is_some()

@@ -56,7 +56,7 @@ pub(crate) fn remove(item: &mut Item, path: &str) {
     }
 }
 
-/// Returns whether a value can be put at this path of names.
+/// Returns whether a value can be set at this path of names.
 pub(crate) fn has_place(item: &Item, path: &str, null_is_missing: bool) -> bool {
     let parents = path.match_indices('.').map(|(at, _)| &path[..at]);
     for parent in parents {

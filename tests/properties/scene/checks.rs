@@ -26,7 +26,7 @@ impl Scene<'_> {
     ) -> Result<(), Wrong> {
         for outcome in Outcome::ALL {
             let due = expected.values().filter(|expected| outcome_of(expected) == outcome).count() as u64;
-            // The pass may also read some of the items that it put itself.
+            // The pass can also read some of the items that it has just put.
             let more = if outcome == Outcome::NothingToDo { inserted } else { 0 };
             if !(due..=due + more).contains(&counted(outcome)) {
                 let all: Vec<(&str, u64)> = Outcome::ALL
@@ -47,13 +47,13 @@ impl Scene<'_> {
         self.check_counts("the run", expected, puts, |outcome| totals.counts.of(outcome))
     }
 
-    /// Compares the capacity that the dry run predicted for all items with what the server counted for the run.
+    /// Compares the number of writes that the dry run predicted with the run's number of writes.
     pub(super) fn check_estimate(&self, predicted: &Prediction) -> Result<(), Wrong> {
         let writes = self.writes();
         let is_right = match self.spec.put() {
-            // If several sources have one derived key, the dry run counts all of them.
+            // If several sources share one derived key, the dry run counts all of them.
             Some(_) => writes <= predicted.writes,
-            // A dry run knows the answers of programs here, so it can count every write exactly.
+            // In these tests, a dry run receives the answers of the programs, so it can count every write exactly.
             None => writes == predicted.writes && (writes == predicted.would_change || self.spec.is_wide()),
         };
         match is_right {
@@ -82,8 +82,8 @@ impl Scene<'_> {
         }
     }
 
-    /// Returns the expected item with the version that the item has, if the item may have got several writes. Each write
-    /// of a pass raises the version, and a pass sends at most 16 for an item.
+    /// Returns the expected item. If the item can have received several writes, replaces the expected version with the
+    /// item's actual one. Each write of a pass raises the version, and a pass makes at most 16 writes to an item.
     fn with_its_version(&self, is: Option<&Item>, due: Option<&Item>, was: &Item) -> Option<Item> {
         let mut due = due?.clone();
         if let (true, Some(is), Some(Value::N(was))) = (self.spec.bumps() && self.spec.is_wide(), is, was.get("v"))
@@ -166,8 +166,8 @@ impl Scene<'_> {
         Err(format!("{when}, verification found {found:?}, but expected is {due:?}; items: {differs:?}"))
     }
 
-    /// Plants defects in items that the run wrote, and harmless changes in others. Verification must find exactly the
-    /// defects. Afterwards, the items are as they were.
+    /// Plants defects in items that the run wrote, and harmless changes in other items. Verification must find exactly
+    /// the defects. Afterwards, restores the items.
     pub(super) async fn check_planted_defects(
         &mut self,
         before: &BTreeMap<String, Item>,
@@ -182,7 +182,7 @@ impl Scene<'_> {
             let is_applied = matches!(expected[key], Expected::Applied(_));
             let is = after.get(key);
             let defect = match (is_applied, is, rng.u8(..4)) {
-                // The write of the run is lost.
+                // The item loses the write of the run.
                 (true, _, 0) => {
                     due.insert(key.clone());
                     was.clone()
@@ -194,7 +194,7 @@ impl Scene<'_> {
                     }
                     None => continue,
                 },
-                // This attribute is nothing to the plan, so the change is no defect.
+                // The plan does not use this attribute, so the change is not a defect.
                 (_, Some(is), 2) if !self.deletes() => {
                     let mut other = is.clone();
                     other.insert("zz".to_owned(), Value::S("another".to_owned()));
@@ -212,7 +212,8 @@ impl Scene<'_> {
         }
         self.check_verification("with planted defects", &due, None).await?;
         for (key, _) in &planted {
-            // Only an undeleted item has no state to return to. The rollback must leave it alone.
+            // If the run deleted the item, the planted defect put it into the table. Such an item did not exist after
+            // the run, so it stays in the table. The rollback must not change it.
             if let Some(is) = after.get(*key) {
                 self.server.put(is).await;
             }
@@ -224,7 +225,7 @@ impl Scene<'_> {
         self.spec.changes.iter().any(|change| matches!(change.kind, Kind::Delete { .. }))
     }
 
-    /// Returns the item with another value at the target of a change. `None` if no change makes this a defect.
+    /// Returns the item with a wrong value at the target of a change, or `None` if no change makes this a defect.
     fn wrong_target(&self, item: &Item) -> Option<Item> {
         let mut defect = item.clone();
         let wrong = Value::S("a defect".to_owned());
@@ -262,14 +263,15 @@ impl Scene<'_> {
             | Kind::ElementCompute { .. }
             | Kind::Put { .. } => None,
         });
-        // A target in an index must be a string, which this is. A selection could leave the item out.
+        // The wrong value is a string, so it is also valid as an index key. With a selection, the change could exclude
+        // the item.
         let target = target.filter(|to| !to.contains('.') && self.spec.select.is_none())?;
         defect.insert(target.to_owned(), wrong);
         Some(defect)
     }
 
-    /// Rolls back. Every item must be as it was before the migration, byte for byte, except for the version and for
-    /// what an application has written since.
+    /// Rolls back. Every item must equal the item before the migration, byte for byte, except for the version and later
+    /// writes of an application.
     pub(super) async fn check_rollback(
         &mut self,
         before: &BTreeMap<String, Item>,
@@ -288,7 +290,7 @@ impl Scene<'_> {
         if self.spec.bumps() {
             for (key, item) in &mut due {
                 if let (Expected::Applied(_), Some(Value::N(version))) = (&expected[key], after[key].get("v")) {
-                    // The rollback raises the version again.
+                    // The rollback also raises the version.
                     let next = number_of(&(decimal(version) + 1));
                     item.extend(next.map(|next| ("v".to_owned(), next)));
                 }
@@ -319,7 +321,7 @@ impl Scene<'_> {
         }
     }
 
-    /// Returns whether every item from which `contract` removes something has a version that it can raise.
+    /// Returns whether `contract` can raise the version of every item from which it removes an attribute.
     pub(super) fn can_contract(&self, after: &BTreeMap<String, Item>) -> bool {
         let bumps = self.spec.bumps();
         let can_rise = |item: &Item| match item.get("v") {
@@ -368,7 +370,8 @@ impl Scene<'_> {
     }
 }
 
-/// Rounds a number of 38 digits, as a float would. Returns false if the value is no such number.
+/// Rounds the number 12345678901234567890123456789012345678 in a value, as a conversion to a float would. Returns false
+/// if the value does not contain this number.
 fn lose_digit(value: &mut Value) -> bool {
     match value {
         Value::N(number) if number.as_str() == "12345678901234567890123456789012345678" => {

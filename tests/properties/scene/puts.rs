@@ -1,4 +1,4 @@
-//! Defects of derived items, and of elements.
+//! Plants defects in derived items and in elements.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,7 +15,7 @@ use crate::spec::{ChangeSpec, Kind};
 
 impl Scene<'_> {
     /// Removes and changes derived items that the run put, and removes sources. Verification must find exactly these
-    /// defects. Afterwards, the items are as they were.
+    /// defects. Afterwards, restores the items.
     pub(super) async fn check_planted_puts(
         &mut self,
         before: &BTreeMap<String, Item>,
@@ -30,7 +30,7 @@ impl Scene<'_> {
         for (source, expected) in expected {
             let Expected::Puts(item) = expected else { continue };
             let key = key_of(item).to_text();
-            // Every source whose derived item would be this one, and that verification judges by it.
+            // Returns whether verification compares the source with this derived item.
             let judged = |source: &&String| {
                 let source = &before[*source];
                 let is_judged = !matches!(naive(self.spec, source), Expected::NothingToDo | Expected::Skipped);
@@ -48,7 +48,7 @@ impl Scene<'_> {
                     self.server.put(&other).await;
                     due.extend(sources.into_iter().cloned());
                 }
-                // The derived item has lost its source.
+                // The derived item loses its source.
                 2 if sources.len() == 1 && !due.contains(source) => {
                     self.server.delete(&before[source]).await;
                     due.insert(key);
@@ -67,7 +67,7 @@ impl Scene<'_> {
         Ok(planted)
     }
 
-    /// Returns the item with another value at the target of a `set` in an element. `None` if no element makes this a
+    /// Returns the item with a wrong value at the target of a `set` in an element, or `None` if no element makes this a
     /// defect.
     pub(super) fn wrong_element(&self, item: &Item, change: &ChangeSpec) -> Option<Item> {
         let Kind::Each { container, edits } = &change.kind else { return None };

@@ -1,4 +1,4 @@
-//! Checks which DynamoDB engines the project runs, and from where it gets them.
+//! Checks which DynamoDB engines the project runs, and where their packages come from.
 
 use super::{project_files, root};
 
@@ -6,11 +6,11 @@ fn text(file: &str) -> String {
     std::fs::read_to_string(root().join(file)).unwrap()
 }
 
-/// Amazon distributes DynamoDB Local under a separate licence. So only three files may mention it, and no file may
+/// Amazon distributes DynamoDB Local under a separate licence. So only three files can mention it, and no file can
 /// download or start it.
 #[test]
 fn the_engine_with_a_vendor_licence_is_not_used() {
-    // The names are concatenated, so that this file does not contain them.
+    // Concatenate the names, so that this file does not contain them.
     let names = [["dynamodb", "-local"].concat(), ["dynamodb", "local"].concat()];
     let tell = ["CHANGELOG.md", "README.md", "docker-compose.yml"];
     let uses = |file: &std::path::PathBuf| {

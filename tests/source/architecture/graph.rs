@@ -1,4 +1,4 @@
-//! Finds the dependencies between the modules of `src/`, cycles among them, and dependencies that point upwards.
+//! Finds the dependencies between the modules of `src/`, dependency cycles, and dependencies that point upwards.
 //!
 //! A module is a file or a folder. Module A depends on module B if A's code uses the name of an item of B. Tests do not
 //! count. A re-exported name counts as an item of its original module, so a façade hides no dependency.
@@ -49,7 +49,8 @@ impl Graph {
         graph
     }
 
-    /// Returns the modules to which a path leads through re-exports. The result is empty for a path into another crate.
+    /// Follows re-exports from a path. Returns the modules to which the path leads, or nothing if it leads into another
+    /// crate.
     fn targets(
         &self,
         path: &[String],
@@ -89,8 +90,8 @@ impl Graph {
         self.modules.iter().filter_map(|module| module.first()).map(String::as_str).collect()
     }
 
-    /// Returns, for each pair of a module's children, the locations at which the first child's code uses a name of the
-    /// second child.
+    /// Returns the dependencies between a module's children. Each pair of children is mapped to the locations where the
+    /// first child's code uses a name of the second child.
     pub(crate) fn between_children(&self, parent: &[String]) -> BTreeMap<(&str, &str), Vec<&str>> {
         let child = |module: &'_ Module| -> Option<usize> {
             (module.len() > parent.len() && module.starts_with(parent)).then_some(parent.len())
@@ -107,8 +108,8 @@ impl Graph {
         between
     }
 
-    /// Returns every cycle between sibling modules, with one line for each dependency in the cycle. A parent and its
-    /// child may depend on each other. If `excepted` returns true for a dependency `(parent/child, sibling)`, the
+    /// Returns every cycle between sibling modules, with one line for each dependency in the cycle. Cycles between a
+    /// parent and its child are allowed. If `excepted` returns true for a dependency `(parent/child, sibling)`, the
     /// dependency is ignored.
     pub(crate) fn cycles(&self, excepted: &mut dyn FnMut(&str, &str) -> bool) -> Vec<String> {
         let parents: BTreeSet<&[String]> =
@@ -131,7 +132,7 @@ impl Graph {
         wrong
     }
 
-    /// Returns every dependency that points upwards. `layers` lists the layers from top to bottom. The modules of one
+    /// Returns every dependency that points upwards. `layers` lists the layers from top to bottom. All modules of one
     /// layer are on the same level.
     pub(crate) fn upward(&self, layers: &[&[&str]], excepted: &mut dyn FnMut(&str, &str) -> bool) -> Vec<String> {
         let layer = |module: &str| layers.iter().position(|layer| layer.contains(&module));

@@ -1,15 +1,15 @@
-//! Checks that no `match` over an enum of this project has a catch-all arm. So if a variant is added, the code does not
-//! compile until every `match` handles the new variant.
+//! Checks that no `match` over an enum of this project has a catch-all arm. So after a variant is added, the code does
+//! not compile until every `match` handles it.
 //!
 //! The check reports every `match` in `src/` that has both of the following arms. One arm is `_` or a binding (or a
-//! tuple of these) without a guard. Another arm names a variant of an enum that is defined in `src/`. The variant may
-//! be at any depth. It is written as `Enum::Variant`, as `Self::Variant` inside an `impl Enum`, or as a bare `Variant`
-//! that the file imports from its enum.
+//! tuple of these) without a guard. Another arm names a variant of an enum in `src/`, at any depth. The variant is
+//! written as `Enum::Variant`, as `Self::Variant` inside an `impl Enum`, or as a bare `Variant` that the file imports
+//! from its enum.
 //!
-//! The check ignores code that is compiled only for tests, because there an unexpected variant makes the test fail. It
-//! ignores `matches!`, `if let` and `let … else`, because they test for one variant. It also ignores enums that are
-//! used under an alias, and each `match` in the arguments of another macro. Finally, it ignores a catch-all inside a
-//! larger pattern, such as `(_, true)` or `Err(other)`.
+//! The check ignores code that is compiled only for tests, because an unexpected variant makes such a test fail. It
+//! ignores `matches!`, `if let` and `let … else`, because they test for one variant. It also ignores aliases of enums,
+//! and each `match` in the arguments of another macro. Finally, it ignores a catch-all inside a larger pattern, such as
+//! `(_, true)` or `Err(other)`.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -20,11 +20,10 @@ use syn::{ExprMatch, ImplItem, Item, ItemEnum, ItemImpl, ItemUse, Pat, Type, Use
 use super::names::{SourceFile, attributes_of, is_cfg_test, module_of};
 use super::source_files;
 
-/// The enums in `src/`. For each name, the variants of all enums with that name.
+/// The enums in `src/`. Each name is mapped to the variants of all enums with this name.
 type Enums = BTreeMap<String, BTreeSet<String>>;
 
-/// The `match` expressions that may keep their catch-all arm for now. Each entry contains the file, the enum and the
-/// reason.
+/// The `match` expressions whose catch-all arm is allowed. Each entry contains the file, the enum and the reason.
 const EXCEPTIONS: &[(&str, &str, &str)] = &[];
 
 #[test]

@@ -68,7 +68,7 @@ pub(crate) fn module_of(path: &str) -> Vec<String> {
 #[derive(Default)]
 struct Reader {
     module: Vec<String>,
-    /// The names that `use` binds anywhere in this file. For each name, all paths to which it may refer.
+    /// The names that `use` binds anywhere in this file. Each name is mapped to all paths to which it can refer.
     bindings: BTreeMap<String, BTreeSet<Vec<String>>>,
     bindings_known: bool,
     /// The bindings outside tests.
@@ -114,7 +114,7 @@ impl Reader {
     }
 
     fn bind(&mut self, name: &str, path: Vec<String>) {
-        // `use tokio;` binds a name to itself.
+        // `use tokio;` binds the name `tokio` to itself.
         if !self.bindings_known && path != [name] {
             self.bindings.entry(name.to_owned()).or_default().insert(path);
         }
@@ -153,7 +153,7 @@ impl Reader {
         }
     }
 
-    /// Finds paths and macro calls in tokens that syn does not parse, and adds them.
+    /// Adds the paths and macro calls in tokens that syn does not parse.
     fn tokens(&mut self, tokens: TokenStream) {
         let tokens: Vec<TokenTree> = tokens.into_iter().collect();
         let is = |i: usize, c: char| matches!(tokens.get(i), Some(TokenTree::Punct(p)) if p.as_char() == c);
@@ -171,7 +171,7 @@ impl Reader {
                         i += 3;
                     }
                     let call = is(i, '!') && matches!(tokens.get(i + 1), Some(TokenTree::Group(_)));
-                    // `.len` is a member, and `::x` after a type continues that type.
+                    // `.len` is a member. `::x` after a type belongs to the path of that type.
                     let continues =
                         start > 0 && (is(start - 1, '.') || (is(start - 1, ':') && start > 2 && is(start - 3, '>')));
                     if !continues && (call || segments.len() > 1) {
@@ -235,7 +235,8 @@ impl<'ast> Visit<'ast> for Reader {
 
     fn visit_path(&mut self, path: &'ast syn::Path) {
         let segments: Vec<String> = path.segments.iter().map(|s| s.ident.to_string()).collect();
-        // A single segment is a local name, or a name whose `use` is already counted.
+        // A path with a single segment is a local name or an imported name. The `use` of an imported name has already
+        // been added.
         if segments.len() > 1 {
             self.name(path.span(), &segments, "");
         }

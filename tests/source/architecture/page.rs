@@ -38,8 +38,8 @@ fn the_architecture_page_names_every_module() {
     assert_eq!(named, modules);
 }
 
-/// Returns two views of the dependencies, both from top to bottom. The first view is a diagram, which omits
-/// dependencies that follow from other arrows. The second view is a table of all dependencies.
+/// Returns the dependencies from top to bottom, as a diagram and as a table. The diagram omits dependencies that follow
+/// from other arrows. The table contains all dependencies.
 fn dependencies(graph: &Graph) -> String {
     let between = graph.between_children(&[]);
     let excepted = |from: &str, to: &str| EXCEPTIONS.iter().any(|known| (known.0, known.1) == (from, to));
@@ -70,7 +70,7 @@ fn dependencies(graph: &Graph) -> String {
     text
 }
 
-/// Returns, for each module, all modules on which it depends directly or through other modules.
+/// Maps each module to all modules on which it depends directly or through other modules.
 fn closure<'a>(below: &BTreeMap<&'a str, BTreeSet<&'a str>>) -> BTreeMap<&'a str, BTreeSet<&'a str>> {
     let mut all = below.clone();
     loop {

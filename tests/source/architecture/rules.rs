@@ -1,7 +1,7 @@
-//! The rules of the architecture: the names that each room may use, the layers of the modules, and the exceptions.
+//! The rules of the architecture: the allowed names in each room, the layers of the modules, and the exceptions.
 
-/// One rule. A room is a file or folder of `src/`, without `.rs`: `dynamodb/sdk` is `dynamodb/sdk.rs` and everything in
-/// `dynamodb/sdk/`; `state/mod` is only the file `state/mod.rs`.
+/// One rule. A room is a file or folder of `src/`, without `.rs`. For example, `dynamodb/sdk` is `dynamodb/sdk.rs` and
+/// everything in `dynamodb/sdk/`, but `state/mod` is only the file `state/mod.rs`.
 pub(crate) struct Rule {
     /// The text of the rule. The report of a violation quotes this text.
     pub(crate) message: &'static str,
@@ -9,14 +9,14 @@ pub(crate) struct Rule {
     pub(crate) scope: RuleScope,
     /// The forbidden paths. A path includes everything below it. `aws_*` is every crate whose name starts with `aws_`.
     pub(crate) names: &'static [&'static str],
-    /// What code should do instead of using a forbidden path.
+    /// The allowed alternative to a forbidden path.
     pub(crate) remedy: &'static str,
 }
 
 pub(crate) enum RuleScope {
     /// The rule applies to these rooms.
     In(&'static [&'static str]),
-    /// The rule applies everywhere else: the paths are allowed only in these rooms.
+    /// The rule applies everywhere except in these rooms.
     OnlyIn(&'static [&'static str]),
 }
 
@@ -244,6 +244,5 @@ pub(crate) const LAYERS: &[&[&str]] = &[
 ];
 
 /// Known dependencies that point upwards or close a cycle, each with its start, its end and a reason. Do not add an
-/// exception. Remove an exception as soon as the code no longer needs it. The test fails if an exception is no longer
-/// needed.
+/// exception. If an exception is no longer needed, the test fails, so that somebody removes it.
 pub(crate) const EXCEPTIONS: &[(&str, &str, &str)] = &[];

@@ -6,7 +6,7 @@ use serde_json::Value as Json;
 
 use super::markdown::{blocks, code_spans};
 
-/// Commands that need a plan file. Without this file, they fail before they do anything.
+/// Commands that need a plan file. Without it, they fail before they do any work.
 const WITH_PLAN: [&str; 13] = [
     "check", "explain", "run", "verify", "cutover", "contract", "rollback", "status", "failures", "journal", "report",
     "shim", "iam",
@@ -28,7 +28,7 @@ const AFTER_A_COMMAND: [&str; 13] = ["&&", "||", ";", "|", "&", ">", ">>", "<", 
 pub(super) struct Line {
     /// The words after `backfill`.
     pub(super) words: Vec<String>,
-    /// Whether the command line must be complete. A code span in a sentence may omit arguments.
+    /// Whether the command line must be complete. A code span in a sentence can omit arguments.
     pub(super) is_whole: bool,
 }
 
@@ -58,7 +58,7 @@ pub(super) fn command_lines(document: &str) -> Vec<Line> {
     found
 }
 
-/// Returns the `backfill` command lines in a line of a shell script. If the line is only a part of a shell command, the
+/// Finds the `backfill` command lines in one line of a shell script. If the line is only a part of a shell command, the
 /// result is empty.
 fn shell_commands(line: &str) -> Vec<Vec<String>> {
     let Some(words) = shlex::split(line) else { return Vec::new() };
@@ -103,14 +103,14 @@ pub(super) fn tool(words: &[String], more: &[&str]) -> (bool, String, String) {
     (output.status.success(), text(&output.stdout), text(&output.stderr))
 }
 
-/// If a command line does not parse, returns the error. Does not carry out the command.
+/// Returns an error if a command line does not parse. Does not carry out the command.
 pub(super) fn wrong_command(line: &Line) -> Option<String> {
     let command = line.words.first()?.as_str();
     if command == "help" || (LOCAL.contains(&command) && !cfg!(feature = "local")) {
         return None;
     }
-    // The parser reads the words in order. It reports an error if a command, an option or a value before --help is
-    // unknown. Otherwise it prints the help and ends.
+    // The parser reads the words in order. If a command, an option or a value before --help is unknown, it reports an
+    // error. Otherwise, it prints the help and exits.
     let (parses, _, said) = tool(&line.words, &["--help"]);
     if !parses {
         return Some(said);
@@ -119,7 +119,7 @@ pub(super) fn wrong_command(line: &Line) -> Option<String> {
         return None;
     }
     // The parser reports missing and contradictory arguments only without --help. The folder contains no plan, so the
-    // tool ends when it tries to read the plan.
+    // tool exits when it tries to read the plan.
     let is_plan = |word: &String| word.ends_with(".toml");
     let words: Vec<String> =
         line.words.iter().map(|word| if is_plan(word) { "plan.toml".to_owned() } else { word.clone() }).collect();

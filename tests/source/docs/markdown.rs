@@ -38,7 +38,7 @@ pub(super) fn blocks(document: &str) -> (Vec<Block>, String) {
     (found, rest)
 }
 
-/// Splits text into its code spans and the text around them. A span does not cross an empty line.
+/// Splits text into its code spans and the text between them. A span does not cross an empty line.
 pub(super) fn code_spans(text: &str) -> (Vec<String>, String) {
     let mut spans = Vec::new();
     let mut rest = String::new();
@@ -63,7 +63,7 @@ pub(super) fn code_spans(text: &str) -> (Vec<String>, String) {
     (spans, rest)
 }
 
-/// Returns the position of the next sequence of exactly this number of backticks.
+/// Returns the position of the next sequence with exactly this number of backticks.
 fn end_of_span(text: &str, ticks: usize) -> Option<usize> {
     let mut at = 0;
     while let Some(found) = text[at..].find('`') {

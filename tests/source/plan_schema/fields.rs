@@ -1,5 +1,5 @@
-//! Compares the fields that the schema knows with those that the parser knows. The parser itself tells which fields it
-//! knows: its error about an unknown field lists the valid ones.
+//! Compares the fields in the schema with the fields that the parser knows. The parser's fields come from its error
+//! about an unknown field, which lists the valid ones.
 
 use std::collections::BTreeSet;
 
@@ -9,10 +9,10 @@ use toml::Value;
 
 use super::schema;
 
-/// The name of a field that no table has. It resembles no valid name.
+/// An unknown field name. It resembles no valid name.
 const UNKNOWN: &str = "zzz";
 
-/// A step of the way from the plan to one of its fields.
+/// A step of the path from the plan to one of its fields.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Step {
     /// The field with this name.
@@ -26,7 +26,7 @@ pub(super) enum Step {
 pub(super) struct SchemaFields {
     /// Each table with the names of its fields.
     pub(super) tables: Vec<(Vec<Step>, BTreeSet<String>)>,
-    /// Each field that is not a table of fields, with its schema.
+    /// Each field with its schema, except tables of fields.
     pub(super) leaves: Vec<(Vec<Step>, Json)>,
 }
 
@@ -51,14 +51,14 @@ impl SchemaFields {
             self.visit(root, &node["items"], below(Step::First));
         } else {
             let mut leaf = node.clone();
-            // Members next to a reference, such as a default, belong to the field.
+            // Members next to a `$ref`, such as a default, belong to the field.
             leaf.as_object_mut().unwrap().extend(written.as_object().unwrap().clone());
             self.leaves.push((at, leaf));
         }
     }
 }
 
-/// Returns the node to which a reference leads.
+/// Resolves a reference, and returns its node.
 fn resolved<'j>(root: &'j Json, node: &'j Json) -> &'j Json {
     match node["$ref"].as_str() {
         Some(reference) => root.pointer(reference.trim_start_matches('#')).unwrap_or_else(|| panic!("{reference}")),
@@ -66,8 +66,8 @@ fn resolved<'j>(root: &'j Json, node: &'j Json) -> &'j Json {
     }
 }
 
-/// Returns the fields of a table whose fields are all known. If there are several kinds of table, returns the fields of
-/// all kinds. A value in DynamoDB JSON is not such a table, because the parser reads it in another way.
+/// Returns the fields of a table with a fixed set of fields. If the table has several kinds, returns the fields of all
+/// kinds. A value in DynamoDB JSON does not count as such a table, because the parser reads it differently.
 fn closed_fields<'j>(root: &'j Json, node: &'j Json) -> Option<Vec<(&'j String, &'j Json)>> {
     if node == &root["$defs"]["typed_value"] {
         return None;
@@ -79,7 +79,7 @@ fn closed_fields<'j>(root: &'j Json, node: &'j Json) -> Option<Vec<(&'j String, 
     kinds.collect::<Option<Vec<_>>>().map(|kinds| kinds.concat())
 }
 
-/// Puts a value into a plan. Creates the tables that lead to it.
+/// Sets a value in a plan. Creates the tables on its path.
 pub(super) fn put(plan: &mut toml::Table, at: &[Step], value: Value) {
     let (Step::Field(name), rest) = at.split_first().unwrap() else { panic!("{at:?}") };
     match rest {
@@ -93,7 +93,7 @@ pub(super) fn put(plan: &mut toml::Table, at: &[Step], value: Value) {
         }
         rest => {
             let table = plan.entry(name).or_insert_with(|| Value::Table(toml::Table::new()));
-            // A field that is not a table is replaced.
+            // Replace a field that is not a table.
             if !table.is_table() {
                 *table = Value::Table(toml::Table::new());
             }
@@ -102,7 +102,7 @@ pub(super) fn put(plan: &mut toml::Table, at: &[Step], value: Value) {
     }
 }
 
-/// Returns the fields that the parser knows in the table at this place, or `None` if there is no table of fields.
+/// Returns the fields that the parser knows in the table at this path, or `None` if there is no table of fields.
 fn parser_fields(at: &[Step]) -> Option<BTreeSet<String>> {
     let mut plan: toml::Table =
         "migration = { name = \"m\" }\ntable = { name = \"shop\" }\n[[change]]\nmove = \"a\"\nto = \"b\""
@@ -110,7 +110,7 @@ fn parser_fields(at: &[Step]) -> Option<BTreeSet<String>> {
             .unwrap();
     let unknown = Step::Field(UNKNOWN.to_owned());
     put(&mut plan, &[at, &[unknown]].concat(), Value::Integer(1));
-    // A table whose names the operator chooses has no unknown field.
+    // If a table can contain names that the operator chooses, the parser reports no unknown field in it.
     let errors = load("plan", &toml::to_string(&plan).unwrap()).err()?.to_string();
     let (_, after) = errors.split_once(&format!("unknown field `{UNKNOWN}` in "))?;
     let valid = after.lines().find_map(|line| line.trim_start().strip_prefix("= help: valid here: ")).unwrap();

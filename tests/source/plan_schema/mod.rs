@@ -16,8 +16,7 @@ use crate::plan_json::schema_errors;
 
 use backfill::internals::plan::PLAN_SCHEMA;
 
-/// Bad plans in `tests/plans/` that cannot be validated: they are not TOML, or they have integers with more than 64
-/// bits.
+/// Bad plans in `tests/plans/` that cannot be validated. They are not TOML, or contain integers with more than 64 bits.
 const UNREADABLE: [&str; 10] = [
     "absurd-numbers",
     "binary",
@@ -31,7 +30,7 @@ const UNREADABLE: [&str; 10] = [
     "syntax-late",
 ];
 
-/// Bad plans in `tests/plans/` that the schema accepts, each with the reason why a schema cannot find the fault.
+/// Bad plans in `tests/plans/` that the schema accepts. Each has the reason why a schema cannot find its fault.
 const BEYOND_A_SCHEMA: [(&str, &str); 213] = [
     ("append-key", "compares a change with `key`"),
     ("append-list-element", "a path: its last step"),
@@ -280,11 +279,11 @@ fn the_schema_is_valid_and_describes_every_field() {
     assert!(silent.is_empty(), "these fields have no description: {silent:?}");
 }
 
-/// Collects the properties without a description. A reference may have a description of its own, or that of its target.
+/// Collects the properties without a description. The description of a reference can be its own or its target's.
 fn describe(at: &str, node: &Json, count: &mut usize, silent: &mut Vec<String>) {
     let Json::Object(members) = node else { return };
     for (name, property) in members.get("properties").and_then(Json::as_object).into_iter().flatten() {
-        // In a dependent schema, a property repeats a field that is described elsewhere.
+        // Dependent schemas repeat fields that are described elsewhere.
         if !at.contains("dependentSchemas") {
             *count += 1;
             let described = property.get("description").is_some() || property.get("$ref").is_some();
@@ -309,7 +308,7 @@ fn the_schema_accepts_every_example() {
     }
 }
 
-/// The plan of `init` is valid as it is, and also with its optional fields.
+/// The plan of `init` is valid, with and without its optional fields.
 #[test]
 fn the_schema_accepts_the_template() {
     let text = backfill::internals::plan::template(None);

@@ -1,4 +1,4 @@
-//! Puts many values into every field, and compares what the schema and the parser say.
+//! Sets every field to many values, and compares the results of the schema and the parser.
 
 use backfill::internals::plan::load;
 use toml::Value;
@@ -57,7 +57,7 @@ const BASES: [&str; 8] = [
     "#,
 ];
 
-/// Values of every type, with those at which a rule of the parser changes its answer.
+/// Values of every type, including the limits in the parser's rules.
 const PROBES: &str = r#"
 [
     "", "a", "a b", "é", "auto", "keep", "skip", "slow", "in-place", "open", "healthy", "p99", "Sum",
@@ -75,7 +75,7 @@ const PROBES: &str = r#"
 "#;
 
 /// What the parser says about faults that a schema can find.
-const STRUCTURAL: [&str; 4] = ["has the wrong type", "unknown field", "cannot be \"", "must be a program"];
+const STRUCTURAL: [&str; 4] = ["has the wrong type", "unknown field", "cannot be \"", "must be a list with a program"];
 
 fn bases() -> Vec<toml::Table> {
     BASES.iter().map(|base| base.parse().unwrap_or_else(|error| panic!("{base}: {error}"))).collect()
@@ -110,32 +110,32 @@ fn the_bases_are_valid() {
     }
 }
 
-/// Returns the places of all fields, tables and arrays of tables.
+/// Returns the paths of all fields, tables and arrays of tables.
 fn places() -> Vec<Vec<Step>> {
     let SchemaFields { leaves, tables } = SchemaFields::read();
     let leaves = leaves.into_iter().map(|(at, _)| at);
     let tables = tables.into_iter().map(|(mut at, _)| {
-        // An element has no place of its own.
+        // The element of an array of tables has no path of its own.
         at.pop_if(|step| *step == Step::First);
         at
     });
     leaves.chain(tables).filter(|at| !at.is_empty()).collect()
 }
 
-/// Returns whether the bases differ in the table to which this place belongs.
+/// Returns whether the base plans differ in the table that contains this path.
 fn differs(at: &[Step]) -> bool {
     matches!(&at[0], Step::Field(name) if ["change", "cutover", "health_check", "hooks"].contains(&name.as_str()))
 }
 
 #[test]
-fn every_value_in_every_field_is_judged_alike() {
+fn the_schema_and_the_parser_agree_on_every_value_in_every_field() {
     let probes = probes();
     let places = places();
     let mut accepted = 0;
     for (number, base) in bases().into_iter().enumerate() {
         for at in places.iter().filter(|at| number == 0 || differs(at)) {
             for probe in probes.clone() {
-                // A schema sees a date as text.
+                // For a schema, a date is text.
                 let structural: &[&str] = if probe.is_datetime() { &[] } else { &STRUCTURAL };
                 let mut plan = base.clone();
                 put(&mut plan, at, probe);
@@ -147,7 +147,7 @@ fn every_value_in_every_field_is_judged_alike() {
 }
 
 #[test]
-fn a_missing_field_is_judged_alike() {
+fn the_schema_and_the_parser_agree_on_missing_fields() {
     let structural = ["is missing", "has no `", "the plan has no", "the plan changes nothing", "does not say"];
     for base in bases() {
         for without in removals(&base) {
@@ -156,7 +156,7 @@ fn a_missing_field_is_judged_alike() {
     }
 }
 
-/// Returns the plan without each of its fields, at every depth.
+/// Returns variants of the plan. Each one lacks one field, at any depth.
 fn removals(plan: &toml::Table) -> Vec<toml::Table> {
     let mut all = Vec::new();
     for (name, value) in plan {
@@ -194,7 +194,7 @@ fn states(plan: &toml::Table, at: &[Step]) -> bool {
 }
 
 /// A plan that sets a field to its default means the same as a plan without the field. The budgets in `[capacity]` are
-/// an exception: if the plan states a default, it no longer follows other budgets.
+/// an exception: if the plan states the default of one budget, this budget no longer changes with the other budgets.
 #[test]
 fn every_default_is_the_parsers_default() {
     let SchemaFields { leaves, .. } = SchemaFields::read();

@@ -31,7 +31,7 @@ fn the_compiled_code_is_the_generated_code() {
     }
 }
 
-/// The flag's parsing and the cache are those of the example, whose test checks them.
+/// The code for parsing and caching the flag is the example's, which has its own test.
 #[test]
 fn rust() {
     use rename_shim::{Fields, Flag, Key, bucket, parse, read_new, removes_for_new, writes_for_new};

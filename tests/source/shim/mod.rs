@@ -15,14 +15,14 @@ use backfill::internals::shim::{Language, shim};
 
 use super::flag_examples::{as_lines, assert_all_cases_passed, root, run, skip, tool, vectors, vectors_path};
 
-/// The plan of the vectors.
+/// The plan to which the vectors belong.
 pub(super) fn rename() -> Plan {
     let text = "[migration]\nname = \"rename\"\n[table]\nname = \"shop\"\nkey = [\"pk\"]\n[[change]]\nmove = \"old\"\nto = \"new\"\n\
                 [cutover]\ntable = \"flags\"\n";
     load("plan.toml", text).unwrap_or_else(|errors| panic!("{errors}")).plan
 }
 
-/// The old and new names of the plan with hostile names, in the order of its changes. The last ones are members of a
+/// The old and new names in the plan with hostile names, in the order of its changes. The last pair are members of a
 /// map.
 pub(super) const HOSTILE: [(&str, &str); 4] = [
     ("quote\" back\\slash */ \\u000a \\u0022 ${x} {{moves}} %s `", "line\nbreak\ttab\r"),
@@ -31,7 +31,7 @@ pub(super) const HOSTILE: [(&str, &str); 4] = [
     ("\"\"\"", "type"),
 ];
 
-/// The map of the last move: an element of a list in a map.
+/// The map of the last move. It is an element of a list in a map.
 pub(super) const HOSTILE_MAP: [&str; 2] = ["m'a\"p\\", "fn\n"];
 
 /// The name of the partition key of the plan with hostile names.
@@ -40,7 +40,7 @@ pub(super) const HOSTILE_KEY: &str = "p\"k\\";
 /// The key of the flag of the plan with hostile names.
 pub(super) const HOSTILE_FLAG: [(&str, &str); 2] = [("i\"d", "*/ \" \\ é"), ("sort\u{7f}", "x\n")];
 
-/// A plan with names that could end a literal, a comment or an identifier.
+/// Returns a plan with names that could end a literal, a comment or an identifier.
 pub(super) fn hostile() -> Plan {
     let quoted = |text: &str| toml::Value::String(text.to_owned()).to_string();
     let name = |name: &str| format!("\"{}\"", name.replace('"', "\"\""));
@@ -63,7 +63,7 @@ pub(super) fn hostile() -> Plan {
     load("plan.toml", &text).unwrap_or_else(|errors| panic!("{errors}\n{text}")).plan
 }
 
-/// What a driver prints about the code for the plan with hostile names.
+/// The expected output of a driver for the plan with hostile names.
 pub(super) fn expected_lines() -> Vec<String> {
     let hexadecimal = |text: &str| text.bytes().map(|byte| format!("{byte:02x}")).collect::<String>();
     let map = "#map4_1.#map4_2[0].";
@@ -97,7 +97,7 @@ fn assert_names_are_exact(output: &str) {
     assert_eq!(lines, expected_lines());
 }
 
-/// Replaces each of these texts in the check of an example.
+/// Replaces each of these texts in an example's check.
 fn adapted(check: &str, replacements: &[(&str, &str)]) -> String {
     let mut text = std::fs::read_to_string(root().join("docs/examples/flag").join(check)).unwrap();
     for (from, to) in replacements {
@@ -119,7 +119,7 @@ fn copy_driver(name: &str, folder: &Path) {
     std::fs::copy(root().join("tests/source/shim/drivers").join(name), folder.join(name)).unwrap();
 }
 
-/// Shows the code for a plan in each language, for a reader.
+/// Prints the code for a plan in each language.
 #[test]
 fn the_code_is_as_reviewed() {
     let mut settings = insta::Settings::clone_current();
@@ -192,7 +192,7 @@ fn typescript() {
             ),
             (r#"write(flags.get(c.flag)!, "old", "new", c.value)"#, "writesForNew(c.value, flags.get(c.flag)!)"),
             (r#"remove("old", "new")"#, "removesForNew()"),
-            // The driver of the hostile names checks this for the generated code.
+            // For generated code, the driver for the plan with hostile names makes this check.
             (r#"deepStrictEqual(read(flags.get("old")!, { S: "a" }, {}, "constructor", "toString"), undefined);"#, ""),
         ],
     );
@@ -226,7 +226,7 @@ fn go() {
     );
     std::fs::write(folder.path().join("rename_test.go"), check).unwrap();
     std::fs::copy(root().join("docs/examples/flag/go/go.mod"), folder.path().join("go.mod")).unwrap();
-    // A Go package has a folder of its own.
+    // A Go package needs its own folder.
     let hostile = folder.path().join("hostile");
     std::fs::create_dir(&hostile).unwrap();
     std::fs::rename(folder.path().join("hostileshim.go"), hostile.join("hostileshim.go")).unwrap();

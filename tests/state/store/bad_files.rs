@@ -1,4 +1,4 @@
-//! Tests with unusable files. Each error says what happened, what was not done, and what to do.
+//! Tests unusable files. Each error says what happened, what was not done, and what to do.
 
 use super::*;
 
@@ -27,8 +27,8 @@ async fn a_file_without_a_run_can_be_used_for_another_plan() {
     );
 }
 
-/// If a file contains only the records of the preflight and of the start of expand, opening the file for a different
-/// plan deletes these records. Any other record binds the file to its plan.
+/// If a file contains only the records of the preflight and of the start of expand, it can be opened for a different
+/// plan. Opening it in this way deletes these records. Any other record binds the file to its plan.
 #[tokio::test]
 async fn a_preflight_does_not_bind_a_file_to_its_plan() {
     let dir = tempfile::tempdir().unwrap();
@@ -90,8 +90,8 @@ async fn a_file_of_another_plan_or_table_is_refused_with_the_difference() {
     assert!(matches!(error, StoreError::Foreign(_)));
     assert_mentions(&error, &["deleted and recreated", "id-1", "id-2"]);
 
-    // This identity has no table id, because some engines assign none. The description of its plan is worded
-    // differently, but its meaning is the same.
+    // This identity has no table id, as on some engines. The description of its plan has a different wording, but the
+    // same meaning.
     let same = Identity { table_id: None, meaning: "other words".to_owned(), ..identity() };
     backfill::internals::state::open(&path, &same, clock).unwrap();
 }
@@ -125,7 +125,7 @@ fn an_incomplete_file_is_refused_and_not_changed() {
 }
 
 #[test]
-fn a_place_that_cannot_hold_a_file_is_named() {
+fn a_path_that_cannot_hold_a_file_is_named() {
     let dir = tempfile::tempdir().unwrap();
     fs::create_dir(dir.path().join("folder")).unwrap();
     fs::write(dir.path().join("file"), "x").unwrap();

@@ -1,5 +1,5 @@
-//! `status` and every step read the numbers of journal rows, failures and diverged items from counters. They do not
-//! count the rows. Otherwise, the cost of `status` and of every step would grow with the table.
+//! Tests that `status` and every step read the numbers of journal rows, failures and diverged items from counters. If
+//! they counted the rows, their cost would grow with the table.
 
 use backfill::internals::state::BaselinePage;
 
@@ -36,7 +36,7 @@ async fn stored_counts(path: &Path) -> StoredCounts {
     stored_counts
 }
 
-/// Returns a page of two items. The item `here` had the target before the migration. The pass may write the item
+/// Returns a page of two items. The item `here` had the target before the migration. The pass can write the item
 /// `ours`.
 fn baseline_page(run: RunId, here: &str, ours: &str) -> BaselinePage {
     let digest = |name: &str| backfill::internals::change::Digest::from_text(&key(name).to_text());
@@ -44,8 +44,8 @@ fn baseline_page(run: RunId, here: &str, ours: &str) -> BaselinePage {
     BaselinePage { preexisting, may_write: vec![digest(ours)], ..BaselinePage::empty(session_of(run, 1), 0, 1) }
 }
 
-/// The figures stay the same if the tables with the rows are dropped. If a query read one of these tables, it would
-/// fail.
+/// The test drops the tables that contain the rows. The figures must stay the same. A query that read one of these
+/// tables would fail.
 #[tokio::test]
 async fn the_counters_do_not_depend_on_the_rows() {
     let dir = tempfile::tempdir().unwrap();

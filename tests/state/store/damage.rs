@@ -1,4 +1,4 @@
-//! Tests with damaged files. Some of these files have flipped bits, and some lack their log.
+//! Tests damaged files. Some of them have flipped bits, and some lack their log.
 
 use backfill::internals::change::{Digest, ItemHistory};
 use backfill::internals::state::{BaselinePage, EventRecord, RunRecord, phase};
@@ -71,8 +71,8 @@ async fn create_expanded_file(path: &Path) {
     store.close().await.unwrap();
 }
 
-/// If a bit flips on the disk, either the file is refused, or the affected item's record is unreadable. So damage that
-/// goes unnoticed never changes the effect of a rollback.
+/// If a bit flips on the disk, either the file is refused, or the affected item's record is unreadable. So undetected
+/// damage never changes the effect of a rollback.
 #[tokio::test]
 async fn a_flipped_bit_never_changes_what_a_rollback_does() {
     let dir = tempfile::tempdir().unwrap();
@@ -81,7 +81,7 @@ async fn a_flipped_bit_never_changes_what_a_rollback_does() {
     check_flipped_bits(&whole, &identity(), &Vec::from_iter((0..ITEMS).map(key))).await;
 }
 
-/// The migration of a file of layout 2 gives no damaged row a correct checksum.
+/// When a file of layout 2 is migrated to the current layout, a damaged row must not get a correct checksum.
 #[tokio::test]
 async fn a_flipped_bit_in_a_file_of_layout_2_never_changes_what_a_rollback_does() {
     let dir = tempfile::tempdir().unwrap();
@@ -92,7 +92,7 @@ async fn a_flipped_bit_in_a_file_of_layout_2_never_changes_what_a_rollback_does(
     check_flipped_bits(&path, &identity, &keys).await;
 }
 
-/// Flips single bits in copies of a file, and compares the records of these items with those of the undamaged file.
+/// Flips single bits in copies of a file. Compares the records of these items with those in the undamaged file.
 async fn check_flipped_bits(whole: &Path, identity: &Identity, keys: &[ItemKey]) {
     let flips = std::env::var(FLIPS).map_or(120, |text| text.parse().unwrap());
     let dir = tempfile::tempdir().unwrap();
@@ -159,7 +159,7 @@ fn an_unclosed_file_without_its_log_is_refused() {
         child.wait().unwrap();
         assert_eq!(line, "stored\n");
         if round == 0 {
-            // Together with its log, the file can be opened. After a clean close, the file needs no log.
+            // With its log, the file can be opened. After a clean close, the file needs no log.
             assert_eq!(summary(&path).current.unwrap().totals.done, 1);
             drop(open(&path));
             assert!(!dir.path().join("s.db-wal").exists());

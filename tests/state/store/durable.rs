@@ -1,4 +1,4 @@
-//! Tests of durability: which changes are durable, and from which moment.
+//! Tests which changes are durable, and when they become durable.
 
 use super::*;
 
@@ -23,7 +23,7 @@ fn step() -> impl Strategy<Value = StoreStep> {
     ]
 }
 
-/// The contents that the file is expected to have.
+/// The expected contents of the file.
 #[derive(Default)]
 struct StoreModel {
     segments: BTreeMap<u32, SegmentState>,
@@ -124,8 +124,8 @@ async fn run_steps(steps: Vec<StoreStep>) -> Result<(), TestCaseError> {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
 
-    /// After any order of steps and restarts, the file contains the states that `SegmentState::next` computes from the
-    /// acknowledged events. Events that were not acknowledged have no effect.
+    /// After any sequence of steps and restarts, the file contains the states that `SegmentState::next` computes from
+    /// the acknowledged events. Unacknowledged events have no effect.
     #[test]
     fn the_file_holds_exactly_the_acknowledged_events(steps in proptest::collection::vec(step(), 1..40)) {
         tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(run_steps(steps))?;
@@ -151,7 +151,7 @@ async fn no_part_of_a_refused_commit_is_stored() {
     }
 }
 
-/// A read writes nothing, so it does not wait until the disk is synced.
+/// A read writes nothing, so it does not wait for a disk sync.
 #[tokio::test]
 async fn a_group_that_only_reads_commits_nothing() {
     let dir = tempfile::tempdir().unwrap();
@@ -175,7 +175,7 @@ async fn a_group_that_only_reads_commits_nothing() {
 const KILLS: &str = "BACKFILL_TEST_KILLS";
 
 /// Kills a process at random moments while four segments commit at the same time. Every acknowledged commit must be in
-/// the file. No commit may be stored only in part. The next process must be able to continue.
+/// the file. No commit must be stored only in part. The next process must be able to continue.
 #[test]
 fn a_killed_process_loses_nothing_that_was_acknowledged() {
     if let Some(path) = std::env::var_os(CHILD) {
@@ -192,8 +192,8 @@ fn a_killed_process_loses_nothing_that_was_acknowledged() {
         let lines = BufReader::new(child.stderr.take().unwrap()).lines();
         let (sender, received) = mpsc::channel();
         let reader = thread::spawn(move || lines.for_each(|line| sender.send(line.unwrap()).unwrap()));
-        // Three of every four processes are killed while they commit. The fourth is killed at any time, for example
-        // while it creates or opens the file.
+        // Three of every four processes are killed during commits. The fourth is killed at any time, for example while
+        // it creates or opens the file.
         let first = (n % 4 > 0).then(|| received.recv_timeout(Duration::from_secs(60)).unwrap());
         thread::sleep(Duration::from_millis(fastrand::u64(..50)));
         child.kill().unwrap();
@@ -263,8 +263,8 @@ fn check_after_kill(path: &Path, stored: &mut BTreeMap<u32, u64>, pre_images: u6
         assert!(stored.is_empty());
         return;
     };
-    // If `died` is true, the process was killed during its session. Otherwise, it was killed before its session, after
-    // it had recorded that the previous session was killed.
+    // If `died` is true, the process was killed during its session. Otherwise, it was killed before its session began,
+    // but after it had recorded that the previous session was killed.
     assert!(current.died || current.run.lower_bound, "{:?}", current.run);
     assert_eq!(current.died, current.run.status == RunStatus::Running);
     assert_eq!(current.totals.counts.scanned, 3 * current.totals.pages);
@@ -273,7 +273,7 @@ fn check_after_kill(path: &Path, stored: &mut BTreeMap<u32, u64>, pre_images: u6
     for segment in 0..4 {
         let acknowledged = stored.get(&segment).copied().unwrap_or(0);
         let pages = states.get(&segment).map_or(0, |s| s.pages);
-        // One commit may have become durable although the process was killed before it could print the answer.
+        // One commit can be durable although the process was killed before it could print the acknowledgement.
         assert!((acknowledged..=acknowledged + 1).contains(&pages), "segment {segment}: {acknowledged}, {pages}");
         let recorded = failures.iter().filter(|f| f.segment == segment && f.attempts == 1).count() as u64;
         assert_eq!(recorded, pages, "segment {segment}");

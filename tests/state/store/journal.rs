@@ -1,5 +1,5 @@
-//! Tests of the journal: preexisting targets, items in pages that a dead session did not commit, and the disk space
-//! that these records take.
+//! Tests the journal: preexisting targets, items in pages that a dead session did not commit, and the disk space of
+//! these records.
 
 use std::collections::HashSet;
 
@@ -46,10 +46,10 @@ async fn are_preexisting(store: &State, names: &[&str]) -> Vec<bool> {
     found.iter().map(|record| record.is_preexisting(&attribute("new"))).collect()
 }
 
-/// A value that a live writer stored in a target counts as preexisting. But if a write of this expansion may have
-/// stored the value, the value does not count as preexisting.
+/// A value that a live writer stored in a target counts as preexisting. But if a write of this expansion could have
+/// stored the value, it does not count as preexisting.
 #[tokio::test]
-async fn a_filled_target_is_preexisting_unless_a_write_may_have_filled_it() {
+async fn a_filled_target_is_preexisting_unless_a_write_could_have_filled_it() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(&dir.path().join("s.db"));
     let run = begin(&store, BeginMode::ResumeOrNew, 1).await.run.id;
@@ -82,8 +82,8 @@ async fn a_filled_target_is_preexisting_unless_a_write_may_have_filled_it() {
     assert_eq!(are_preexisting(&store, &names).await, [false, true, true, true, true, true]);
 }
 
-/// An item of a page stays recorded until the page is committed. The items of a dead session's pages stay recorded
-/// until their segment ends.
+/// The items that a page can write stay recorded until the page is committed. If the session has died, they stay
+/// recorded until their segment ends.
 #[tokio::test]
 async fn items_under_way_outlive_their_session_until_a_commit() {
     let dir = tempfile::tempdir().unwrap();
@@ -117,7 +117,7 @@ async fn items_under_way_outlive_their_session_until_a_commit() {
     assert_eq!(store.preexisting_count().await.unwrap(), 2);
 }
 
-/// Checks which runs belong to the first pass, and for how long the records of the first pass are used.
+/// Checks which runs belong to the first pass, and which later runs use the records of the first pass.
 #[tokio::test]
 async fn the_first_pass_ends_when_a_run_completes() {
     let dir = tempfile::tempdir().unwrap();
@@ -205,8 +205,8 @@ async fn a_rollback_reads_what_the_expansion_has_recorded() {
     assert_eq!(records.read_history(keys, HistoryLookup::ForDecision).await.unwrap(), expected_histories);
 }
 
-/// A rollback removed a derived item that differed from the record, and died before it committed the page. When it
-/// resumes, it must find its own record.
+/// A rollback has removed a derived item that differed from the record, and died before it committed the page. After
+/// the rollback is resumed, it must find its own record.
 #[tokio::test]
 async fn a_rollback_reads_the_items_that_it_removed_itself() {
     let dir = tempfile::tempdir().unwrap();
@@ -228,7 +228,7 @@ async fn a_rollback_reads_the_items_that_it_removed_itself() {
 /// If a run is restarted while some items are still unread, the new run cannot distinguish preexisting targets from
 /// targets that the first run wrote.
 #[tokio::test]
-async fn an_unsure_rollback_is_reported() {
+async fn an_uncertain_rollback_is_reported() {
     for (look, outcome, lost) in
         [(false, Outcome::Applied, true), (false, Outcome::NothingToDo, false), (true, Outcome::Applied, false)]
     {
@@ -255,7 +255,7 @@ async fn an_unsure_rollback_is_reported() {
     }
 }
 
-/// Compares the estimate of the journal's size with the disk space that the journal takes for items of the sample shop.
+/// Compares the estimated size of the journal with its real size, for items of the sample shop.
 #[cfg(feature = "local")]
 #[tokio::test]
 async fn the_estimate_of_the_journals_size_is_a_close_upper_bound() {

@@ -1,4 +1,4 @@
-//! Tests that after a kill or a power cut at any point, the file can be opened again.
+//! Tests that the file can be opened after a kill or a power cut at any point.
 
 use super::*;
 
@@ -19,7 +19,7 @@ fn copy_as_if_killed(path: &Path, to: &Path) {
     }
 }
 
-/// Opens and closes the file as another program would, which moves the log into the file.
+/// Opens and closes the file as another program would. This moves the log into the file.
 fn open_with_another_program(path: &Path) {
     let connection = rusqlite::Connection::open(path).unwrap();
     connection.query_row("SELECT count(*) FROM runs", [], |_| Ok(())).unwrap();
@@ -27,14 +27,14 @@ fn open_with_another_program(path: &Path) {
     assert!(!sibling(path, "-wal").exists());
 }
 
-/// The ways in which the files may change after a kill.
+/// The ways in which the files can change after a kill.
 pub(super) const DISTURBANCES: [fn(&Path); 3] = [|_| {}, open_with_another_program, simulate_power_cut];
 
 fn check_opens_after_every_disturbance(path: &Path) {
     DISTURBANCES.into_iter().for_each(|disturb| check_opens_after(path, disturb));
 }
 
-/// Copies the files as a kill at this moment would leave them, changes the copy with `disturb`, and opens the copy.
+/// Copies the files as a kill at this moment would leave them. Changes the copy with `disturb`, and opens it.
 pub(super) fn check_opens_after(path: &Path, disturb: fn(&Path)) {
     let dir = tempfile::tempdir().unwrap();
     let copy = dir.path().join("s.db");
@@ -45,8 +45,8 @@ pub(super) fn check_opens_after(path: &Path, disturb: fn(&Path)) {
     summary(&copy);
 }
 
-/// Simulates a power cut. A power cut may destroy data that was not synced: the index of the log, and the contents of
-/// the lock file.
+/// Simulates a power cut. A power cut can destroy unsynced data: the index of the log, and the contents of the lock
+/// file.
 fn simulate_power_cut(path: &Path) {
     for suffix in [".lock", "-shm"] {
         if let Ok(meta) = fs::metadata(sibling(path, suffix)) {
@@ -85,7 +85,7 @@ async fn a_file_opens_after_its_session_is_killed() {
     }
 }
 
-/// Opens a half-written file for each point at which a kill or a power cut may happen.
+/// Opens an incompletely written file for each point of a kill or a power cut.
 #[tokio::test]
 async fn half_written_files_do_not_prevent_opening() {
     let dir = tempfile::tempdir().unwrap();

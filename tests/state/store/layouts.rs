@@ -1,5 +1,5 @@
-//! Tests state files that have an older layout (tests/fixtures). A reader reads such a file without changing its
-//! layout. An owner migrates the file to the current layout.
+//! Tests state files of older layouts (tests/fixtures). A reader reads such a file without changing its layout. An
+//! owner migrates the file to the current layout.
 
 use backfill::internals::change::ItemHistory;
 
@@ -36,7 +36,7 @@ pub(super) fn copy(from: &Path, to: &Path) -> PathBuf {
     to.join("state.db")
 }
 
-/// Returns everything that a reader reads, and the recorded history of every item in the journal.
+/// Returns all data that a reader reads, and the recorded history of every item in the journal.
 async fn contents(path: &Path) -> (StateSummary, Vec<ItemKey>, Vec<ItemHistory>, String) {
     let file = StateFile::open(path).unwrap();
     let summary = file.summary().unwrap();
@@ -81,7 +81,7 @@ async fn migrating_an_older_layout_keeps_everything_that_readers_read() {
     assert!(journaled[1..].iter().all(|keys| *keys > 0), "no fixture of a layout has a journal: {journaled:?}");
 }
 
-/// If the process is killed at any point, the file can be opened, and has either the old layout or the new one.
+/// After a kill at any point of the migration, the file can be opened, and has either the old or the new layout.
 #[test]
 fn a_killed_layout_migration_is_complete_or_has_not_happened() {
     if let Some(path) = std::env::var_os(CHILD) {
@@ -118,7 +118,7 @@ fn closed_copy(to: &Path) -> (PathBuf, StateSummary) {
     (path, whole)
 }
 
-/// Changes a closed file without this program. The statement must change at least one row.
+/// Changes a closed file as another program would. The statement must change at least one row.
 fn damage(path: &Path, sql: &str) {
     let connection = rusqlite::Connection::open(path).unwrap();
     connection.execute_batch("PRAGMA ignore_check_constraints = ON").unwrap();
@@ -130,8 +130,8 @@ async fn audit(path: &Path) -> Result<Vec<ItemHistory>, StoreError> {
     StateFile::open(path)?.into_history_reader().read_history(vec![], HistoryLookup::ForDecision).await
 }
 
-/// A file of layout 2 has checksums. They are checked before the file is migrated, so that a damaged row never gets a
-/// correct checksum. A refused file stays unchanged.
+/// A file of layout 2 has checksums. The tool checks them before it migrates the file, so that a damaged row never gets
+/// a correct checksum. A refused file stays unchanged.
 #[tokio::test]
 async fn damage_in_a_file_of_layout_2_is_found_before_the_migration() {
     for (table, change) in [
@@ -192,8 +192,8 @@ fn an_unclosed_file_of_layout_2_without_its_log_is_refused() {
     assert_eq!(fs::read(&path).unwrap(), before, "a refused file must not change");
 }
 
-/// If another process migrates the file while a reader has it open, the reader refuses to read on. Its views do not fit
-/// the new layout.
+/// If another process migrates the file while a reader has it open, the reader refuses to continue, because the
+/// reader's views do not fit the new layout.
 #[tokio::test]
 async fn a_reader_notices_that_another_process_migrates_the_file() {
     for layout in 1..NEWEST {

@@ -1,4 +1,4 @@
-//! Tests reading a whole migration. The figures must agree with each other, even while an owner commits.
+//! Tests reads of a complete migration. The figures must be consistent, even while an owner commits.
 
 use backfill::internals::state::{FailureGroup, MigrationRecord, RecordLimits, SegmentCell};
 
@@ -6,7 +6,7 @@ use super::*;
 
 const LIMITS: RecordLimits = RecordLimits { cells: 8, reports: 10, groups: 10, keys: 2, derived_items: false };
 
-/// Asserts that the cells of each run add up to the run's totals.
+/// Asserts that the figures of each run's cells add up to the run's totals. A cell is a range of segments.
 fn check_sums(record: &MigrationRecord) {
     assert_eq!(record.runs.len(), record.summary.runs.len());
     for details in &record.runs {
@@ -62,7 +62,7 @@ async fn failures_are_grouped_by_reason() {
     assert!(record.failures.groups[0].keys.is_empty(), "no key is read");
 }
 
-/// A damaged failure belongs to no group. It does not affect the groups of the other failures.
+/// A corrupt failure record belongs to no group. It does not affect the groups of the other failures.
 #[tokio::test]
 async fn a_damaged_failure_is_only_counted() {
     let dir = tempfile::tempdir().unwrap();
@@ -88,7 +88,7 @@ async fn a_damaged_failure_is_only_counted() {
     assert_eq!(failures.groups[0].keys, [key("b"), key("c")]);
 }
 
-/// An owner commits pages while a reader reads the migration again and again.
+/// An owner commits pages while a reader repeatedly reads the migration.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_figures_agree_while_an_owner_commits() {
     let dir = tempfile::tempdir().unwrap();

@@ -108,11 +108,11 @@ fn summary(path: &Path) -> StateSummary {
     StateFile::open(path).unwrap().summary().unwrap()
 }
 
-/// If this environment variable is set, a test of this module acts as the process that is killed.
+/// If this environment variable is set, a test of this module acts as the process that another test kills.
 const CHILD: &str = "BACKFILL_TEST_STATE_FILE";
 
 fn child(test: &str, state: &Path) -> Child {
-    // A test's name does not contain the crate's name.
+    // The full name of a test does not contain the crate's name.
     let (_, here) = module_path!().split_once("::").unwrap();
     Command::new(std::env::current_exe().unwrap())
         .args(["--exact", &format!("{here}::{test}"), "--nocapture", "--test-threads=1"])

@@ -1,4 +1,4 @@
-//! Tests with a different program's files next to a state file. The tool must not use, change or remove such a file.
+//! Tests that the tool does not use, change or remove other programs' files beside a state file.
 
 use std::os::unix::fs::symlink;
 
@@ -48,9 +48,9 @@ fn a_neighbour_is_never_changed() {
     }
 }
 
-/// The tool does not follow a link in the place of a sibling, because the link's target belongs to another program.
+/// If a sibling file is a link, the tool does not follow it, because the link's target belongs to another program.
 #[test]
-fn a_link_in_the_place_of_a_sibling_is_not_followed() {
+fn a_sibling_that_is_a_link_is_not_followed() {
     for suffix in SUFFIXES {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("s.db");
@@ -70,7 +70,7 @@ fn a_link_in_the_place_of_a_sibling_is_not_followed() {
     }
 }
 
-/// If a pipe is in the place of the lock file, opening it would block the process.
+/// If the lock file is a pipe, opening it would block the process.
 #[test]
 fn a_lock_file_must_be_a_regular_file() {
     let dir = tempfile::tempdir().unwrap();

@@ -1,4 +1,4 @@
-//! Tests of ownership: one process owns a state file, while other processes may read it.
+//! Tests ownership: one process owns a state file, while other processes can read it.
 
 use super::*;
 
@@ -45,7 +45,7 @@ fn a_second_process_is_refused_with_the_name_of_the_owner() {
     assert!(run.stop_reason.unwrap().contains("killed"));
 }
 
-/// A reader that checks who holds the lock never makes a new owner fail.
+/// A reader that checks the lock's holder never makes a new owner fail.
 #[test]
 fn readers_never_block_an_owner() {
     let dir = tempfile::tempdir().unwrap();

@@ -1,4 +1,4 @@
-//! Tests of runs, and of the records that are stored about them.
+//! Tests runs and their stored records.
 
 use super::*;
 
@@ -140,6 +140,6 @@ async fn pre_images_keep_every_type_and_the_newest_comes_first() {
     assert!(store.pre_images(key(1), Some(attribute("doc"))).await.unwrap().is_empty());
     assert!(store.append_pre_images(session_of(RunId::from_number(9), 1), vec![row(&values[1])]).await.is_err());
     assert!(store.mark_refused(session_of(run, 1), vec![PreImageId::from_number(99)]).await.is_err());
-    // Neither error means that the file is unusable, so the store still works.
+    // The store still works after either error, because neither makes the file unusable.
     store.append_pre_images(session_of(run, 1), vec![row(&values[1])]).await.unwrap();
 }

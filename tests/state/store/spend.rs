@@ -1,5 +1,5 @@
-//! Tests the recorded spend of a run: reserved units, consumed units, and units that were reserved when the process
-//! died.
+//! Tests the recorded spend of a run: reserved units, consumed units, and units that were still reserved when the
+//! process died.
 
 use backfill::internals::cost::{PriceBasis, UnitPrices};
 use backfill::internals::state::{Reservation, Spend, SpendState};

@@ -1,11 +1,10 @@
-//! Tests of values in the journal. Every value that DynamoDB can store is read back unchanged.
+//! Tests values in the journal. Every value that DynamoDB can store is read back unchanged.
 
 use backfill::internals::item::{MAX_ITEM_BYTES, Num, attribute_bytes};
 
 use super::*;
 
-/// Returns values of 400 KB whose JSON text is longer than their size in DynamoDB. Values that are slow to test have a
-/// tenth of this size.
+/// Returns values of 400 KB that have a longer JSON text. Values that are slow to test have a tenth of this size.
 fn large_shapes() -> Vec<(&'static str, Value)> {
     let whole = |element: Value, bytes: usize| Value::L(vec![element; (MAX_ITEM_BYTES - 64) / bytes]);
     let list = |element: Value, bytes: usize| Value::L(vec![element; MAX_ITEM_BYTES / 10 / bytes]);
@@ -30,7 +29,7 @@ fn large_shapes() -> Vec<(&'static str, Value)> {
 }
 
 #[tokio::test]
-async fn everything_that_dynamodb_can_hold_reads_back() {
+async fn every_value_that_dynamodb_can_store_is_read_back() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(&dir.path().join("s.db"));
     let run = begin(&store, BeginMode::ResumeOrNew, 1).await.run.id;

@@ -1,5 +1,4 @@
-//! Tests of verifications: how they begin, are resumed, are superseded and are finished. Also tests that their counts
-//! add up.
+//! Tests how verifications begin, resume, complete, and are superseded. Also tests that their counts add up.
 
 use backfill::internals::change::{BaselinePair, PriorValue};
 use backfill::internals::passes::verify::{TableStage, Truth, TruthByKey, Verdict, VerdictCounts};
@@ -150,8 +149,8 @@ async fn the_list_of_mismatches_is_bounded_and_the_counts_are_not() {
     assert_eq!(store.segment_verdicts(run).await.unwrap()[0].1.stale, 12_000);
 }
 
-/// If a report contains a key that cannot be read, the report still lists the other keys, and its count includes the
-/// unreadable key.
+/// If a report contains an unreadable key, the report still lists the other keys, and its count includes the unreadable
+/// one.
 #[tokio::test]
 async fn an_unreadable_key_hides_no_other_key() {
     let dir = tempfile::tempdir().unwrap();
@@ -240,7 +239,8 @@ async fn a_flipped_bit_never_changes_what_a_gate_depends_on() {
         "diverged-path",
         r#"{"mismatches":7"#,
         "hash-of-report",
-        // The row of the verification contains this text, which is `stage` followed by `truth`.
+        // The row of the verification contains this text, because the value of `stage` is followed by the value of
+        // `truth`.
         "expandedold",
     ] {
         let mut noticed = 0;
@@ -251,7 +251,7 @@ async fn a_flipped_bit_never_changes_what_a_gate_depends_on() {
             flipped[at + text.len() - 1] ^= 1;
             fs::write(&path, flipped).unwrap();
             let found = all(&path).expect("the flip must not affect other rows");
-            // This test does not read the indexes, and the flipped bit may be in one of them.
+            // The flipped bit can be in an index, and this test reads no index. So not every flip changes the result.
             noticed += usize::from(found != expected);
             assert!(
                 found == expected || found.contains("Unreadable") || found.len() < expected.len(),

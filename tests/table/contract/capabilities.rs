@@ -1,5 +1,5 @@
-//! Probes what the server can do, and compares it with the table of capabilities. A cell of the table that is wrong in
-//! either direction is a failure.
+//! Probes the server's capabilities, and compares them with the table of capabilities. The test fails if a cell of the
+//! table is wrong.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -16,7 +16,7 @@ use super::probe::lost_race;
 use crate::harness::capabilities::{Capability, Engine, markdown};
 use crate::harness::{Harness, index, to_sdk};
 
-/// A table with an index over the string `ik`, and a client without a proxy.
+/// A table with an index on the string `ik`, and a client without a proxy.
 struct Probe {
     harness: Harness,
     client: Client,
@@ -106,7 +106,7 @@ impl Probe {
             sizes.push(keys.len());
             seen.extend(keys);
         }
-        // Each item is in exactly one segment, and no segment has all of them.
+        // Each item is in exactly one segment, and no segment contains all items.
         let all: usize = sizes.iter().sum();
         seen.len() == all && all >= 40 && sizes.iter().all(|size| *size < all)
     }
@@ -126,7 +126,7 @@ impl Probe {
         mode == Some(BillingMode::PayPerRequest)
     }
 
-    /// Writes an item into the index. Returns the units of the table and of the index.
+    /// Writes an item with an index entry. Returns the consumed units of the table and of the index.
     async fn capacity(&self) -> Option<(f64, f64)> {
         let put = self.client.put_item().table_name(&self.table);
         let put =
@@ -207,7 +207,8 @@ fn the_documentation_has_the_table_of_capabilities() {
     assert!(page.contains(&markdown()), "docs/engines.md must contain this table:\n{}", markdown());
 }
 
-/// A plan must not silently skip an engine: each one passes at least the tests that need nothing special.
+/// Checks that DynamoDB and the embedded engine have all capabilities that the examples need. So no example is skipped
+/// on them.
 #[test]
 fn every_example_runs_on_dynamodb_and_on_the_embedded_engine() {
     for engine in crate::harness::capabilities::ENGINES.iter().take(2) {

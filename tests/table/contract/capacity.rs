@@ -1,5 +1,5 @@
-//! Compares the expected cost of a write with the consumption that the server reports. The table and each index are
-//! compared separately.
+//! Compares the expected cost of a write with the consumption that the server reports, separately for the table and
+//! each index.
 
 use aws_sdk_dynamodb::types::{
     CreateGlobalSecondaryIndexAction, GlobalSecondaryIndexDescription, GlobalSecondaryIndexUpdate, IndexStatus,
@@ -124,8 +124,8 @@ async fn writes_cost_what_the_server_reports() {
     check_costs(&Harness::start(), &global(), plans()).await;
 }
 
-/// This test is separate because engines differ in two cases. One case is the entries of local indexes. The other case
-/// is a write that removes one attribute of an index key and adds the other attribute of that key.
+/// This test is separate because engines differ in two cases: entries of local indexes, and a write that removes one
+/// attribute of an index key and adds the other.
 #[tokio::test(flavor = "multi_thread")]
 async fn writes_cost_what_the_server_reports_with_local_indexes_and_halves_of_keys() {
     let mut plans = plans();
@@ -133,10 +133,10 @@ async fn writes_cost_what_the_server_reports_with_local_indexes_and_halves_of_ke
     check_costs(&Harness::start(), &[global(), local()].concat(), plans).await;
 }
 
-/// An item may be older than an index, and its attribute may have a different type than the index key. The index then
-/// omits the item.
+/// An item can be older than an index, with an attribute whose type differs from the index key's. The index then omits
+/// the item.
 ///
-/// This test runs only on the embedded engine, because it also documents how this engine differs from the developer
+/// This test runs only on the embedded engine, because it also documents this engine's differences from the developer
 /// guide.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_index_leaves_out_items_whose_key_has_another_type() {
@@ -144,8 +144,8 @@ async fn an_index_leaves_out_items_whose_key_has_another_type() {
     let name = harness.create_table().await;
     let by_a = index("by-a", &[("a", "S")], Projection::All, false);
     let out = [json!({"NULL": true}), json!({"M": {"x": {"S": "x"}}}), json!({"BOOL": true}), json!({"SS": ["a"]})];
-    // According to the developer guide, the index omits a number and an empty string as well. The embedded engine
-    // accepts both as keys, so it charges for their index entries.
+    // According to the developer guide, the index also omits numbers and empty strings. The embedded engine accepts
+    // both as keys, so it charges for their index entries.
     let is_indexed = [json!({"N": "1"}), json!({"S": ""})];
     let images: Vec<(Item, bool)> = out
         .iter()

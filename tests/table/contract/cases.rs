@@ -1,4 +1,4 @@
-//! Every kind of guarded write as a test case: a plan, an item before the write, and the item after it.
+//! Contains a test case for every kind of guarded write: a plan, an item before the write, and the item after it.
 
 use backfill::internals::change::{Change, Changes, Decision, GuardedWrite, OnExisting, Strategy};
 use backfill::internals::item::{Item, Path, Value};
@@ -52,8 +52,8 @@ pub(super) fn scalars_and_sets() -> Vec<(Json, Json)> {
     ]
 }
 
-/// Two unequal values of each type that contains other values. These values are in a separate list, because some
-/// engines cannot compare them.
+/// Two unequal documents (lists and maps) of each kind. They are in a separate list, because some engines cannot
+/// compare documents.
 pub(super) fn lists_and_maps() -> Vec<(Json, Json)> {
     vec![
         (json!({"L": [{"S": "a"}, {"L": []}, {"M": {}}]}), json!({"L": []})),
@@ -174,7 +174,7 @@ impl Case {
         Changes::for_expand(&plan, self.strategy, key_schema(), Vec::new())
     }
 
-    /// The write that the item needs, even if a rule forbids it.
+    /// Returns the write that the item needs, even if a rule forbids this write.
     pub(super) fn write(&self, image: &Item) -> GuardedWrite {
         match self.changes().decide(image) {
             Decision::Write(write) => write,
@@ -183,7 +183,7 @@ impl Case {
         }
     }
 
-    /// Every path in the plan, and the paths of all documents and lists that enclose such a path.
+    /// Returns every path in the plan, and the paths of all enclosing documents and lists.
     fn paths(&self) -> Vec<Path> {
         let mut paths = Vec::new();
         for change in &self.plan {
@@ -198,8 +198,8 @@ impl Case {
         paths
     }
 
-    /// Returns images that a live writer may have made from `image`. Each of them differs from `image` at one path of
-    /// the plan: the value there is missing, or is replaced by a value of the same or another type.
+    /// Returns images that a live writer could make from `image`. Each of them differs from `image` at one path of the
+    /// plan. There, the value is missing, or a value of the same or another type replaces it.
     pub(super) fn raced_images(&self, image: &Item, a: &Json, b: &Json) -> Vec<Item> {
         let replacements =
             [a, b, &json!({"S": "late"}), &json!({"M": {}}), &json!({"M": {"x": {"S": "late"}}}), &json!({"L": []})]

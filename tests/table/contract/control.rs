@@ -60,7 +60,7 @@ async fn a_control_item_is_written_only_if_it_is_as_expected() {
                 "{refused:?}"
             );
         }
-        // The condition compares numbers by value, and the put replaces the whole item.
+        // The condition compares numbers by value. The put replaces the whole item.
         item.put(Item::from([("version".to_owned(), Value::Null)]), Some(&attributes("1.0", "old"))).await.unwrap();
         assert!(!item.get().await.unwrap().unwrap().contains_key("write"));
         let refused = beside.put(attributes("2", "both"), Some(&attributes("1", "old"))).await;
@@ -104,8 +104,8 @@ async fn errors_of_the_control_table_name_the_remedy() {
     assert!(matches!(refused, FlagStoreError::Control(ControlError::Unusable { kind: FatalKind::TableMissing, .. })));
 }
 
-/// One process creates the flag of a plan, and a second process reads and moves it. The server refuses a later change
-/// by the first process, because that change is based on the old flag.
+/// One process creates the flag of a plan. A second process reads and changes it. The server refuses a later change by
+/// the first process, because that change is based on the old flag.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_flag_can_be_created_moved_and_read_by_another_process() {
     let harness = Harness::start();

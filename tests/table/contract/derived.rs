@@ -1,4 +1,4 @@
-//! Tests the example that puts derived items, and whether the server carries out transactions atomically.
+//! Tests the example that puts derived items. Also tests that the server's transactions are atomic.
 
 use std::collections::BTreeMap;
 
@@ -15,8 +15,9 @@ use crate::harness::{Harness, bytes_of, key_of};
 /// The example that puts derived items.
 pub(super) const DERIVED: &str = "derived-item";
 
-/// The run is killed midway. In the end, each user with a text as email address has a lookup item, and nothing else has
-/// changed. Users with the same address share one lookup item, and the others are reported.
+/// The run is killed midway and resumed. Afterwards, each email address that is a text has one lookup item, and nothing
+/// else has changed. If two users have the same address, the lookup item belongs to one of them, and the other is
+/// reported.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_example_that_derives_items_has_its_documented_result() {
     if !Engine::current().has(Transactions) {
@@ -50,7 +51,7 @@ async fn the_example_that_derives_items_has_its_documented_result() {
     let lookups = (1..COPIES).map(|n| lookup(&format!("u{n}@example.com"), &format!("USER#{n}")));
     let mut expected: BTreeMap<String, String> = before.clone();
     expected.extend(lookups.chain(puts).map(|item| (key_of(&item).to_text(), bytes_of(&item))));
-    // One of the two users with the same address has the lookup item.
+    // The lookup item belongs to one of the two users with the same address.
     let shared = ["USER#0", "USER#1000"].map(|owner| lookup("u0@example.com", owner));
     let key = key_of(&shared[0]).to_text();
     assert!(shared.iter().any(|item| after[&key] == bytes_of(item)), "{}", after[&key]);

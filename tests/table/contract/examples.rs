@@ -1,4 +1,5 @@
-//! The example plans. Beside each plan `NAME.toml`, the file `NAME.items.json` contains items before and after its run.
+//! Reads the example plans. For each plan `NAME.toml`, the file `NAME.items.json` contains items before and after the
+//! run.
 
 use serde::Deserialize;
 use serde_json::Value as Json;
@@ -11,10 +12,10 @@ pub(super) const INDEXED: &str = "items-in-an-index";
 /// The example with a file of keys. Its test lists the items that change.
 pub(super) const LISTED: &str = "listed-keys";
 
-/// The example that deletes items. Its test is separate, because a delete without a reply is not confirmed.
+/// The example that deletes items. Its test is separate, because deletes without a reply stay unconfirmed.
 pub(super) const DELETES: &str = "delete-where";
 
-/// What an example needs from the engine. All other examples run on every engine.
+/// The examples that need certain capabilities of the engine. All other examples run on every engine.
 const NEEDS: [(&str, &[Capability]); 5] = [
     ("append", &[DocumentComparison]),
     ("each-element", &[DocumentComparison]),
@@ -28,10 +29,10 @@ pub(super) struct Example {
     /// The name of the plan's file, without `.toml`.
     pub(super) name: String,
     pub(super) exit_code: i32,
-    /// What the example needs from the engine. It runs on every engine that has this.
+    /// The capabilities that the example needs. It runs on every engine that has them.
     pub(super) needs: &'static [Capability],
-    /// Attributes of items before and after the run. The test adds a key if an item has none. An item without `after`
-    /// is deleted.
+    /// Attributes of items before and after the run. The test adds a key to items without one. The second element is
+    /// `None` if the run deletes the item.
     pub(super) items: Vec<(Json, Option<Json>)>,
     /// The derived items that the run puts.
     pub(super) puts: Vec<Json>,
@@ -52,13 +53,13 @@ struct ItemOfFile {
     /// The item after the run. `null` means that the run deletes the item.
     #[serde(default, deserialize_with = "present")]
     after: Option<Json>,
-    /// Why the run does not change the item.
+    /// The reason why the run does not change the item.
     unchanged: Option<String>,
-    /// The derived item that the run puts for this item, which stays unchanged.
+    /// The derived item that the run puts for this item. This item itself stays unchanged.
     puts: Option<Json>,
 }
 
-/// Keeps `null` apart from a missing field.
+/// Distinguishes `null` from a missing field.
 fn present<'de, D: serde::Deserializer<'de>>(field: D) -> Result<Option<Json>, D::Error> {
     Json::deserialize(field).map(Some)
 }
@@ -115,5 +116,5 @@ fn read(name: String) -> Example {
     Example { name, exit_code: file.exit_code, needs, items, puts }
 }
 
-/// The examples in which no item stays unchanged.
+/// The examples whose run changes every item.
 const ALL_CHANGE: [&str; 1] = ["quoted-names"];

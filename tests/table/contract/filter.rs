@@ -1,4 +1,4 @@
-//! Tests the filters of scans: the server must leave out only items that the evaluator does not select.
+//! Tests the filters of scans: the server must omit only items that the evaluator does not select.
 
 use std::collections::BTreeSet;
 
@@ -10,7 +10,7 @@ use serde_json::{Value as Json, json};
 use super::{Table, item, sdk_table, table};
 use crate::harness::{Harness, key_of};
 
-/// The values of the attributes `a` and `m.k`. Each item has two of them, or one, or none.
+/// The values of the attributes `a` and `m.k`. Items have both attributes, one of them, or neither.
 fn values() -> Vec<Json> {
     let digits = "99999999999999999999999999999999999999";
     vec![
@@ -36,7 +36,7 @@ fn values() -> Vec<Json> {
     ]
 }
 
-/// Conditions that a filter can express as a whole. `P` stands for a path.
+/// Conditions that a filter can express completely. `P` stands for a path.
 const CONDITIONS: &[&str] = &[
     "has(P)",
     "!has(P)",
@@ -76,7 +76,8 @@ fn filter(source: &str) -> (Expr, Filter) {
     (expr, filter)
 }
 
-/// Reads every item in pages of at most 50 read items. Returns the keys, and the number of items that were left out.
+/// Scans the table in pages. The server reads up to 50 items for each page, and then applies the filter. Returns the
+/// keys of the remaining items, and the number of omitted items.
 async fn scan(table: &dyn Source, filter: &Filter) -> (BTreeSet<String>, u64) {
     let (mut keys, mut left_out, mut start) = (BTreeSet::new(), 0, None);
     loop {
@@ -91,9 +92,9 @@ async fn scan(table: &dyn Source, filter: &Filter) -> (BTreeSet<String>, u64) {
     }
 }
 
-/// Compares what the server returns for each condition with what the evaluator selects, on items that have each pair of
-/// the values. If there are few conditions, the lean client must read the same items. Returns the number of
-/// comparisons.
+/// Makes items with every pair of values. For each condition, compares the items that the server returns with the items
+/// that the evaluator selects. If `conditions` is only a part of [`CONDITIONS`], the lean client must read the same
+/// items. Returns the number of comparisons.
 async fn compare(values: &[Json], conditions: &[&str]) -> usize {
     let harness = Harness::start();
     let name = harness.create_table().await;
@@ -137,8 +138,7 @@ async fn compare(values: &[Json], conditions: &[&str]) -> usize {
     compared
 }
 
-/// The server and the evaluator agree on every item. With the items of this test, that makes more than 17,000
-/// comparisons.
+/// The server and the evaluator agree on every item. This test makes more than 17,000 comparisons.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_server_leaves_out_what_the_evaluator_does_not_select() {
     let compared = compare(&values(), CONDITIONS).await;

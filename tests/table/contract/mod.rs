@@ -1,4 +1,4 @@
-//! Tests the server's properties on which the tool relies. The server is the embedded engine, unless
+//! Tests the properties of the server on which the tool relies. The server is the embedded engine, unless
 //! `BACKFILL_TEST_ENDPOINT` contains the address of another server.
 //!
 //! - `probe` checks that conditions hold when several writers write at the same time. All other tests depend on this.
@@ -36,8 +36,8 @@ use backfill::internals::item::{Item, ItemKey, item_from_json};
 use backfill::internals::plan::TableRef;
 use serde_json::Value as Json;
 
-/// A table of the server. Tests access it through the type that the engine uses: the SDK's client, or the one that
-/// `BACKFILL_TEST_CLIENT` names.
+/// A table on the server. Tests access it through a client of the engine: the SDK's, or the one in
+/// `BACKFILL_TEST_CLIENT`.
 async fn table(harness: &Harness, name: &str) -> Table {
     let table = sdk_table(harness, name).await;
     match std::env::var("BACKFILL_TEST_CLIENT").as_deref() {
@@ -53,7 +53,8 @@ enum Table {
 }
 
 impl Table {
-    /// Returns the table for the lean client. The SDK sends the first request, which shows the route to the server.
+    /// Returns the table for the lean client. The SDK sends the first request, from which the lean client learns the
+    /// route to the server.
     async fn lean(table: DynamoTable) -> Table {
         let _ = table.time_to_live().await;
         Table::Lean(LeanTable::new(table))
@@ -121,7 +122,7 @@ async fn sdk_table(harness: &Harness, name: &str) -> DynamoTable {
     DynamoTable::new(&connect(&reference).await.unwrap(), name)
 }
 
-/// An item with this key and these attributes.
+/// Returns an item with this key and these attributes.
 fn item(pk: &str, attributes: &Json) -> Item {
     let mut item = item_from_json(attributes).unwrap();
     for (name, value) in [("pk", pk), ("sk", "x")] {

@@ -28,12 +28,13 @@ async fn one_of_many_conditional_writers_wins() {
     assert_eq!(lost, None, "{LOST_RACE}");
 }
 
-/// In each round, every writer sends an update. The condition is the same for all writers: the counter still has the
-/// value of the previous round. Then every writer puts the same new item, on the condition that the item does not
-/// exist. The server must accept exactly one update and one put. Returns a description of the first race that it lost.
+/// In each round, every writer sends an update on the same condition: the counter still has the value of the previous
+/// round. Then every writer puts the same new item, on the condition that the item does not exist. The server must
+/// accept exactly one update and one put. Returns a description of the first race in which the server accepted none or
+/// several.
 pub(super) async fn lost_race(harness: &Harness) -> Option<String> {
     let table = harness.create_table().await;
-    // This item is large, so copying and checking it takes long enough for a race between the two steps.
+    // This item is large, so the server needs enough time between the check and the write for a race.
     let inner = json!({"L": (0..150).map(|n| json!({"M": {"n": {"N": n.to_string()}}})).collect::<Vec<_>>()});
     let mut counter = item("counter", &json!({"a": inner, "b": inner, "c": inner, "d": inner}));
     counter.insert("n".into(), Value::from_json(&json!({"N": "0"})).unwrap());

@@ -1,4 +1,4 @@
-//! Tests of scans, table descriptions and errors.
+//! Tests scans, table descriptions and errors.
 
 use std::collections::BTreeMap;
 
@@ -41,7 +41,7 @@ async fn every_segmentation_reads_every_item_once() {
         .await;
 }
 
-/// Reads a table with these numbers of segments, page limits and consistencies, each by the client under test and by the
+/// Reads a table with these numbers of segments, page limits and consistencies. Uses both the client under test and the
 /// lean client.
 async fn read_segmentations(harness: &Harness, segmentations: &[(u32, Option<u32>, bool)]) {
     let name = harness.create_table().await;
@@ -69,8 +69,8 @@ async fn read_segmentations(harness: &Harness, segmentations: &[(u32, Option<u32
     }
 }
 
-/// A scan that requests only keys returns the keys of the same items as a scan of whole items, at the same cost. If the
-/// tool has not described the table yet, such a scan returns whole items.
+/// A scan that requests only keys costs as much as a scan of whole items, and returns the keys of the same items.
+/// Before the tool has described the table, such a scan returns whole items.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_scan_for_keys_returns_keys_at_the_same_cost() {
     let harness = Harness::start();
@@ -136,7 +136,7 @@ fn projection(kind: ProjectionType) -> SdkProjection {
     SdkProjection::builder().projection_type(kind).set_non_key_attributes(included).build()
 }
 
-/// The cost of a write and the limits of a budget depend on a correct description of the table.
+/// The estimated cost of a write and the limits of a budget depend on a correct table description.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_description_has_the_indexes_and_the_provisioned_capacity() {
     let harness = Harness::start();
@@ -183,7 +183,7 @@ async fn a_description_has_the_indexes_and_the_provisioned_capacity() {
         let key = key.into_iter().map(|(name, kind)| KeyAttribute { name: name.into(), kind: kind.into() }).collect();
         let mut schema = index(name).schema.clone();
         let stated = IndexSchema { name: name.into(), key, partition: 1, projection, local };
-        // The server may return included attributes in any order.
+        // The server can return included attributes in any order.
         if let (Projection::Include(found), Projection::Include(stated)) = (&mut schema.projection, &stated.projection)
         {
             found.sort_by_key(|attribute| stated.iter().position(|name| name == attribute));

@@ -1,5 +1,5 @@
-//! Tests whole runs of the real binary. The run of each example plan is killed midway and resumed. This file also
-//! contains a short form of the tests with live writers.
+//! Tests complete runs of the real binary. The run of each example plan is killed midway and resumed. This file also
+//! contains short tests with live writers.
 #![expect(clippy::print_stdout, reason = "the test prints which examples an engine cannot run")]
 
 use std::collections::BTreeMap;
@@ -19,8 +19,8 @@ use crate::harness::capabilities::Engine;
 use crate::harness::{Harness, bytes_of, index, key_of};
 use crate::live::{LiveFigures, OperationKind, Scenario, Shape, play};
 
-/// The number of copies of each item of an example. A run over this many copies takes long enough for a test to kill it
-/// midway.
+/// The number of copies of each item of an example. With this number of copies, a run takes long enough for a test to
+/// kill it midway.
 pub(super) const COPIES: usize = 30;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -37,8 +37,8 @@ async fn every_example_has_its_documented_result_even_if_it_is_killed_midway() {
 /// The folder with the programs of the examples.
 const PROGRAMS: &str = "programs";
 
-/// The run is killed midway. In the end, exactly the closed orders with a version are gone. A rollback puts back each
-/// delete that was confirmed.
+/// The run is killed midway and resumed. Afterwards, exactly the closed orders with a version are gone. A rollback
+/// restores each item whose delete was confirmed.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_example_that_deletes_has_its_documented_result() {
     let example = example(DELETES);
@@ -60,7 +60,7 @@ async fn the_example_that_deletes_has_its_documented_result() {
     let after = harness.dump(&table).await;
     let missing: Vec<&String> = before.keys().filter(|key| !after.contains_key(*key)).collect();
     assert!(after.iter().all(|(key, item)| bytes_of(item) == bytes_of(&before[key])), "{rolled_back}");
-    // Only a delete whose reply did not arrive before the kill is not confirmed.
+    // A delete is unconfirmed only if its reply did not arrive before the kill.
     assert!(missing.len() <= 64, "{} are missing: {rolled_back}", missing.len());
 }
 
@@ -137,7 +137,7 @@ pub(super) fn bytes(dump: &BTreeMap<String, Item>) -> BTreeMap<String, String> {
 pub(super) fn start(harness: &Harness, plan: &std::path::Path) -> Child {
     let mut command = harness.command();
     command.args(["run", "--yes", "--output", "json", "--endpoint-url", &harness.endpoint()]).arg(plan);
-    // Only a conversion under the same name and a delete need these.
+    // These acceptances are necessary only for a conversion under the same name and for a delete.
     command.args(["--accept", "readers-accept-both", "--accept", "writers-write-new"]);
     command.args(["--accept", "deletes-items"]);
     command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
@@ -178,7 +178,7 @@ pub(super) fn kill_after_some(harness: &Harness, mut run: Child, operation: &'st
     harness.proxy().set_faults(None);
 }
 
-/// An item that would grow past 400 KB is one failure, listed with its key. The other items are done.
+/// An item that would grow past 400 KB is the only failure, and is listed with its key. All other items are done.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_item_that_is_too_large_fails_alone() {
     let harness = Harness::start();
@@ -207,7 +207,7 @@ async fn live_writers_lose_nothing() {
     live_writers(nested).await;
 }
 
-/// A short form without lists and maps. The plan moves values and overwrites existing ones.
+/// A short form without lists and maps. The plan moves values and overwrites existing target values.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn live_writers_of_scalars_and_sets_lose_nothing() {
     let flat = Scenario { strategy: "in-place", on_existing: "overwrite", documents: false, ..LIVE };

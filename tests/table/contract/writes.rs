@@ -1,5 +1,5 @@
-//! Tests every kind of guarded write on values of every type. Some of the items have been changed by a live writer
-//! since the tool read them.
+//! Tests every kind of guarded write on values of every type. In some tests, a live writer has changed the item since
+//! the tool read it.
 
 use backfill::internals::change::OnExisting::Keep;
 use backfill::internals::change::Strategy::{ExpandContract, InPlace};
@@ -34,7 +34,7 @@ fn model(write: &GuardedWrite, image: &Item) -> Option<Item> {
     }
 }
 
-/// A table of the server. Tests write to the table with a separate client.
+/// A table on the server. Tests write to the table with a separate client.
 struct Server<'a> {
     harness: &'a Harness,
     name: String,
@@ -48,7 +48,7 @@ impl<'a> Server<'a> {
         Server { harness, name, table }
     }
 
-    /// A table that is accessed by the lean client, regardless of the environment.
+    /// A table that the lean client accesses, regardless of the environment.
     async fn lean(harness: &'a Harness) -> Server<'a> {
         let name = harness.create_table().await;
         let table = Table::lean(sdk_table(harness, &name).await).await;
@@ -87,8 +87,7 @@ impl<'a> Server<'a> {
         assert_eq!(text(returned.or(there).as_ref()), text(image), "{what}: the image in the reply");
     }
 
-    /// Sends a write twice: first to the unchanged item, then to the item that the first write has changed. Then
-    /// deletes the item and sends the write again.
+    /// Sends a write three times: to the unchanged item, to the changed item, and after the item was deleted.
     async fn apply(&self, case: &Case, pk: &str) {
         let what = case.what;
         let before = item(pk, &case.before);
@@ -126,9 +125,8 @@ impl<'a> Server<'a> {
     }
 }
 
-/// Each kind of write for each type produces exactly the expected image. A second decision then finds nothing to do. If
-/// the same write is sent a second time, as after a lost reply, its condition fails. If the item was deleted, it stays
-/// deleted.
+/// For each type, each kind of write produces exactly the expected image. A second decision then finds nothing to do.
+/// If the same write is sent a second time, as after a lost reply, its condition fails. A deleted item stays deleted.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_write_has_exactly_the_planned_effect_and_only_once() {
     let harness = Harness::start();
@@ -141,8 +139,8 @@ async fn every_write_of_lists_and_maps_has_exactly_the_planned_effect() {
     every_write(&Server::new(&harness).await, lists_and_maps()).await;
 }
 
-/// The lean client sends the same writes. One type of each kind is enough here: `BACKFILL_TEST_CLIENT=lean` runs all
-/// these tests on the lean client.
+/// The lean client sends the same writes. One type of each kind is enough here, because `BACKFILL_TEST_CLIENT=lean`
+/// runs all these tests on the lean client.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_write_of_the_lean_client_has_exactly_the_planned_effect() {
     let harness = Harness::start();
@@ -162,7 +160,7 @@ async fn every_write(server: &Server<'_>, values: Vec<(Json, Json)>) {
 
 /// If the item was changed after the read, only two results are allowed: the condition of the write fails, or the write
 /// changes the item as the model says. The server never returns a different error. One scalar type and one set type are
-/// enough for this test, because conditions treat all scalars in the same way, and all sets in the same way.
+/// enough for this test, because conditions treat all scalar types alike and all set types alike.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_race_fails_its_condition_or_applies_to_the_current_item() {
     let values = scalars_and_sets();
@@ -202,8 +200,7 @@ async fn every_race(values: &[&(Json, Json)]) {
         .await;
 }
 
-/// Some values have different texts but are equal for DynamoDB. The tool and the server agree that these values are
-/// equal.
+/// DynamoDB treats some values with different texts as equal. The tool and the server agree about these values.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_server_compares_as_the_tool_does() {
     check_equal([
@@ -247,7 +244,7 @@ async fn check_equal(pairs: impl IntoIterator<Item = (Json, Json)>) {
     }
 }
 
-/// If a write would make an item exceed the size limit, only this item fails, and it stays unchanged. The test includes
+/// If a write would make an item exceed the size limit, only this item fails, and it stays unchanged. The test covers
 /// every way in which an item can grow.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn only_an_item_that_would_exceed_400_kb_is_rejected() {

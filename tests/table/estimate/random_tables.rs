@@ -22,7 +22,7 @@ use super::rules::failures;
 use crate::harness::{Harness, bytes_of, index, key_of};
 use crate::spend::whole_run::{CAPACITY, tool};
 
-/// The number of items in a table. There are so few items that the run does not stop with "the plan fails for every
+/// The number of items in a table. The number is small enough that the run does not stop with "the plan fails for every
 /// item", even if DynamoDB rejects all writes.
 const ITEMS: usize = 90;
 
@@ -208,8 +208,7 @@ fn value(rng: &mut Rng) -> Value {
 fn item(rng: &mut Rng, n: usize, indexes: &[IndexSchema]) -> Item {
     let mut item = Item::new();
     for name in ["a", "b", "c", "new"] {
-        // At most one large value is drawn for an item, because two large values would nearly reach the size limit of
-        // an item.
+        // An item gets at most one large value, because two large values would bring the item close to the size limit.
         let room = item.values().all(|there| !matches!(there, Value::S(text) if text.len() > 100_000));
         let wanted = if name == "new" { 0.1 } else { 0.7 };
         let made = value(rng);

@@ -1,5 +1,5 @@
 //! A dry run lists the items whose change violates documented rules of DynamoDB. In the run, exactly these items fail,
-//! and their writes are not sent.
+//! and the tool does not send their writes.
 
 use std::collections::BTreeSet;
 
@@ -87,13 +87,13 @@ async fn a_dry_run_predicts_values_that_cannot_be_index_keys() {
     .await;
 }
 
-/// If a document moves into another document, some of its values may be nested deeper than 32 levels. DynamoDB rejects
+/// If a document moves into another document, some of its values can be nested deeper than 32 levels. DynamoDB rejects
 /// such an item.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_dry_run_predicts_documents_that_would_be_too_deep() {
     let harness = Harness::embedded();
     let table = harness.create_table().await;
-    // Creates a string inside this number of nested lists.
+    // Returns a string inside this number of nested lists.
     let nested = |lists: usize| (0..lists).fold(Value::S("x".into()), |value, _| Value::L(vec![value]));
     let inside = |n: usize, lists: usize| {
         let name = if lists > 29 { format!("BAD#{n}") } else { format!("OK#{n}") };

@@ -11,7 +11,7 @@ impl Scene {
         tool(&self.harness, &["run", self.plan(), "--yes", "--output", "json", "--set", &client])
     }
 
-    /// Records who sends the requests. After `writes` updates, the table refuses every update.
+    /// Records which client sends each request. After `writes` updates, the table refuses every update.
     fn record_senders(&self, writes: u64) -> Senders {
         let senders = Senders::default();
         let seen = Arc::clone(&senders);

@@ -38,7 +38,7 @@ impl Issuer {
                 let keys = "aws_access_key_id = AKIDEXAMPLE\naws_secret_access_key = S3CRET";
                 (aws.join("credentials"), format!("[ops]\n{keys}\naws_session_token = {token}\n"))
             }
-            // The token contains a late expiry time, so only DynamoDB's reply tells the tool that the token was
+            // The token's expiry time is far away, so the tool learns only from DynamoDB's reply that the token was
             // revoked.
             Source::Process => {
                 let json = json!({ "Version": 1, "AccessKeyId": "AKIDEXAMPLE", "SecretAccessKey": "S3CRET",
@@ -46,7 +46,7 @@ impl Issuer {
                 (aws.join("token"), json.to_string())
             }
         };
-        // The file is replaced atomically, because real tools also do this.
+        // Replace the file atomically, as real tools do.
         std::fs::write(self.home.join("next"), text).unwrap();
         std::fs::rename(self.home.join("next"), path).unwrap();
         *self.valid.lock().unwrap() = token.to_owned();
@@ -74,7 +74,7 @@ async fn with_issuer(source: Source, more: &str) -> (Scene, Arc<Issuer>) {
     (scene, issuer)
 }
 
-/// Two tokens expire during the run, and each time a new token is ready. Calls to the table, to the flag and to the
+/// Two tokens expire during the run, and each time a new token is available. Calls to the table, to the flag and to the
 /// lease all recover.
 #[tokio::test(flavor = "multi_thread")]
 async fn renewed_credentials_are_used_during_a_run() {
@@ -140,7 +140,7 @@ async fn renewed_credentials_of_another_account_are_not_used() {
                 let arn = json!("arn:aws:dynamodb:us-east-1:999999999999:table/faults");
                 Fault::Corruption(backfill::internals::local::proxy::Corruption::ChangedMember("/Table/TableArn", arn))
             }
-            // Any other request with this token goes to the table, the flag or the lease of the other account.
+            // All other requests with this token go to the table, the flag or the lease of the other account.
             (_, "OTHER") => {
                 seen.fetch_add(1, Ordering::SeqCst);
                 Fault::Pass
@@ -154,8 +154,8 @@ async fn renewed_credentials_of_another_account_are_not_used() {
     scene.resumes_correctly().await;
 }
 
-/// `--back` accesses only the flag, and does not change a flag in another account. If the plan contains the whole key
-/// of the flag item, `--back` never describes the flag's table, so it does not know the account. In this case it
+/// `--back` accesses only the flag, and does not change a flag in another account. If the plan contains the complete
+/// key of the flag item, `--back` never describes the flag's table. In this case, it does not know the account, so it
 /// refuses renewed credentials.
 #[tokio::test(flavor = "multi_thread")]
 async fn renewed_credentials_of_another_account_do_not_move_a_flag() {
@@ -196,8 +196,7 @@ async fn renewed_credentials_of_another_account_do_not_move_a_flag() {
     }
 }
 
-/// Without new credentials, the run stops after one attempt to renew the credentials, and tells the operator what to
-/// do.
+/// Without new credentials, the run stops after one attempt to renew the credentials, and prints a remedy.
 #[tokio::test(flavor = "multi_thread")]
 async fn expired_credentials_that_are_not_renewed_stop_the_run() {
     let (scene, issuer) = with_issuer(Source::File, "").await;
@@ -219,8 +218,8 @@ async fn expired_credentials_that_are_not_renewed_stop_the_run() {
         written.injected <= 2 * (written.requests - written.injected).max(64),
         "each write is sent once more: {written:?}"
     );
-    // There are two connections, one to the table and one to the flag. Each connection has tried to renew the
-    // credentials once, on behalf of all its requests in flight.
+    // There are two connections, one to the table and one to the flag. Each connection has tried once to renew the
+    // credentials for all its requests in flight.
     let described = scene.harness.proxy().tally().operation("DescribeTable");
     assert!((1..=2).contains(&described.injected), "{described:?} of {written:?}");
     issuer.issue("T1");
@@ -253,7 +252,7 @@ async fn a_wrong_clock_is_distinguished_from_bad_credentials() {
         }
     }
     // The clocks agree, but the request was signed long before it was sent, as if the machine had slept in between. The
-    // tool signs the request again and resends it.
+    // tool resends the request with a new signature.
     let first = first_occurrence();
     scene.fault(move |request| match first(format!("{} {}", request.operation, sort_key(request))) {
         true => reply(400, "InvalidSignatureException", late),

@@ -1,5 +1,5 @@
-//! Tests of items that DynamoDB rejects. The tool counts such items, lists them with key and reason, limits their
-//! number by `max_failures`, and can retry them.
+//! Tests items that DynamoDB rejects. The tool counts such items, lists them with key and reason, limits their number
+//! by `max_failures`, and can retry them.
 
 use super::*;
 
@@ -19,11 +19,11 @@ async fn more_failures_than_allowed_stop_the_run_and_a_retry_resolves_them() {
     let stopped = ran.json()["stopped"].as_str().unwrap().to_owned();
     assert!(stopped.contains("max_failures is 5") && stopped.contains("backfill failures"), "{stopped}");
     let recorded = scene.state().summary().unwrap().open_failures;
-    // The failures of a page are recorded together, and each segment may have had a page in progress. So the limit can
-    // be exceeded by a few failures.
+    // The failures of a page are recorded together, and each segment can have a page in progress. So the number of
+    // failures can slightly exceed the limit.
     assert!((6..=12).contains(&recorded), "{recorded}");
 
-    // The limit may change between restarts. With the old limit, the run would stop again at the next failure.
+    // The limit can change between restarts. With the old limit, the run would stop at the next failure.
     let text = std::fs::read_to_string(&scene.plan).unwrap();
     std::fs::write(&scene.plan, text.replace(FEW, "")).unwrap();
     let json = scene.run().exits(4).json();
@@ -35,11 +35,11 @@ async fn more_failures_than_allowed_stop_the_run_and_a_retry_resolves_them() {
     let listed = tool(&scene.harness, &["failures", scene.plan(), "list", "--output", "json"]).exits(0).json();
     assert_eq!((listed["failures"].as_array().unwrap().len(), &listed["open_failures"]), (20, &json!(20)));
 
-    // The items are not fixed yet, so they fail again.
+    // The items are not fixed yet, so they fail once more.
     let again = tool(&scene.harness, &["failures", scene.plan(), "retry", "--output", "json"]).exits(4).json();
     assert_eq!((&again["counts"]["scanned"], &again["counts"]["rejected"]), (&json!(20), &json!(20)), "{again}");
 
-    // Delete one item, write the new attribute of another item directly, and make the remaining items smaller.
+    // Delete one item, write the new attribute of a second item directly, and make the remaining items smaller.
     let mut after: BTreeMap<String, Item> = scene.before.iter().map(|(k, i)| (k.clone(), moved(i))).collect();
     for n in 0..20 {
         let mut small = too_large(n);
@@ -71,7 +71,7 @@ async fn more_failures_than_allowed_stop_the_run_and_a_retry_resolves_them() {
     let now = scene.harness.dump(&scene.table).await;
     assert_eq!(now.keys().collect::<Vec<_>>(), after.keys().collect::<Vec<_>>());
     assert!(now.iter().all(|(key, item)| bytes_of(item) == bytes_of(&after[key])));
-    // No failure is open any more, so the complete run reports no failures.
+    // No failure is open, so the complete run reports no failures.
     let json = scene.run().exits(0).json();
     assert_eq!(
         (failed(&json), &json["open_failures"]),
@@ -142,8 +142,8 @@ async fn another_pass_over_many_failures_completes() {
 }
 
 /// If an item's attribute has the wrong type for an index key, DynamoDB rejects every write to the item, even a write
-/// that changes only other attributes. Such items fail with a reason, also when they are retried. All other items are
-/// done.
+/// that changes only other attributes. Such items fail with a reason, and fail once more when they are retried. All
+/// other items are done.
 #[tokio::test(flavor = "multi_thread")]
 async fn items_that_reject_every_write_are_failures_and_the_others_are_done() {
     const WHY: &str =
@@ -167,7 +167,7 @@ async fn items_that_reject_every_write_are_failures_and_the_others_are_done() {
     }
     let read_only = |item: &Item| matches!(&item["pk"], Value::S(pk) if pk.starts_with("READ-ONLY"));
     scene.assert_table(|item| if read_only(item) { item.clone() } else { moved(item) }).await;
-    // Writes now succeed, but one reply is lost. When the tool sends this write again, it finds the item done. The
+    // Writes now succeed, but one reply is lost. When the tool resends this write, it finds that the item is done. The
     // report mentions this.
     scene.fault(|request| match request.operation.as_str() {
         "UpdateItem" if request.operation_sequence == 0 => Fault::DropReply,

@@ -1,11 +1,11 @@
-//! Tests of failed commits (disk full, I/O error). The run stops, and reports only durable changes as done.
+//! Tests failed commits (full disk, I/O error). The run stops, and reports only durable changes as done.
 //!
 //! A file size limit simulates a full disk: every write beyond the limit fails.
 
 use super::*;
 
-/// The limit of the file size in blocks of 512 bytes. The limit is half a megabyte. A new state file takes a fifth of
-/// this size. The first few pages fit into the log, but all pages together need several times the limit.
+/// The file size limit, in blocks of 512 bytes: half a megabyte. A new state file needs a fifth of it. The first few
+/// pages fit into the log, but the size of all pages is several times the limit.
 const BLOCKS: u32 = 1000;
 
 /// Starts the run with a limit on the file size, in blocks of 512 bytes.
@@ -25,7 +25,7 @@ fn run_with_file_limit(scene: &Scene, before: &str, blocks: u32) -> ToolOutput {
 /// RUNBOOK: "the run stopped at the last commit".
 #[tokio::test(flavor = "multi_thread")]
 async fn a_commit_that_fails_stops_the_run() {
-    // The plan overwrites values, so pre-images make the file grow as well.
+    // The plan overwrites values, so the file also grows with the pre-images.
     let more = "[scan]\nsegments = 4\npage_limit = 5\n";
     let scene = Scene::with_overwriting_move(400, more).await;
     // The kernel sends a signal at the limit. If the process ignores this signal, the write fails with an error, as on

@@ -1,5 +1,5 @@
-//! Tests of the drain, which is the orderly stop of a run. A drain starts no new items and does not wait for permits.
-//! It waits at most 10 s, and only for requests in flight. A drain also works if the rate is 0.
+//! Tests the drain, which is the orderly stop of a run. A drain starts no new items and does not wait for permits. It
+//! waits only for requests in flight, and at most 10 s. It also works if the rate is 0.
 
 use std::time::Instant;
 
@@ -17,7 +17,7 @@ use super::*;
 const AT_MOST: Duration = Duration::from_secs(10);
 
 impl Scene {
-    /// Waits until this number of writes was answered.
+    /// Waits until this number of writes has been answered.
     async fn wait_for_writes(&self, writes: u64) {
         let began = Instant::now();
         while self.harness.proxy().tally().operation("UpdateItem").ok < writes {
@@ -98,7 +98,7 @@ async fn a_run_that_waits_for_permits_ends_on_sigterm() {
     scene.wait_for_writes(8).await;
     let asked = Instant::now();
     scene.drains(running, Signal::SIGTERM).await;
-    // Eight waiting writes would take eight seconds. The drain did not wait for these writes.
+    // Eight writes were waiting, and would have taken eight seconds. The drain did not wait for them.
     assert!(asked.elapsed() < Duration::from_secs(5), "{:?}", asked.elapsed());
     let text = std::fs::read_to_string(&scene.plan).unwrap().replace("write = 1\n", "write = 1000\n");
     std::fs::write(&scene.plan, text).unwrap();
@@ -131,7 +131,7 @@ async fn a_hangup_drains_unless_it_is_ignored() {
     }
 }
 
-/// When a terminal closes, the shell and the kernel may each send a SIGHUP. The second SIGHUP must not count as the
+/// When a terminal closes, the shell and the kernel can each send a SIGHUP. The second SIGHUP must not count as the
 /// operator's second request to stop.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_second_hangup_does_not_cut_a_drain_short() {
@@ -165,7 +165,7 @@ async fn a_run_whose_writes_hang_ends_on_ctrl_c() {
     scene.resumes_correctly().await;
 }
 
-/// A drain can abandon reads without harm, so it does not wait for scans that hang.
+/// Abandoning reads is harmless, so a drain does not wait for scans that hang.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_whose_scans_hang_ends_on_sigterm() {
     let scene = Scene::with_move(200, QUICK).await;
@@ -182,8 +182,8 @@ async fn a_run_whose_scans_hang_ends_on_sigterm() {
     scene.resumes_correctly().await;
 }
 
-/// Items of a hot key were set aside, and are written while the next scan hangs. The pages with these items are then
-/// complete. The run commits these pages immediately and does not wait for the scan.
+/// The run has set items with a hot key aside, and writes them while the next scan hangs. These writes complete the
+/// items' pages. The run commits these pages immediately, without waiting for the scan.
 #[tokio::test(flavor = "multi_thread")]
 async fn pages_that_waited_for_a_hot_key_are_committed_while_a_scan_hangs() {
     let of_one_key = (0..60).map(|n| item("P", &format!("S#{n:05}"), [("old", secret(n))]));
@@ -217,7 +217,7 @@ async fn a_second_signal_stops_immediately() {
     });
     let running = scene.start();
     scene.wait_for_writes(100).await;
-    // Without a request in flight, the first signal would end the run.
+    // Keep a request in flight, because otherwise the first signal would end the run.
     while scene.harness.proxy().tally().operation("UpdateItem").requests <= 100 {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
@@ -235,8 +235,8 @@ async fn a_second_signal_stops_immediately() {
     scene.resumes_correctly().await;
 }
 
-/// The tool records a pre-image just before it sends the write, not when the page begins. If a drain abandons a write
-/// before it is sent, the write has destroyed nothing, so a rollback must not find a pre-image for it.
+/// The tool records a pre-image just before it sends the write, not when the page begins. An abandoned write that was
+/// never sent has destroyed nothing, so a rollback must not find a pre-image for it.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_drain_leaves_no_pre_image_of_a_write_that_was_not_sent() {
     let both = items(200).map(|mut item| {

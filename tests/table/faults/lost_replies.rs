@@ -1,5 +1,4 @@
-//! Tests of lost replies: the server applies a write, but the reply does not arrive. The tests include every kind of
-//! change.
+//! Tests lost replies: the server applies a write, but the reply does not arrive. The tests cover every kind of change.
 
 use super::*;
 
@@ -185,7 +184,7 @@ async fn a_lost_reply_ends_as_already_applied_for_moves() {
     }
 }
 
-/// If the reply to a write is lost, the outcome is `AlreadyApplied` for every other kind of change, too.
+/// If a write was applied but its reply was lost, the outcome is `AlreadyApplied`, for every other kind of change.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lost_reply_ends_as_already_applied_for_other_changes() {
     for case in CHANGE_CASES.iter().filter(|case| !case.name.starts_with("move")) {
@@ -227,7 +226,7 @@ async fn check(case: &ChangeCase) {
     check_pre_images_of(&scene, case).await;
 }
 
-/// Checks that each pre-image is recorded once. All writes were applied, so no pre-image may be marked as refused.
+/// Checks that each pre-image is recorded once. All writes were applied, so no pre-image must be marked as refused.
 async fn check_pre_images_of(scene: &Scene, case: &ChangeCase) {
     let summary = scene.state().summary().unwrap();
     assert_eq!(summary.pre_images, (ITEMS * case.pre_images.len()) as u64, "{}", case.name);

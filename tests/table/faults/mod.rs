@@ -1,5 +1,6 @@
 //! Tests the real binary with injected faults: lost replies, throttles, hangs, expired credentials, plans that fail for
-//! every item, a full disk, unusable replies. Each run's report is true, and the next run reaches the correct result.
+//! every item, a full disk, unusable replies. Each run's report must be correct, and the next run must reach the
+//! correct result.
 //!
 //! Every attribute value except keys contains a secret text, which must not appear in any output. Every run logs at the
 //! most verbose level.
@@ -37,14 +38,14 @@ use serde_json::{Map, Value as Json, json};
 /// Retry settings that do not slow a test down.
 const QUICK: &str = "[retry]\nbase = \"2ms\"\ncap = \"50ms\"\n";
 
-/// Four segments with several small pages each. When a fault stops a run, some pages are then committed and others are
+/// Four segments, each with several small pages. So when a fault stops a run, some pages are committed and others are
 /// not.
 const SMALL_PAGES: &str = "[scan]\nsegments = 4\npage_limit = 10\n";
 
 /// The plan of most scenarios: `old` becomes `new`.
 const MOVE: &str = "[[change]]\nmove = \"old\"\nto = \"new\"\n";
 
-/// Items that all need a write under [`MOVE`].
+/// Returns items that all need a write under [`MOVE`].
 fn items(count: usize) -> impl Iterator<Item = Item> {
     (0..count).map(|n| {
         item(
@@ -55,7 +56,7 @@ fn items(count: usize) -> impl Iterator<Item = Item> {
     })
 }
 
-/// Returns an item of [`items`] as it is after [`MOVE`].
+/// Returns an item of [`items`] after [`MOVE`].
 fn moved(item: &Item) -> Item {
     let mut item = item.clone();
     item.insert("new".into(), item["old"].clone());
@@ -119,8 +120,8 @@ impl Scene {
         self.harness.dir().join(".backfill/faults.db")
     }
 
-    /// Asserts that every item equals the result of `after` for the item's earlier image, byte for byte. Asserts that
-    /// the table contains no other items.
+    /// Asserts that every item equals `after` of the item before the run, byte for byte, and that the table contains no
+    /// other items.
     async fn assert_table(&self, after: impl Fn(&Item) -> Item) {
         let now = self.harness.dump(&self.table).await;
         assert_eq!(now.len(), self.before.len());
@@ -143,9 +144,9 @@ impl Scene {
         json
     }
 
-    /// Asserts that the committed progress is true. In each segment, the plan's change is done in all items up to the
-    /// stored position, the counts include exactly those items, and no failure is recorded. Returns the number of those
-    /// items.
+    /// Asserts that the committed progress is correct. In each segment, the change must be done in all items up to the
+    /// stored position, the counts must include exactly these items, and no failure must be recorded. Returns the
+    /// number of these items.
     async fn check_committed(&self) -> u64 {
         let state = self.state();
         let summary = state.summary().unwrap();
@@ -171,7 +172,7 @@ impl Scene {
         committed
     }
 
-    /// Every item of a segment, in the order of the scan.
+    /// Returns every item of a segment, in scan order.
     async fn segment(&self, segment: u32, total: u32) -> Vec<Item> {
         let mut items = Vec::new();
         let mut start = None;
@@ -187,8 +188,8 @@ impl Scene {
         }
     }
 
-    /// Returns a function that deletes an item directly on the server. A fault rule calls this function, so it blocks
-    /// until the item is deleted.
+    /// Returns a function that deletes an item directly on the server. It blocks until the item is deleted, because a
+    /// fault rule calls it.
     fn behind(&self) -> impl Fn(HashMap<String, AttributeValue>) + Send + Sync + 'static {
         let endpoint = self.harness.local().unwrap().engine().endpoint();
         let table = self.table.clone();
@@ -208,7 +209,7 @@ impl Scene {
     }
 }
 
-/// The sort key of a request's item.
+/// Returns the sort key of a request's item.
 fn sort_key(request: &RequestInfo) -> String {
     request.body()["Key"]["sk"]["S"].as_str().unwrap_or_default().to_owned()
 }
@@ -231,7 +232,7 @@ fn failed(json: &Json) -> u64 {
     counts(json)["conflict"].as_u64().unwrap() + counts(json)["rejected"].as_u64().unwrap()
 }
 
-/// The number of failures in the state file, including resolved failures.
+/// Returns the number of failures in the state file, including resolved ones.
 fn stored_failures(state: &StateFile) -> usize {
     state.failures(ListQuery { run: None, open_only: false, after: Cursor::START, limit: u32::MAX }).unwrap().len()
 }

@@ -1,9 +1,9 @@
-//! Tests with a low limit for open files. The tool raises the limit if the system allows this, and otherwise opens
-//! fewer files.
+//! Tests a low limit for open files. If the system allows it, the tool raises the limit. Otherwise, it opens fewer
+//! files.
 
 use super::*;
 
-/// A run with many concurrent writes. A shell first sets this limit and then starts the run.
+/// Makes a run with many concurrent writes. A shell first sets this limit and then starts the run.
 async fn with_limit(ulimit: &str) -> ToolOutput {
     let scene =
         Scene::new(items(400), "", &format!("{MOVE}{QUICK}[scan]\nsegments = 16\n[capacity]\nwrite = 20000\n")).await;

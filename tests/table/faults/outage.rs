@@ -1,5 +1,5 @@
-//! Tests of connections that cannot be opened. Without a connection no write was sent, so the attempt costs nothing,
-//! and the write was certainly not applied.
+//! Tests failures to open a connection. Without a connection, no write was sent. So the attempt consumes no units, and
+//! the write was certainly not applied.
 
 use backfill::internals::dynamodb::sdk::{DynamoTable, connect};
 use backfill::internals::dynamodb::{Directive, Sink, TableError};
@@ -36,10 +36,10 @@ async fn write_to(endpoint: &str) -> TableError {
     table.write(&[&write]).await.remove(0).unwrap_err()
 }
 
-/// Tests a refused connection, and a host that does not answer the connection attempt. On Linux, a host does not answer
-/// if its queue of new connections is full.
+/// Tests two failures: a refused connection, and a host that does not answer the connection attempt. On Linux, a host
+/// with a full queue of new connections does not answer.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_write_that_never_left_is_not_in_doubt() {
+async fn a_write_that_was_never_sent_is_certainly_not_applied() {
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let full = tokio::net::TcpSocket::new_v4().unwrap();
     full.bind("127.0.0.1:0".parse().unwrap()).unwrap();
@@ -59,7 +59,7 @@ async fn a_write_that_never_left_is_not_in_doubt() {
         assert!(!error.is_ambiguous(), "{endpoint}: {error:?}");
         assert!(error.to_string().contains(says), "{endpoint}: {error}");
     }
-    // If a server receives the request and then closes the connection, the write may have been applied.
+    // A server that receives the request and then closes the connection can have applied the write.
     let closes = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let endpoint = format!("http://{}", closes.local_addr().unwrap());
     std::thread::spawn(move || {
@@ -70,8 +70,8 @@ async fn a_write_that_never_left_is_not_in_doubt() {
     assert!(error.is_ambiguous() && error.directive() == Directive::Retry, "{error:?}");
 }
 
-/// Tests an outage during a run with `max_wcu`. For a while, no server listens, and therefore many attempts to connect
-/// are refused. The refused attempts spend nothing.
+/// Tests an outage during a run with `max_wcu`. While no server listens, many connection attempts are refused. These
+/// attempts consume no units.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_outage_spends_nothing() {
     const LIMIT: u64 = 360;
@@ -92,7 +92,7 @@ async fn an_outage_spends_nothing() {
     let ran = tokio::task::block_in_place(|| running.end()).exits(0);
     let json = ran.json();
     assert_eq!(counts(&json)["scanned"], 300);
-    // Requests that were in flight when the server stopped may have been applied.
+    // The server can have applied requests that were in flight when it stopped.
     let spent = json["spend"]["write_units"].as_f64().unwrap();
     assert!(spent <= LIMIT as f64, "{}", json["spend"]);
     assert!(ran.stderr.contains("connection could not be opened"), "the run noticed the outage");

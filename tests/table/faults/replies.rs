@@ -1,6 +1,6 @@
-//! Tests of unusable replies: empty, truncated, from a proxy, with a wrong checksum, or without a required part. The
-//! tool never treats such a reply as a success, as the end of a segment or as an item's failure. It retries the request
-//! up to a limit, and reports the number of unusable replies for each reason.
+//! Tests unusable replies: empty, truncated, from a proxy, with a wrong checksum, or without a required part. The tool
+//! never treats such a reply as a success, as the end of a segment or as an item's failure. It retries the request up
+//! to a limit, and reports the number of unusable replies for each reason.
 //!
 //! If `BACKFILL_TEST_ENDPOINT` contains a server's address, these tests run on that server.
 
@@ -16,7 +16,7 @@ const COMMON: [Corruption; 6] = [
     Corruption::WrongChecksum,
 ];
 
-/// The ways to spoil replies of an operation.
+/// Returns the ways to corrupt replies of an operation.
 fn spoils_of(operation: &str) -> Vec<Corruption> {
     let own: &[Corruption] = match operation {
         "DescribeTable" => &[
@@ -48,7 +48,7 @@ fn spoils_of(operation: &str) -> Vec<Corruption> {
 const OPERATIONS: [&str; 7] =
     ["DescribeTable", "DescribeContinuousBackups", "DescribeTimeToLive", "Scan", "GetItem", "PutItem", "UpdateItem"];
 
-/// Spoils three of four replies of each operation, until each way was used once.
+/// Corrupts three of four replies of each operation, until each way has been used once.
 fn spoil_rule() -> impl Fn(&RequestInfo) -> Fault + Send + Sync {
     let left: Mutex<HashMap<String, (usize, usize)>> = Mutex::default();
     move |request| {
@@ -82,8 +82,7 @@ impl Scene {
     }
 }
 
-/// Tests every operation that the tool sends to the table, the flag and the lease. Each kind of unusable reply is
-/// injected once.
+/// Tests every operation that the tool sends to the table, the flag and the lease, with each kind of unusable reply.
 #[tokio::test(flavor = "multi_thread")]
 async fn each_unusable_reply_is_retried() {
     let scene = with_flag("").await;

@@ -1,12 +1,12 @@
-//! Tests of errors that affect every item. Such an error stops the run. No page is committed after the error, and the
-//! run can be resumed.
+//! Tests errors that affect every item. Such an error stops the run. No page is committed after the error, and the run
+//! can be resumed.
 
 use std::sync::atomic::AtomicBool;
 
 use super::*;
 use backfill::internals::local::{Proxy, ProxyOptions};
 
-/// A rule that first lets this number of writes pass, and then injects the fault into every request of these
+/// Returns a rule that forwards this number of writes, and then injects the fault into every request of these
 /// operations.
 fn after_writes(
     writes: u64,
@@ -78,7 +78,7 @@ async fn a_permission_that_is_revoked_after_a_third_stops_the_run() {
         .await;
 }
 
-/// Tests an error of the table or the plan that affects every item, beginning with the first one. Nothing is committed.
+/// Tests an error of the table or the plan that affects every item from the first one on. Nothing is committed.
 async fn table_wide(on: &'static [&'static str], fault: Fault, says: &[&str]) {
     let scene = Scene::with_move(300, QUICK).await;
     scene.fault(after_writes(0, on, fault));
@@ -141,7 +141,7 @@ async fn a_scan_that_is_not_allowed_stops_the_run() {
 
 /// If a table has only a few items, and each of them fails for a known reason, the run completes and lists the items.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_table_whose_few_items_all_fail_is_finished() {
+async fn a_run_over_a_few_items_that_all_fail_completes() {
     let filler = "x".repeat(250 * 1024);
     let large = (0..5).map(|n| item("P", &format!("S#{n}"), [("old", Value::S(format!("{}-{filler}", tool::SECRET)))]));
     let scene = Scene::new(large, "", &format!("{MOVE}{SMALL_PAGES}")).await;
@@ -156,7 +156,7 @@ async fn a_table_whose_few_items_all_fail_is_finished() {
     }
 }
 
-/// Nothing listens at the endpoint any more, for longer than `[retry] give_up_after`.
+/// No server listens at the endpoint, for longer than `[retry] give_up_after`.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_run_gives_up_on_an_endpoint_that_is_gone() {
     let scene = Scene::with_move(300, "").await;
@@ -179,7 +179,7 @@ async fn the_run_gives_up_on_an_endpoint_that_is_gone() {
     assert!(stopped.contains("[retry] give_up_after") && stopped.contains("connection"), "{stopped}");
     assert!(stopped.contains("2 s"), "{stopped}");
     assert!(scene.check_committed().await > 0);
-    // If nothing listens at the start, the tool refuses to begin.
+    // If no server listens at the start, the tool refuses to begin.
     let refused = scene.run().exits(3);
     assert!(refused.messages().contains("Nothing was done"), "{refused:?}");
     assert_eq!(refused.json()["type"], "error", "{refused:?}");

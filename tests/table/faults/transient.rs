@@ -2,8 +2,8 @@
 
 use super::*;
 
-/// Every error after which a client should retry later: the error's name, the HTTP status, and the name of the JSON
-/// member that contains throttling reasons, if the error has such a member.
+/// Every error after which a client should retry later. Each one has its name, its HTTP status, and the name of its
+/// JSON member for throttling reasons, if any.
 const RETRYABLE_ERRORS: [(&str, u16, Option<&str>); 13] = [
     ("ProvisionedThroughputExceededException", 400, None),
     ("ProvisionedThroughputExceededException", 400, Some("ThrottlingReasons")),
@@ -31,7 +31,7 @@ fn retryable_error(which: usize) -> Fault {
     Fault::Reply { status, error: error.into(), message, extra }
 }
 
-/// Injects each of these errors into each operation of a run, always as the first answer to a request.
+/// Injects each of these errors into each operation of a run, always as the first reply to a request.
 #[tokio::test(flavor = "multi_thread")]
 async fn each_retryable_error_is_retried() {
     let scene = Scene::with_move(120, QUICK).await;
@@ -68,7 +68,7 @@ async fn each_retryable_error_is_retried() {
     }
 }
 
-/// Random faults on every request: the run ends correctly, no item fails, and no page is lost.
+/// Injects random faults into every request. The run completes correctly, no item fails, and no page is lost.
 #[tokio::test(flavor = "multi_thread")]
 async fn random_faults_lose_nothing() {
     for seed in [3, 20] {
@@ -95,8 +95,8 @@ async fn random_faults_lose_nothing() {
     }
 }
 
-/// For each operation, the proxy delays some replies until after the timeout of an attempt (5 s). After the retries,
-/// all items are done.
+/// For each operation, the proxy delays some replies for longer than an attempt's timeout (5 s). After the retries, all
+/// items are done.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_reply_later_than_the_attempt_timeout_is_retried() {
     let scene = Scene::with_move(60, QUICK).await;
@@ -133,8 +133,8 @@ async fn a_reply_later_than_the_attempt_timeout_is_retried() {
     }
 }
 
-/// At the start of a run, the first reply to `DescribeTable` takes longer than the timeout of an attempt (5 s). The
-/// tool repeats the request.
+/// At the start of a run, the first reply to `DescribeTable` takes longer than an attempt's timeout (5 s). The tool
+/// repeats the request.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_first_reply_that_hangs_is_retried() {
     let scene = Scene::with_move(20, QUICK).await;

@@ -1,4 +1,4 @@
-//! Tests of values at DynamoDB's limits: numbers of 38 digits, and items near 400 KB.
+//! Tests values at DynamoDB's limits: numbers of 38 digits, and items near 400 KB.
 
 use super::*;
 

@@ -1,10 +1,10 @@
-//! Runs the real binary next to live writers. An oracle checks the log of the writers.
+//! Runs the real binary while live writers work. An oracle checks the log of the writers.
 //!
 //! [`play`] runs a plan over a table while writers update, delete, insert and replace items. Then it checks every item
-//! against the [`oracle`]. The check is exact. Each item belongs to one writer, every operation returns the item as it
-//! was before, and no value is written twice. So the log of an item contains the item's complete history. The test
-//! forces races and does not rely on chance. A proxy in front of the server delays some of the tool's writes and
-//! notifies the item's writer. The writer then writes before the tool.
+//! against the [`oracle`]. The check is exact. Each item belongs to one writer, every operation returns the item's
+//! previous image, and no value is written twice. So the log of an item contains the item's complete history. The test
+//! forces races instead of relying on chance. A proxy in front of the server delays some of the tool's writes and
+//! notifies the item's writer. This writer then writes before the tool does.
 
 mod oracle;
 mod writer;
@@ -74,10 +74,9 @@ pub(crate) struct Scenario {
 pub(crate) struct LiveFigures {
     /// Number of operations of live writers, by kind.
     pub(crate) operations: BTreeMap<OperationKind, u64>,
-    /// Number of changes by the tool that the oracle found, counted separately for each kind of live operation before
-    /// the change.
+    /// Number of the tool's changes that the oracle found, by the kind of the preceding live operation.
     pub(crate) transitions: BTreeMap<OperationKind, u64>,
-    /// Number of changes by the tool that the oracle found in items that no writer had changed before.
+    /// Number of the tool's changes that the oracle found in items on which no writer had operated before.
     pub(crate) first_transitions: u64,
     /// Number of the tool's writes that failed because the item had changed.
     pub(crate) races: u64,
@@ -132,7 +131,7 @@ pub(crate) async fn play(harness: &Harness, scenario: Scenario) -> LiveFigures {
     let plan = write_plan(harness, &table, &name, scenario);
     let state = harness.dir().join(".backfill").join(format!("{name}.db"));
 
-    // The writers start before this run and stop after it.
+    // The writers start before the run begins, and stop after it has ended.
     harness.proxy().reset_tally();
     let done = Arc::new(AtomicU64::new(0));
     let (hints, sent) = delay_writes(harness, scenario, &done);
@@ -171,15 +170,15 @@ pub(crate) async fn play(harness: &Harness, scenario: Scenario) -> LiveFigures {
 }
 
 impl LiveFigures {
-    /// Number of writes for which the tool received no reply. The tool does not count the effects of these writes.
+    /// Number of writes without a reply. The tool does not count the effects of these writes.
     fn lost(&self, run: &Report) -> u64 {
         self.sent - self.races - run.count("applied")
     }
 }
 
-/// Delays some of the tool's writes and notifies the item's writer. `done` counts the live operations. If there are
-/// fewer live operations than writes of the tool, the delay is longer, so that a slow machine has as many races as a
-/// fast one.
+/// Delays some of the tool's writes and notifies the item's writer. `done` counts the live operations. If the number of
+/// live operations is lower than the number of the tool's writes, the delay is longer. So a slow machine has as many
+/// races as a fast one.
 fn delay_writes(
     harness: &Harness,
     scenario: Scenario,
@@ -198,7 +197,7 @@ fn delay_writes(
         let pk = request.body()["Key"]["pk"]["S"].as_str().unwrap_or_default().to_owned();
         match writer::owner(&pk) {
             Some(owner) if !n.is_multiple_of(3) => {
-                // The error is ignored, because a writer that has stopped needs no hints.
+                // Ignore the error, because a stopped writer needs no hints.
                 let _ = senders[owner as usize].send(pk);
                 let millis = match n.saturating_sub(done.load(Ordering::Relaxed)) {
                     0 => 5 + n % 40,
@@ -303,8 +302,8 @@ fn count(figures: &mut LiveFigures, log: &BTreeMap<String, Vec<Op>>, histories: 
     figures.diverged = histories.values().filter(|h| h.ever_diverged).count() as u64;
 }
 
-/// Checks that the run counted exactly the writes that the oracle found. Writes without a reply may be missing from the
-/// run's counts.
+/// Compares the run's counts with the writes that the oracle found. They must be equal, except that writes without a
+/// reply can be missing from the run's counts.
 fn check_run(run: &Report, histories: &BTreeMap<String, ItemCheck>, figures: &LiveFigures) {
     let seen = histories.values().map(|h| h.transitions.len() as u64).sum::<u64>();
     let applied = run.count("applied");
@@ -316,7 +315,7 @@ fn check_run(run: &Report, histories: &BTreeMap<String, ItemCheck>, figures: &Li
 }
 
 /// Checks the reported diverged items. An item that was diverged in every image must be reported. An item that was
-/// diverged in no image must not be reported.
+/// never diverged must not be reported.
 fn check_diverged(state: &FilePath, histories: &BTreeMap<String, ItemCheck>) {
     let reported = diverged(state);
     for (key, history) in histories {
@@ -330,7 +329,7 @@ fn check_diverged(state: &FilePath, histories: &BTreeMap<String, ItemCheck>) {
     assert!(reported.iter().all(|key| histories.contains_key(key)));
 }
 
-/// Checks a pass during which no live writer worked. Every count must be exact.
+/// Checks a pass without live writers. Every count must be exact.
 fn check_again(
     rule: &Transformation,
     again: &Report,

@@ -2,20 +2,21 @@
 //! plan's complete change.
 //!
 //! This file implements the plan's transformation independently of the tool's code. Let A be the item's image after a
-//! live operation, and T the transformation. The next observed image must be A or T(A), byte for byte:
+//! live operation, and T the transformation. The next observed image must be A or T(A), byte for byte. For each live
+//! operation, this means:
 //!
 //! - *update of the old attribute, the new attribute, both, or another attribute; removal of the old or the new
 //!   attribute*: A contains the values that the operation wrote. The next image contains these values too, unless T
 //!   changes them. Under `keep`, T never replaces a value. Under `overwrite`, T replaces only the value of a target,
 //!   and each replaced value must be among the pre-images.
 //! - *delete*: A is "no item", and T(A) is "no item" too. The item must not exist until its writer puts it back.
-//! - *insert*, including an insert of an item that was deleted before: A is the whole item.
+//! - *insert*, also after a delete: A is the whole item.
 //! - *put of a whole item from a stale read*: A is the item that was put, even if the put undoes a change that the tool
-//!   made after the read. The tool may make the change a second time by the same rules, but it must not derive the
-//!   change from an older image.
+//!   made after the read. The tool can make the change a second time by the same rules, but must not derive it from an
+//!   older image.
 //!
-//! So four different bugs produce the same finding, which is an image that is neither A nor T(A): a lost update, a
-//! recreated item, a partial change, and a value that was copied from a stale image.
+//! An image that is neither A nor T(A) reveals four kinds of bugs: a lost update, a recreated item, a partial change,
+//! and a value from a stale image.
 
 use backfill::internals::item::{Item, Path, Value};
 
@@ -61,7 +62,7 @@ impl Transformation {
         }
     }
 
-    /// Whether the item is diverged: a target has a different value, so the plan does not change the item.
+    /// Returns whether the item is diverged: a target has a different value, so the plan does not change the item.
     pub(super) fn diverged(&self, item: &Item) -> bool {
         let moved = match (item.get(OLD), self.target.get(item)) {
             (Some(old), Some(new)) => old != new,
@@ -70,7 +71,7 @@ impl Transformation {
         !self.overwrite && (moved || item.get(MARKER).is_some_and(|m| *m != marker()))
     }
 
-    /// Returns the item after the plan's pass: with both changes, or with neither.
+    /// Returns the item after the plan's pass. The pass makes either both changes or neither of them.
     pub(super) fn apply(&self, item: &Item) -> Item {
         let mut item = item.clone();
         if self.diverged(&item) {

@@ -1,4 +1,4 @@
-//! A live writer is an application that sends requests for its own items, and logs these requests.
+//! Defines a live writer: an application that sends requests for its own items, and logs these requests.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -34,7 +34,7 @@ pub(crate) enum OperationKind {
     RemoveNew,
     /// `DeleteItem`.
     Delete,
-    /// `PutItem` of a new item, or of an item that was deleted before.
+    /// `PutItem` of a new item, or of a previously deleted one.
     Insert,
     /// `PutItem` of a stale image with a new value of the old attribute. Half of these operations drop attributes that
     /// the writer does not know.
@@ -73,13 +73,14 @@ pub(super) struct Op {
     pub(super) after: Option<Item>,
 }
 
-/// The writer that owns a partition key. `None` for items that nobody writes.
+/// Returns the writer that owns a partition key, or `None` if no writer does.
 pub(super) fn owner(pk: &str) -> Option<u32> {
     pk.strip_prefix('w')?.split('-').next()?.parse().ok()
 }
 
-/// The table's items at the start. An item has the old attribute, the new one, both (equal or different) or neither.
-/// Some items have the document. Each item has one more attribute, whose type varies from item to item.
+/// Returns the table's items at the start. An item has the old attribute, the new attribute, both (with equal or
+/// different values) or neither. Some items have the document. Each item has one more attribute, whose type varies from
+/// item to item.
 pub(super) fn first_items(scenario: Scenario, rng: &mut fastrand::Rng) -> impl Iterator<Item = Item> {
     (0..scenario.items).map(move |n| {
         let pk = if n % 5 == 0 { format!("u-{n}") } else { format!("w{}-{n}", n % scenario.writers) };
@@ -180,7 +181,7 @@ pub(super) struct Writer {
     rng: fastrand::Rng,
     values: Values,
     hints: mpsc::UnboundedReceiver<String>,
-    /// The writer's items by partition key. Each item is as it was after this writer's last operation on it.
+    /// The writer's items by partition key. Each entry is the image after this writer's last operation on the item.
     items: BTreeMap<String, Option<Item>>,
     /// Stale images that the writer will put later: the time of the put, the kind of operation, and the item that was
     /// read.
@@ -225,8 +226,8 @@ impl Writer {
                 self.put_back(kind, image).await;
                 continue;
             }
-            // Items that the tool is about to write come first. The writer uses the newest hint, because the tool may
-            // already have written the items of older hints.
+            // The writer prefers items that the tool is about to write. The writer uses the newest hint, because the
+            // tool can already have written the items of older hints.
             let mut hinted = None;
             while let Ok(pk) = self.hints.try_recv() {
                 hinted = Some(pk);
@@ -246,7 +247,7 @@ impl Writer {
         self.log
     }
 
-    /// The key of one of the writer's items, or of an item that does not exist yet.
+    /// Returns the key of one of the writer's items, or of an item that does not exist yet.
     fn any_item(&mut self) -> String {
         if self.rng.u8(0..25) == 0 {
             self.inserted += 1;
@@ -284,7 +285,7 @@ impl Writer {
         }
     }
 
-    /// The paths that an update sets, with their values, and the paths that it removes.
+    /// Returns the paths that an update sets, with their values, and the paths that it removes.
     fn edits(&mut self, kind: OperationKind, image: &Item) -> Vec<(Path, Option<Value>)> {
         let old = Path::attribute(OLD);
         match kind {
@@ -309,8 +310,8 @@ impl Writer {
         }
     }
 
-    /// The path and the value with which an update sets the target. If the target is in a document, the update sets the
-    /// whole document, which may not exist yet.
+    /// Returns the path and the value with which an update sets the target. If the target is in a document, the update
+    /// sets the whole document, because the document can be missing.
     fn set_new(&mut self, value: Option<Value>) -> (Path, Option<Value>) {
         let value = value.unwrap_or_else(|| self.values.next());
         match self.shape {
@@ -351,8 +352,7 @@ impl Writer {
         let key = key_of(&image);
         let reply = request.set_key(Some(to_sdk(key.attributes()))).update_expression(expression).send().await.unwrap();
         let before = from_sdk(reply.attributes.unwrap_or_default());
-        // Apply the edits to the item as it was just before the operation. This image includes any change that the tool
-        // made.
+        // Apply the edits to the image just before the operation. This image includes the tool's changes.
         let mut after = before.clone();
         if before.is_empty() {
             after = key.attributes().clone();
@@ -373,7 +373,7 @@ impl Writer {
         self.note(&key, OperationKind::Delete, reply.attributes.map(from_sdk), None);
     }
 
-    /// Reads an item now, to put it back later.
+    /// Reads an item. The writer will put this image later, when it is stale.
     async fn read(&mut self, kind: OperationKind, image: &Item) {
         let key = to_sdk(key_of(image).attributes());
         let request = self.client.get_item().table_name(&self.table).set_key(Some(key)).consistent_read(true);
@@ -385,7 +385,7 @@ impl Writer {
         self.reads.insert(at, (due, kind, read));
     }
 
-    /// Applies this kind of application's change to a stale image, and puts the result.
+    /// Changes a stale image as this kind of application does, and puts the result.
     async fn put_back(&mut self, kind: OperationKind, mut item: Item) {
         let value = self.values.next();
         match kind {

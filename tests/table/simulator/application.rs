@@ -16,7 +16,7 @@ pub struct Traffic {
     pub reads: f64,
 }
 
-/// The length of an interval. A random number of requests is drawn for each interval.
+/// The length of an interval. Each interval gets a random number of requests.
 const TICK: Duration = Duration::from_millis(5);
 
 /// Sends requests until this future is dropped. The times of the requests follow a Poisson process. A throttled request
@@ -35,7 +35,7 @@ pub async fn send(traffic: Traffic, service: Arc<Service>, seed: u64) {
                 } else {
                     SimRequest::read(position, key, 1.0)
                 };
-                // The result is ignored, because the service records it.
+                // Ignore the result, because the service records it.
                 let _ = service.send(Sender::Application, &sim_request);
             }
         }

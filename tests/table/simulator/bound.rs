@@ -1,5 +1,5 @@
-//! Computes the shortest time that a run can take. For every scope and every partition of the model, the units that the
-//! run needs are divided by the allowed rate. The bound is the largest of these quotients.
+//! Computes the shortest possible duration of a run. For every scope and every partition of the model, this module
+//! divides the required units by the allowed rate. The largest of these quotients is the bound.
 
 use std::collections::HashMap;
 

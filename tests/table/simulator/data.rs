@@ -15,9 +15,9 @@ pub enum KeyDistribution {
         /// The exponent in Zipf's law.
         exponent: f64,
     },
-    /// A fraction of all items is under one partition key. Each of the other items has its own key.
+    /// One partition key has a fraction of all items. Each of the other items has its own key.
     Giant {
-        /// The fraction of all items that is under this one key, from 0 to 1.
+        /// The key's fraction of all items, from 0 to 1.
         share: f64,
     },
 }
@@ -33,7 +33,7 @@ pub struct Workload {
     pub bytes: (u32, u32),
 }
 
-/// A stored item. The item's sort key is the item's index in [`Data`], so no search is needed to find an item by key.
+/// A stored item. Its sort key is its index in [`Data`], so a lookup by key needs no search.
 #[derive(Debug, Clone, Copy)]
 pub struct StoredItem {
     /// The hash of the item's partition key, from 0 to 2^64.
@@ -59,7 +59,7 @@ pub const SOURCE: (&str, &str) = ("old", "12345678");
 /// The attribute to which the job copies the value.
 pub const TARGET: &str = "new";
 
-/// The partition key of the optional index of a simulated table. Every item has it.
+/// The partition key of the optional index of a simulated table. Every item has this attribute.
 pub const INDEX_KEY: &str = "gk";
 
 /// Size of an item without padding, in bytes: names, keys, source and index key.
@@ -136,7 +136,7 @@ fn counts(workload: &Workload) -> Vec<u32> {
             let weights: Vec<f64> = (1..=keys).map(|rank| f64::from(rank).powf(-exponent)).collect();
             let sum: f64 = weights.iter().sum();
             // The rounded counts must add up to the total. So each count is the rounded sum of the shares so far, minus
-            // the number of items that are already assigned.
+            // the number of already assigned items.
             let mut due = 0.0;
             let mut given = 0;
             weights

@@ -15,11 +15,11 @@ use super::{Run, Setup, run};
 /// every two minutes, and needs a minute to raise the rate. The value includes a margin of a few seconds.
 const RAISE_SECS: usize = 190;
 
-/// After this number of seconds, a lower budget applies. The job applies a lower budget as soon as it has described the
-/// table again.
+/// After this number of seconds, a lower budget applies. The job applies it immediately after its next description of
+/// the table.
 const LOWER_SECS: usize = 125;
 
-/// Limits of a small table with this provisioned write capacity, one partition and no burst credit.
+/// Returns the limits of a small table with this provisioned write capacity, one partition and no burst credit.
 fn small(write: f64) -> ModelSpec {
     ModelSpec {
         table: "simulated".into(),
@@ -36,8 +36,8 @@ fn followed(capacity: Capacity, first: ModelSpec, changes: Vec<(u64, ModelSpec)>
     run(&Setup {
         capacity: Some(capacity),
         changes,
-        // The application needs less than the capacity that the job leaves unused. So the application must not be
-        // throttled after the job has adapted to the change.
+        // The application needs less capacity than the job leaves unused. So after the job has adapted to the change,
+        // the service must not throttle the application.
         traffic: Some(Traffic { writes: 0.5, reads: 1.0 }),
         job_after: Duration::from_secs(1),
         at_most: Duration::from_secs(seconds),
@@ -53,7 +53,7 @@ pub fn auto_scaled() -> Vec<Figure> {
     let at = |from: usize, until: usize| run.over(from, until).writes;
     let application_throttles: u64 =
         run.seconds[60 + LOWER_SECS..300].iter().map(|second| second.application_throttled).sum();
-    // The largest increase in the rate from the end of one second to the end of the next second.
+    // The largest increase in the rate between the ends of two successive seconds.
     let table = |second: usize| run.seconds[second].rates.iter().find(|(scope, _)| scope.is_empty()).unwrap().1;
     let leap = (301..620).map(|second| table(second) - table(second - 1)).fold(0.0, f64::max);
     vec![
@@ -77,8 +77,8 @@ pub fn by_default() -> Vec<Figure> {
     ]
 }
 
-/// A table has 100 write units, and the job may use 80 of them. During the run, the table gets an index with 40 write
-/// units. The job may use a quarter of the index's units.
+/// A table has 100 write units per second, and the job's budget is 80 of them. During the run, the table gets an index
+/// with 40 write units per second. The job's budget for the index is a quarter of these.
 pub fn new_index() -> Vec<Figure> {
     let capacity = Capacity { write: Some(CapacityRate::Percent(80.0)), ..Capacity::default() };
     let run = followed(capacity, small(100.0), vec![(60, with_index(small(100.0), 40.0))], 400);

@@ -1,4 +1,4 @@
-//! Compares the forecast with the actual duration of a run in which most items are under one partition key.
+//! Compares the forecast with the actual duration of a run over a table with a hot partition key.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use super::figure::{Figure, Required};
 use super::scenarios::setup_of;
 use super::{Setup, run};
 
-/// An on-demand table with ten thousand items. Seven out of ten items are under one partition key.
+/// An on-demand table with ten thousand items. One partition key has seven out of ten items.
 fn giant(capacity: Capacity) -> Setup {
     let partitions = PartitionSpec { count: Some(8), split_after_seconds: f64::INFINITY, ..PartitionSpec::default() };
     let model = ModelSpec { table: "simulated".into(), partitions, ..ModelSpec::default() };

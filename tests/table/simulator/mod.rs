@@ -49,8 +49,8 @@ pub struct Setup {
     pub model: ModelSpec,
     /// The job's budgets. `None` means that only the application runs.
     pub budgets: Option<Budgets>,
-    /// The plan's `[capacity]`. If this field has a value, the job's budgets are computed from it and the table, and
-    /// `budgets` is ignored.
+    /// The plan's `[capacity]`. With a value, the simulation ignores `budgets`, and computes the job's budgets from
+    /// this field and the table.
     pub capacity: Option<Capacity>,
     /// The sample sizes. Before the run begins, its duration is forecast from a sample of each size.
     pub forecasts: Vec<SampleSize>,
@@ -61,9 +61,9 @@ pub struct Setup {
     pub segments: Option<u32>,
     /// The traffic of the application, if any.
     pub traffic: Option<Traffic>,
-    /// How long the application runs before the job starts.
+    /// The time between the application's start and the job's start.
     pub job_after: Duration,
-    /// The simulation is observed for at most this long.
+    /// The maximum duration for which the run is observed.
     pub at_most: Duration,
     /// The plan's `[retry] give_up_after`, if set.
     pub give_up_after: Option<Duration>,
@@ -88,7 +88,7 @@ pub struct Run {
     pub reasons: Reasons,
     /// The reasons for the application's throttled requests.
     pub application_reasons: Reasons,
-    /// The sums of the counts that the engine committed.
+    /// The total counts that the engine committed.
     pub counts: Counts,
     /// The progress that the engine reported.
     pub progress: Snapshot,
@@ -108,7 +108,7 @@ pub struct Run {
 pub fn run(setup: &Setup) -> Run {
     let began = std::time::Instant::now();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
-    // The engine draws the jitter of its backoff from the thread's random generator.
+    // Seed the thread's random generator, from which the engine draws the jitter of its backoff.
     fastrand::seed(setup.seed);
     let mut run = runtime.block_on(simulate(setup));
     run.cpu = began.elapsed();
@@ -200,7 +200,7 @@ async fn forecast(setup: &Setup, budgets: &Budgets, table: &Arc<SimTable>) -> Ve
         let sampled = preflight::sample(&job, *size, setup.seed + number as u64).await.unwrap();
         forecasts.push(seconds(format!("sample {number}"), preflight::estimate_from_sample(&job, &sampled)));
     }
-    // Wait until the token buckets are full again after the samples.
+    // Wait until the token buckets have refilled after the samples.
     tokio::time::sleep(Duration::from_secs(30)).await;
     forecasts
 }

@@ -1,5 +1,5 @@
-//! Adapts the capacity model to the simulator. The input is an item's hash and the cost of a request. The output is the
-//! reasons for a throttle, if the request is throttled.
+//! Adapts the capacity model to the simulator. The inputs are an item's hash and the cost of a request. The output is
+//! the reasons for a throttle, if any.
 
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ pub struct SimRequest {
     pub kind: RequestKind,
     /// The hash of the partition key, from 0 to 2^64.
     pub position: u64,
-    /// The hash of the page's last item, if the request reads a page.
+    /// If the request reads a page, the hash of the page's last item.
     pub to: u64,
     /// The partition key's number.
     pub key: u32,

@@ -1,4 +1,4 @@
-//! Scenarios that check the tool's promises about capacity. Each scenario returns figures with requirements.
+//! Defines scenarios that check the tool's promises about capacity. Each scenario returns figures with requirements.
 //!
 //! The benchmark runs the scenarios at full size, with the limits of a real table. The tests run them at a fraction of
 //! this size: limits, budgets, traffic and items are scaled equally, so a run takes the same virtual time in fewer
@@ -37,7 +37,7 @@ impl ScenarioResult {
         self.runs.push((name.to_owned(), run));
     }
 
-    /// Adds the figures that are required of every complete run.
+    /// Adds the figures that every complete run needs.
     fn require_complete(&mut self, name: &str, run: &Run, items: u32) {
         let undone = f64::from(items) - run.done as f64;
         self.add(format!("{name}: items not written"), undone, Required::AtMost(0.0));
@@ -74,7 +74,7 @@ fn budgets(write: f64, read: f64, scale: f64) -> Budgets {
     }
 }
 
-/// Changes budgets so that each narrow scope may use the whole budget of the table.
+/// Changes budgets so that each narrow scope can use the whole budget of the table.
 fn without_narrow_budgets(budgets: Budgets) -> Budgets {
     Budgets { per_key_range: budgets.table, per_partition_key: budgets.table, ..budgets }
 }
@@ -149,12 +149,12 @@ fn limited(scale: f64) -> [(&'static str, f64, Setup); 2] {
 /// The figures of the runs with one set of feedback constants.
 #[derive(Debug, Clone, Copy)]
 pub struct SweepResult {
-    /// Two percentages for a run at a table's limit: how much of the limit the run uses, and how many of its requests
-    /// are throttled.
+    /// Two percentages for a run that reaches a table's limit: the used part of the limit, and the throttled part of
+    /// the requests.
     pub table: (f64, f64),
-    /// The same two percentages for a run at the limits of partitions.
+    /// The same two percentages for a run that reaches the limits of partitions.
     pub partitions: (f64, f64),
-    /// The number of seconds between the end of a storm and the moment when the rate is back at 90 %.
+    /// The number of seconds between the end of a storm and the recovery of the rate to 90 %.
     pub back: u64,
 }
 
@@ -240,8 +240,8 @@ fn skewed(scale: f64) -> ScenarioResult {
 }
 
 /// Scenario 5: the index has a quarter of the write capacity that the job's budget would need. When an index has no
-/// capacity left, every write to the table is throttled. So if a job reaches the index's limit, the application is
-/// throttled too.
+/// capacity left, DynamoDB throttles every write to the table. So a job that reaches the index's limit also causes
+/// throttles of the application.
 fn index(scale: f64) -> ScenarioResult {
     let mut result = ScenarioResult::default();
     let traffic = Traffic { writes: 3_200.0 * scale, reads: 9_600.0 * scale };
@@ -299,7 +299,8 @@ fn stormy(share: f64, scale: f64) -> Setup {
     setup(120_000.0, scale, model, budgets(2_000.0, 8_000.0, scale))
 }
 
-/// Scenario 6: for a minute, the service throttles all requests in one run, and half of the requests in another run.
+/// Scenario 6 has two runs. For a minute, the service throttles all requests of the first run, and half of the requests
+/// of the second one.
 fn storm(scale: f64) -> ScenarioResult {
     let mut result = ScenarioResult::default();
     let from = STORM.0 as usize;
@@ -328,8 +329,8 @@ fn storm(scale: f64) -> ScenarioResult {
     result
 }
 
-/// Every write is throttled for a minute, which is three times `[retry] give_up_after`. A throttle is not a failure, so
-/// the run continues. Within seconds after the storm, the rate is back to normal.
+/// The service throttles every write for a minute, which is three times `[retry] give_up_after`. A throttle is not a
+/// failure, so the run continues. The rate recovers within seconds after the storm.
 pub fn throttled_for_longer_than_give_up_after() -> ScenarioResult {
     let mut result = ScenarioResult::default();
     let mut setup = stormy(1.0, 1.0);
@@ -349,14 +350,14 @@ pub fn throttled_for_longer_than_give_up_after() -> ScenarioResult {
     result
 }
 
-/// Mean rates over a span of time.
+/// Mean rates in a span of time.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct MeanRates {
     /// Length of the span in seconds.
     pub seconds: usize,
     /// The job's write units per second.
     pub writes: f64,
-    /// The index's write units that the job consumes per second.
+    /// The write units of the index that the job consumes per second.
     pub index_writes: f64,
 }
 
@@ -366,7 +367,7 @@ impl Run {
         self.ended.map_or(f64::INFINITY, |ended| (ended - self.started).as_secs_f64())
     }
 
-    /// Returns the mean rates of the steady state, in whole seconds. The steady state begins `settles` seconds after
+    /// Returns the mean rates of the steady state, which consists of whole seconds. It begins `settles` seconds after
     /// the job's start, and ends when 90 % of the job's units are written.
     pub fn steady(&self, settles: usize) -> MeanRates {
         let from = self.started.as_secs() as usize + settles;

@@ -1,5 +1,5 @@
-//! Simulates how DynamoDB admits requests. Uses the capacity model and the virtual clock. Records all requests by
-//! second.
+//! Simulates DynamoDB's admission of requests, with the capacity model and the virtual clock. Records the requests of
+//! each second.
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
@@ -38,7 +38,7 @@ pub struct Second {
     pub application_throttled: u64,
     /// The job's write units for each partition of the model.
     pub by_partition: Vec<f64>,
-    /// The job's rate limits at the end of the second, as the engine reports them.
+    /// The job's rate limits at the end of this second, as the engine reports them.
     pub rates: Vec<(String, f64)>,
 }
 
@@ -76,7 +76,8 @@ impl Service {
         self.inner.lock().unwrap().model = model::model(spec);
     }
 
-    /// Decides on a request that arrives now. The service admits the request, or throttles it for the returned reasons.
+    /// Decides whether to admit a request that arrives at this moment. If the service throttles the request, returns
+    /// the reasons.
     pub fn send(&self, sender: Sender, sim_request: &SimRequest) -> Result<(), Vec<ThrottlingReason>> {
         let now = self.now();
         let inner = &mut *self.inner.lock().unwrap();

@@ -1,5 +1,5 @@
-//! An in-memory checkpoint store. The real store works in a separate thread, and the virtual clock cannot wait for that
-//! thread.
+//! Implements an in-memory checkpoint store. The real store works in a separate thread, for which the virtual clock
+//! cannot wait.
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Mutex;
@@ -13,8 +13,7 @@ use backfill::internals::state::{
     PreImageId, PreImageRecord, PreImageRow, RunId, SegmentState, SegmentStatus, SegmentTotals, SessionId, StoreError,
 };
 
-/// Stores segment states and changes them with the real state machine. So a commit out of order fails in the same way
-/// as in SQLite.
+/// Stores segment states and changes them with the real state machine. So a commit out of order fails as in SQLite.
 #[derive(Default)]
 pub struct MemoryStore {
     segments: Mutex<BTreeMap<u32, SegmentState>>,

@@ -65,8 +65,8 @@ impl SimTable {
         self.data.lock().unwrap().items.iter().filter(|item| item.done).count()
     }
 
-    /// Waits for half the duration of a request. Every request waits twice: before the request arrives at the table,
-    /// and before the reply arrives at the client.
+    /// Waits for half the duration of a request. Every request waits twice: for its arrival at the table, and for the
+    /// reply's arrival at the client.
     async fn half_round_trip(&self) {
         let (least, most) = self.latency;
         let share = self.random.lock().unwrap().f64();
@@ -92,7 +92,7 @@ impl SimTable {
             bytes += data.items[end].bytes as usize;
             end += 1;
         }
-        // A full page contains a next position even if it is the segment's last page. An empty page then follows.
+        // A full page contains a next position even if the segment has no more items. An empty page then follows.
         let full = end - start == limit || bytes >= PAGE_BYTES;
         let units = read_units(bytes, request.consistent);
         let bound = ((u128::from(request.segment) << 64) / u128::from(request.total_segments)) as u64;

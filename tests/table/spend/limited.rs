@@ -1,5 +1,5 @@
-//! Runs of the real binary with `[limits]`, and the server's counts for these runs. `tests/table/limits.rs` checks the
-//! results, and `benches/spend.rs` prints the result of a scene with ten kills.
+//! Runs the real binary with `[limits]`, and collects the server's counts. `tests/table/limits.rs` checks the results,
+//! and `benches/spend.rs` prints the result of a scene with ten kills.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -52,7 +52,7 @@ impl Scene {
         scene
     }
 
-    /// Writes the plan with these `[limits]`. The text may also contain sections that follow `[limits]`.
+    /// Writes the plan with these `[limits]`. The text can also contain later sections.
     pub(crate) fn limit(&self, limits: &str) {
         let changes = "[[change]]\nmove = \"old\"\nto = \"new\"\n";
         self.harness.plan("limits", &self.table, "", &format!("{changes}{SMALL}[limits]\n{limits}\n"));
@@ -107,7 +107,7 @@ impl Scene {
         self.harness.proxy().tally().write_units()
     }
 
-    /// Asserts that a run without limits completes the plan, and that the plan's change is then done in every item.
+    /// Asserts that a run without limits completes the plan, and that every item then has the plan's change.
     pub(crate) async fn completes_correctly(&self) {
         self.limit("");
         let json = self.run().exits(0).json();

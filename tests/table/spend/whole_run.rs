@@ -1,5 +1,5 @@
-//! Whole runs of the real binary over the sample table. Each run has an estimated consumption and a consumption that
-//! the server counted. `tests/table/estimate.rs` compares the two figures, and `benches/spend.rs` prints them.
+//! Makes complete runs of the real binary over the sample table. Collects each run's estimated consumption and the
+//! server's count. `tests/table/estimate.rs` compares the two figures, and `benches/spend.rs` prints them.
 
 use std::path::Path;
 
@@ -15,7 +15,7 @@ pub(crate) const ITEMS: u64 = 5_000;
 /// The largest allowed difference between an estimate and the server's count, as a fraction of the count.
 pub(crate) const WITHIN: f64 = 0.02;
 
-/// Sections of the plan. The budgets are so large that they limit nothing. There are few segments, because the table is
+/// Sections of the plan. The budgets are too large to limit the run. There are few segments, because the table is
 /// small.
 pub(crate) const CAPACITY: &str = "
 [scan]
@@ -41,14 +41,14 @@ to = "zip"
 pub(crate) struct RunFigures {
     /// The units that the dry run predicted.
     pub(crate) predicted: f64,
-    /// The units that the dry run predicted for each index that it names.
+    /// The units that the dry run predicted for each index.
     pub(crate) predicted_by_index: Vec<(String, f64)>,
     /// The units that the run estimated before each request.
     pub(crate) estimated: f64,
     /// The units that the replies reported.
     pub(crate) consumed: f64,
-    /// The units that were assumed for requests without a report. These units are zero unless a request timed out on a
-    /// busy machine.
+    /// The units that the tool assumed for requests whose consumption was not reported. They are zero unless a request
+    /// timed out on a busy machine.
     pub(crate) assumed: f64,
     /// The units that the proxy in front of the server counted.
     pub(crate) counted: f64,
@@ -79,7 +79,7 @@ pub(crate) fn tool(harness: &Harness, plan: &Path, options: &[&str], exit: i32) 
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
-/// Makes these changes to a sample table with these indexes, first in a dry run and then in a run.
+/// Runs a plan with these changes over a sample table with these indexes, after a dry run.
 pub(crate) async fn figures(indexes: &[IndexSchema], migration: &str, changes: &str, exit: i32) -> RunFigures {
     let harness = Harness::embedded();
     let table = harness.create_indexed_table(indexes).await;

@@ -1,5 +1,4 @@
-//! Tests rollbacks after new-only writes. Some items have no new value, and some items have a different shape than
-//! before.
+//! Tests rollbacks after new-only writes. Some items have no new value, and the shape of some items has changed.
 
 use backfill::internals::change::Outcome;
 use backfill::internals::state::{BeginMode, Cursor, ListQuery, phase};
@@ -7,8 +6,8 @@ use backfill::internals::state::{BeginMode, Cursor, ListQuery, phase};
 use super::scene::{MOVE, Scene, item, map, s};
 use crate::harness::key_of;
 
-/// An item may have only an old value for three reasons: no pass has expanded the item, the item could not be expanded,
-/// or an application wrote only the old attribute.
+/// An item can have only an old value for three reasons: no pass has expanded it, its expansion failed, or an
+/// application wrote only the old attribute.
 /// RUNBOOK: "An old value without a new one stays where it is, and is reported"
 #[tokio::test(flavor = "multi_thread")]
 async fn a_value_that_was_never_expanded_survives_a_rollback() {
@@ -32,8 +31,8 @@ async fn a_value_that_was_never_expanded_survives_a_rollback() {
     }
 }
 
-/// One change of the item has an old value but no new value, so the pass cannot make the two equal. The old attributes
-/// of the item's other changes still become equal to the new ones.
+/// For one change, the item has an old value but no new value, so the pass cannot make the two values equal. For the
+/// other changes, the pass makes the old attributes equal to the new ones.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_old_value_without_a_new_one_does_not_block_other_changes() {
     let plan = format!("{MOVE}[[change]]\ncopy = \"kept\"\nto = \"copied\"\n");
@@ -45,10 +44,10 @@ async fn an_old_value_without_a_new_one_does_not_block_other_changes() {
     assert_eq!(after[&key_of(&first).to_text()], expected);
 }
 
-/// A live writer changed an item's shape, so a removed value can no longer be put back at its path. The value stays in
+/// A live writer changed an item's shape, so a removed value can no longer be restored at its path. The value stays in
 /// the journal, and the phase completes.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_value_that_has_no_place_to_return_to_is_reported() {
+async fn a_value_that_cannot_be_restored_at_its_path_is_reported() {
     let doc = || ("doc", map(&[("x", s("v"))]));
     for plan in ["[[change]]\nremove = \"doc.x\"\n", "[[change]]\nmove = \"doc.x\"\nto = \"new\"\n"] {
         let scene = Scene::new((0..5).map(|i| item(i, &[doc()])).collect(), "strategy = \"in-place\"", plan).await;

@@ -1,4 +1,4 @@
-//! Tests that a contract removes the old attribute of every item where this is safe, and of no other item.
+//! Tests that a contract removes the old attribute from exactly the items where this is safe.
 
 use std::collections::BTreeSet;
 
@@ -10,7 +10,7 @@ use crate::harness::key_of;
 
 /// RUNBOOK: "an old value without a new one stays, and is reported"
 #[tokio::test(flavor = "multi_thread")]
-async fn contract_removes_the_old_attribute_from_exactly_the_items_that_it_may() {
+async fn contract_removes_the_old_attribute_exactly_where_this_is_safe() {
     let plan = format!("{MOVE}[[change]]\ncopy = \"kept\"\nto = \"copied\"\n[[change]]\nremove = \"legacy\"\n");
     let items: Vec<_> = (0..400)
         .map(|i| match i % 4 {
@@ -22,8 +22,8 @@ async fn contract_removes_the_old_attribute_from_exactly_the_items_that_it_may()
         .collect();
     let scene = Scene::new(items, "", &plan).await;
     scene.complete(phase::EXPAND, BeginMode::ResumeOrNew).await;
-    // After the cutover, applications write some items only under the new name. An old application that knows only the
-    // old name writes a few items.
+    // After the cutover, applications write some items only under the new name. An outdated application, which knows
+    // only the old name, writes a few items.
     let later = (3..400).step_by(8).map(|i| item(i, &[("old", s("x")), ("new", s("later"))]));
     let old_alone = (400..420).map(|i| item(i, &[("old", s("late")), ("legacy", s("fax"))]));
     scene.harness.load(&scene.table, later.chain(old_alone)).await;
@@ -43,8 +43,8 @@ async fn contract_removes_the_old_attribute_from_exactly_the_items_that_it_may()
         };
         assert_eq!(after[&key_of(&expected).to_text()], expected, "{i}");
     }
-    // The contract reports items that have only an old value. It records old values that differed from the new ones,
-    // and the values that the plan removed.
+    // The contract reports items with only an old value. It journals old values that differ from the new ones, and the
+    // values that the plan removes.
     let reported =
         scene.state().diverged(ListQuery { run: None, open_only: true, after: Cursor::START, limit: 100 }).unwrap();
     let reported: BTreeSet<String> = reported.iter().map(|d| d.key.to_text()).collect();

@@ -1,5 +1,5 @@
-//! Tests a rollback that is killed and interrupted repeatedly. Some kills happen while the rollback completes the
-//! baseline of items that the first pass did not read.
+//! Tests a rollback that is killed and interrupted repeatedly. Some kills happen while it completes the baseline: it
+//! reads the items that the first pass did not read.
 
 use std::sync::Arc;
 

@@ -1,5 +1,5 @@
-//! Tests writes that the server applies late: a killed process sent them, and the next process is already running. The
-//! values of such writes do not count as preexisting. Only a live writer's value counts as preexisting.
+//! Tests late writes: a killed process sent them, and the server applies them after the next process has begun. Their
+//! values do not count as preexisting. Only a live writer's value does.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -21,7 +21,7 @@ use crate::harness::{key_of, to_sdk, value_to_sdk};
 
 const SKIP: &str = "on_existing = \"skip\"";
 
-/// If a write has not arrived after this time, the test assumes that it will never arrive.
+/// The maximum time that the test waits for a write. A write that has not arrived by then is assumed never to arrive.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A run over one item. The run was killed while its write was in flight.
@@ -113,7 +113,8 @@ fn sent_writes(scene: &Scene, faults: Vec<Fault>) -> mpsc::UnboundedReceiver<Jso
         if request.operation != "UpdateItem" || request.body().get("ConditionExpression").is_none() {
             return Fault::Pass;
         }
-        // Count first: the test answers with a write of its own, which must never take this write's fault.
+        // Count before the channel is notified. The test then sends a write of its own, which must not receive this
+        // write's fault.
         let position = seen.fetch_add(1, Ordering::Relaxed);
         let _ = sender.lock().unwrap().send(request.body().clone());
         faults.get(position).cloned().unwrap_or(Fault::Pass)
@@ -180,7 +181,7 @@ async fn a_late_write_copies_only_the_value_that_it_read() {
     assert_eq!(killed.roll_back().await, item(0, &[("old", s("later"))]));
 }
 
-/// A live writer's value stays, even if a killed process may have written the same attribute.
+/// A live writer's value stays, even if a killed process could have written the same attribute.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_live_value_after_a_killed_write_is_kept() {
     let theirs = item(0, &[("old", s("first")), ("new", s("theirs"))]);
@@ -202,7 +203,7 @@ async fn a_live_value_after_a_killed_write_is_kept() {
     }
 }
 
-/// A live writer's value also stays if the reply to a write is lost, even if no process is killed.
+/// A live writer's value also stays if no process was killed, but a reply was lost.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_live_value_after_a_lost_reply_is_kept() {
     let one = item(0, &[("old", s("first"))]);
@@ -220,9 +221,9 @@ async fn a_live_value_after_a_lost_reply_is_kept() {
     assert_eq!(now(&scene, &one).await, item(0, &[("old", s("first")), ("new", s("theirs"))]));
 }
 
-/// A source attribute appears in an item while a write for another change of this item is in flight. The tool plans the
-/// write again, and now also copies the new source attribute. The baseline contains no record of this source and its
-/// target.
+/// A source attribute appears in an item while a write for another change of this item is in flight. The tool makes a
+/// new plan for the write, which also copies the new source attribute. The baseline contains no record of this source
+/// and its target.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_replanned_copy_is_not_a_preexisting_value() {
     let one = item(0, &[]);

@@ -11,8 +11,7 @@ use backfill::internals::state::{BeginMode, phase};
 
 use super::scene::{KillPoint, MOVE, Scene, item, new_run, s};
 
-/// Creates items. A tenth of them have an equal pair, a tenth have an unequal pair, and a tenth have only the new
-/// attribute.
+/// Creates items. One tenth has an equal pair, one tenth has an unequal pair, and one tenth has only the new attribute.
 fn mixed() -> Vec<Item> {
     let of = |n: usize| match n % 10 {
         0 => item(n, &[("old", s("x")), ("new", s("x"))]),
@@ -23,8 +22,7 @@ fn mixed() -> Vec<Item> {
     (0..100).map(of).collect()
 }
 
-/// Completes a pass. `dual_writes` says whether applications write both attributes. Returns the result of the pass's
-/// last session.
+/// Completes a pass, with or without dual writes by applications. Returns the result of the pass's last session.
 async fn pass(
     scene: &Scene,
     phase: &str,
@@ -84,7 +82,7 @@ async fn pairs_that_were_equal_before_the_migration_are_counted_under_dual_write
         let ended = pass(&scene, phase::ROLLBACK, BeginMode::ResumeOrNew, dual_writes).await;
         assert_eq!(ended.totals.counts.of(Outcome::Diverged), 0);
         let (count, keys) = leftovers_after(&scene, &ended).await;
-        // The counted items must be exactly the items that differ from their state before the migration.
+        // The pass must count exactly the items that differ from their state before the migration.
         let after = scene.bytes().await;
         let changed: Vec<&String> = before.keys().filter(|key| after.get(*key) != before.get(*key)).collect();
         assert_eq!(
@@ -94,7 +92,7 @@ async fn pairs_that_were_equal_before_the_migration_are_counted_under_dual_write
     }
 }
 
-/// An item with two unrestored pairs counts as one item.
+/// An item with two pairs that are not restored counts as one item.
 #[tokio::test(flavor = "multi_thread")]
 async fn leftovers_count_items_and_not_pairs() {
     let plan = format!("{MOVE}[[change]]\ncopy = \"kept\"\nto = \"copied\"\n");
@@ -111,8 +109,8 @@ async fn leftovers_count_items_and_not_pairs() {
     assert_eq!((leftovers_after.count, leftovers_after.first.len()), (7, 14));
 }
 
-/// If no run has begun, there is no baseline. The rollback then counts every item from which it removes a new
-/// attribute, because the attribute may be older than the dual writes.
+/// If no run has been made, no baseline exists. The rollback then counts every item from which it removes a new
+/// attribute, because this attribute could be older than the dual writes.
 #[tokio::test(flavor = "multi_thread")]
 async fn pairs_that_no_run_has_read_are_counted() {
     let scene = Scene::new(mixed(), "", MOVE).await;
@@ -149,7 +147,7 @@ async fn old_attributes_that_are_created_after_new_only_writes_are_counted() {
     assert_eq!(ended.totals.counts.of(Outcome::Applied), 10 + 10 + 7);
 }
 
-/// Runs an expansion, damages the state file with the SQL in `damage`, and then makes old values equal to new ones.
+/// Runs an expansion. Then damages the state file with the SQL in `damage`, and makes old values equal to new ones.
 async fn old_equals_new_after(
     damage: impl Fn(&rusqlite::Connection),
 ) -> (Scene, backfill::internals::engine::SessionResult) {
@@ -164,8 +162,8 @@ async fn old_equals_new_after(
     (scene, ended)
 }
 
-/// The pass that makes old values equal to new ones depends only on the current items. So this pass accepts a state
-/// file with an index in which a row is missing. A rollback refuses such a state file.
+/// The pass that makes old values equal to new ones depends only on the current items. So it accepts a state file in
+/// which an index lacks a row. A rollback refuses such a file.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_damaged_state_file_does_not_block_the_way_back_after_new_only_writes() {
     let (scene, ended) = old_equals_new_after(|file| {

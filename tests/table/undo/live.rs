@@ -1,4 +1,4 @@
-//! Tests of rollbacks while live writers work. No live writer's write is lost.
+//! Tests rollbacks while live writers work. No live writer's write is lost.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -17,11 +17,11 @@ use crate::harness::{key_of, to_sdk};
 
 const ITEMS: usize = 400;
 
-/// For each item's key, the last value that a writer wrote to the item.
+/// The last value that a writer wrote to each item, by key.
 type Written = BTreeMap<String, Value>;
 
 /// Writers that set one attribute of random items until they are asked to stop. Each writer has its own items. The
-/// tool's writes are delayed, and therefore many of them fail because the item has changed.
+/// proxy delays the tool's writes, so that many of their conditions fail.
 struct Writers {
     stop: Arc<AtomicBool>,
     tasks: JoinSet<Written>,
@@ -106,7 +106,7 @@ async fn with_writers(scene: &Scene, phase: &str, attribute: &'static str) -> (W
     (written, scene.harness.dump(&scene.table).await)
 }
 
-/// Every application reads and writes the old attribute again, and the rollback removes the new one.
+/// Every application has gone back to the old attribute, and the rollback removes the new one.
 /// RUNBOOK: "The rollback never overwrites a value that a live writer has changed; it reports the item"
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rollback_keeps_what_is_written_under_the_old_name() {
@@ -119,8 +119,8 @@ async fn a_rollback_keeps_what_is_written_under_the_old_name() {
 }
 
 /// Every application reads and writes only the new attribute. This test runs two phases. The first phase makes old
-/// values equal to new ones. A second pass of this phase copies the values that were written during its first pass. The
-/// other phase is the contract, which removes the old attribute.
+/// values equal to new ones. Its second pass copies the values that applications wrote during its first pass. The
+/// second phase is the contract, which removes the old attribute.
 #[tokio::test(flavor = "multi_thread")]
 async fn new_only_writes_survive_both_directions() {
     let scene = expanded("").await;
@@ -136,9 +136,9 @@ async fn new_only_writes_survive_both_directions() {
     }
 }
 
-/// A rollback undoes a move in place while writers use the old or the new name. In the end, the last value is at the
-/// old name, or at the name that its writer used. The rollback reports every item that still has a value at the new
-/// name.
+/// A rollback undoes a move in place while writers use the old or the new name. Afterwards, the last value is under the
+/// old name, or under the name that its writer used. The rollback reports every item that still has a value under the
+/// new name.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_reverse_of_a_move_in_place_loses_nothing() {
     for attribute in ["old", "new"] {
@@ -147,9 +147,8 @@ async fn the_reverse_of_a_move_in_place_loses_nothing() {
         let writers = Writers::start(&scene, attribute);
         tokio::time::sleep(Duration::from_millis(100)).await;
         scene.session(phase::ROLLBACK, BeginMode::ResumeOrNew, Some(20), None).await.unwrap();
-        // The rollback's write copies the value that is at the new name when DynamoDB executes the write. So the
-        // write's condition does not require an earlier value, and the write may succeed after a writer has changed the
-        // item.
+        // The rollback's write makes DynamoDB copy the current value of the new name. So the write's condition does not
+        // require an earlier value, and the write can succeed after a writer has changed the item.
         let written = writers.stop(&scene, attribute == "old").await;
         let (ended, _) = scene.complete(phase::ROLLBACK, BeginMode::Again).await;
         let after = scene.harness.dump(&scene.table).await;
@@ -163,16 +162,15 @@ async fn the_reverse_of_a_move_in_place_loses_nothing() {
     }
 }
 
-/// The rollback restores an overwritten value only if the target still has the tool's own value. It does not overwrite
-/// values that applications have since written to both names. It also does not overwrite the values of a new item with
-/// the same key.
+/// The rollback restores an overwritten value only if the target still has the tool's own value. It overwrites neither
+/// the values that applications have since written to both names, nor the values of a new item with the same key.
 /// RUNBOOK: "The rollback never overwrites a value that a live writer has changed; it reports the item"
 #[tokio::test(flavor = "multi_thread")]
 async fn an_overwritten_value_is_not_restored_over_a_newer_one() {
     let junk = || (0..40).map(|i| item(i, &[("old", s("v")), ("new", s("junk"))]));
     let scene = Scene::new(junk().collect(), "on_existing = \"overwrite\"", MOVE).await;
     scene.complete(phase::EXPAND, BeginMode::ResumeOrNew).await;
-    // Replace these items, as if somebody had deleted them and inserted new ones. For the tool, this looks like a write
+    // Replace these items, as if they had been deleted and inserted as new ones. For the tool, this looks like a write
     // to both names.
     let others = || (0..20).map(|i| item(i, &[("old", s("y")), ("new", s("y"))]));
     scene.harness.load(&scene.table, others()).await;
@@ -191,8 +189,7 @@ async fn a_reinserted_item_gets_back_the_removed_value_unless_it_has_its_own() {
     let first = (0..3).map(|i| item(i, &[("legacy", s("of the first"))]));
     let scene = Scene::new(first.collect(), "strategy = \"in-place\"", removes).await;
     scene.complete(phase::EXPAND, BeginMode::ResumeOrNew).await;
-    // The items are deleted, as if their time to live had ended. Then two new items are inserted with the same keys as
-    // deleted ones.
+    // Delete the items, as if their time to live had ended. Then insert two new items with the keys of deleted items.
     let keys = |i| to_sdk(key_of(&item(i, &[])).attributes());
     for i in 0..3 {
         scene.harness.client().delete_item().table_name(&scene.table).set_key(Some(keys(i))).send().await.unwrap();

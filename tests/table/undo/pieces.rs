@@ -7,8 +7,8 @@ use super::quiet::STRATEGIES;
 use super::scene::{EVERY_KIND, KillPoint, Scene, every_shape};
 
 /// Completes a phase in several sessions. Every session except the last is killed at a write: before the server applies
-/// the write, after the server has applied it, or while the reply is in flight. Each session uses a different page
-/// size. Returns the number of kills.
+/// it, after the server has applied it, or while the reply is in flight. Each session uses a different page size.
+/// Returns the number of kills.
 async fn run_with_kills(scene: &Scene, phase: &str, seed: u64) -> u64 {
     let mut rng = fastrand::Rng::with_seed(seed);
     let mut kills = 0;

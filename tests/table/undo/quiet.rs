@@ -37,8 +37,8 @@ async fn a_rollback_of_every_kind_of_change_restores_the_table() {
 }
 
 /// An old application continues to write, and passes with `on_existing = "overwrite"` copy its values. After the
-/// rollback, the new attributes are as they were before the migration, and the old attributes have the values that the
-/// application wrote.
+/// rollback, the new attributes have their values from before the migration, and the old attributes have the
+/// application's values.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rollback_does_not_restore_values_that_earlier_passes_wrote() {
     let scene = Scene::new(every_shape(240), "on_existing = \"overwrite\"", MOVE).await;
@@ -70,7 +70,7 @@ async fn a_rollback_does_not_restore_values_that_earlier_passes_wrote() {
     assert_eq!(scene.complete(phase::ROLLBACK, BeginMode::Again).await.1, 0);
 }
 
-/// After a complete rollback, the migration starts again. The tool then ignores the records of the first migration.
+/// After a complete rollback, a second migration begins. The tool then ignores the records of the first one.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_migration_can_be_run_and_rolled_back_a_second_time() {
     let scene = Scene::new(every_shape(200), "", EVERY_KIND).await;
@@ -112,8 +112,8 @@ async fn new_only_writes_reach_the_old_attribute() {
     let items: Vec<_> = (0..300).map(|i| item(i, &[("old", s("x")), ("rest", s("r"))])).collect();
     let scene = Scene::new(items, "", MOVE).await;
     scene.complete(phase::EXPAND, BeginMode::ResumeOrNew).await;
-    // Applications changed a third of the items and inserted a few items, in both cases only under the new name. In a
-    // few other items, applications removed both attributes.
+    // Applications have changed a third of the items and inserted a few items, in both cases only under the new name.
+    // They have removed both attributes of a few other items.
     let late = (0..100).map(|i| item(i, &[("old", s("x")), ("new", s("later")), ("rest", s("r"))]));
     let gone = (100..110).map(|i| item(i, &[("rest", s("r"))]));
     let fresh = (300..310).map(|i| item(i, &[("new", s("fresh"))]));

@@ -1,4 +1,4 @@
-//! Tests that a verification repairs damaged values, and that a rollback then restores the state before the migration.
+//! Tests that a verification repairs wrong values, and that a rollback then restores the state before the migration.
 
 use std::sync::Arc;
 
@@ -58,7 +58,7 @@ async fn a_rollback_undoes_repairs_too() {
         scene.harness.load(&scene.table, damaged.clone().into_iter()).await;
 
         let report = repair(&scene).await;
-        // The repair also overwrites diverged values, which earlier passes left unchanged.
+        // The repair also overwrites diverged values, which the earlier passes left unchanged.
         assert!(report.repaired >= damaged.len() as u64, "{migration}: {report:?}");
         assert!(report.repaired > damaged.len() as u64 || !migration.is_empty(), "{report:?}");
         assert_eq!(report.mismatches, 0, "{migration}: {report:?}");

@@ -1,4 +1,5 @@
-//! A scene for tests of undo passes: a table, a plan, a state file, and functions that run sessions of any phase.
+//! Provides a scene for tests of undo passes: a table, a plan, a state file, and functions that run sessions of any
+//! phase.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -25,8 +26,8 @@ const PLENTY: Budget = Budget { write: 40_000.0, read: 40_000.0 };
 
 pub(super) const MOVE: &str = "[[change]]\nmove = \"old\"\nto = \"new\"\n";
 
-/// A plan with every kind of change. It includes a nested source, a target in a map that may not exist, and a name that
-/// needs quotes.
+/// A plan with every kind of change. It includes a nested source, a target in a map that is missing in some items, and
+/// a name that needs quotes.
 pub(super) const EVERY_KIND: &str = "[[change]]\nmove = \"old\"\nto = \"new\"\n[[change]]\ncopy = \"doc.x\"\n\
     to = 'made.inner.\"zip code\"'\n[[change]]\nset = \"marker\"\nvalue = 2\n[[change]]\nset = \"made.version\"\n\
     value = \"v1\"\n[[change]]\nremove = \"legacy\"\n";
@@ -71,7 +72,7 @@ impl Scene {
         StateFile::open(&self.state_path()).unwrap()
     }
 
-    /// The table as text that shows every byte.
+    /// Returns the table as text that shows every byte.
     pub(super) async fn bytes(&self) -> BTreeMap<String, String> {
         self.harness.dump(&self.table).await.into_iter().map(|(key, item)| (key, bytes_of(&item))).collect()
     }
@@ -85,7 +86,7 @@ impl Scene {
         }
     }
 
-    /// Asserts that the table is the same as `before`, byte for byte.
+    /// Asserts that the table equals `before`, byte for byte.
     pub(super) async fn assert_is(&self, before: &BTreeMap<String, String>, what: &str) {
         let now = self.bytes().await;
         let keys: std::collections::BTreeSet<&String> = now.keys().chain(before.keys()).collect();
@@ -103,8 +104,8 @@ impl Scene {
         (ended, self.harness.proxy().tally().operation("UpdateItem").requests)
     }
 
-    /// Runs one session of a phase. With a `kill_point`, the session is killed without any cleanup when it sends write
-    /// number `kill_point.at`. If the session ends before this write, it is not killed.
+    /// Runs one session of a phase. With a `kill_point`, kills the session without any cleanup when it sends write
+    /// number `kill_point.at`, unless it ends first.
     pub(super) async fn session(
         &self,
         phase: &str,
@@ -194,7 +195,7 @@ impl Scene {
                     kill.notify_one();
                     kill_point.fault.clone()
                 }
-                // Other writes of the dead process may be in flight and still arrive.
+                // Other writes of the dead process can be in flight and still arrive.
                 n if n > kill_point.at && n % 2 == 0 => Fault::Reset,
                 _ => Fault::Pass,
             }
@@ -203,7 +204,7 @@ impl Scene {
     }
 }
 
-/// A run of a phase on this table.
+/// Returns a new run of a phase on this table.
 pub(super) fn new_run(phase: &str) -> NewRun {
     NewRun { phase: phase.into(), total_segments: 4, tool_version: "test".into(), table_items_estimate: None }
 }
@@ -220,14 +221,14 @@ pub(super) fn map(members: &[(&str, Value)]) -> Value {
     Value::M(members.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect())
 }
 
-/// An item with a unique key.
+/// Returns an item with a unique key.
 pub(super) fn item(number: usize, attributes: &[(&str, Value)]) -> Item {
     let key = [("pk".to_owned(), s(&format!("p{}", number % 23))), ("sk".to_owned(), s(&format!("{number:05}")))];
     key.into_iter().chain(attributes.iter().map(|(name, value)| ((*name).to_owned(), value.clone()))).collect()
 }
 
-/// Items with every shape that makes a difference to a plan. A target is missing, is equal to its source, differs from
-/// its source, or exists without a source. A source exists or is missing. There are values of every type.
+/// Returns items of every shape that matters to a plan. Targets are missing, equal their source, differ from their
+/// source, or exist without a source. Some items have neither the source nor the target. The values have every type.
 pub(super) fn every_shape(count: usize) -> Vec<Item> {
     let values = [
         s("text"),

@@ -1,5 +1,5 @@
-//! Tests with eventually consistent reads that return an earlier state of the table. DynamoDB may also return such a
-//! state. If a pass draws a conclusion from the outcome "nothing to do", the pass must read the current state.
+//! Tests eventually consistent reads that return an earlier state of the table, as DynamoDB can. A pass whose outcome
+//! "nothing to do" proves something must read the current state.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use serde_json::{Map, Value as Json, json};
 
 use super::scene::{EVERY_KIND, MOVE, Scene, every_shape, item, s};
 
-/// Freezes the result of eventually consistent scans: from now on, they return the table as it is at this moment.
+/// Freezes the result of eventually consistent scans. From now on, they return the table's current state.
 async fn stale_from_now(scene: &Scene) {
     let items: Vec<Json> = scene.harness.dump(&scene.table).await.values().map(item_to_json).collect();
     scene.harness.proxy().set_faults(Some(Arc::new(move |request: &RequestInfo| {
@@ -20,7 +20,7 @@ async fn stale_from_now(scene: &Scene) {
         if request.operation != "Scan" || body["ConsistentRead"] == true {
             return Fault::Pass;
         }
-        // The first segment returns all items, because this test cannot tell to which segment an item belongs.
+        // The first segment returns all items, because this test does not know the segment of an item.
         let items = if body["Segment"] == 0 { items.as_slice() } else { &[] };
         let extra = json!({
             "Items": items, "Count": items.len(), "ScannedCount": items.len(),
@@ -31,8 +31,7 @@ async fn stale_from_now(scene: &Scene) {
     })));
 }
 
-/// Completes a pass without changing the faults. Returns the number of items that the pass wrote, and the number that
-/// it found diverged.
+/// Completes a pass with the current faults. Returns the numbers of written and of diverged items.
 async fn pass(scene: &Scene, phase: &str, mode: BeginMode) -> (u64, u64) {
     let ended = scene.session(phase, mode, None, None).await.unwrap();
     assert_eq!(ended.stopped, None, "{phase}");
@@ -41,7 +40,7 @@ async fn pass(scene: &Scene, phase: &str, mode: BeginMode) -> (u64, u64) {
 
 /// RUNBOOK: "A rollback right after a run undoes the whole run"
 #[tokio::test(flavor = "multi_thread")]
-async fn a_rollback_right_after_a_run_undoes_all_of_it() {
+async fn a_rollback_right_after_a_run_undoes_the_whole_run() {
     for migration in ["", "strategy = \"in-place\"", "on_existing = \"overwrite\""] {
         let scene = Scene::with_consistency(every_shape(200), migration, EVERY_KIND, false).await;
         let before = scene.bytes().await;
@@ -74,7 +73,7 @@ async fn a_contract_right_after_the_last_writes_removes_every_old_value() {
 /// An application wrote a value to the new name just before the run. This value does not come from the migration, so it
 /// stays.
 #[tokio::test(flavor = "multi_thread")]
-async fn the_baseline_sees_what_was_written_a_moment_ago() {
+async fn the_baseline_sees_values_that_were_just_written() {
     let scene = Scene::with_consistency((0..60).map(|i| item(i, &[("old", s("x"))])).collect(), "", MOVE, false).await;
     stale_from_now(&scene).await;
     let theirs: Vec<Item> = (0..20).map(|i| item(i, &[("old", s("x")), ("new", s(["x", "theirs"][i % 2]))])).collect();
@@ -87,7 +86,7 @@ async fn the_baseline_sees_what_was_written_a_moment_ago() {
 
 /// A second pass finds items that were inserted after the first pass, even if the plan needs no baseline.
 #[tokio::test(flavor = "multi_thread")]
-async fn another_pass_sees_what_was_inserted_a_moment_ago() {
+async fn a_second_pass_sees_items_that_were_just_inserted() {
     for changes in [MOVE, "[[change]]\nset = \"marker\"\nvalue = 1\n"] {
         let scene =
             Scene::with_consistency((0..40).map(|i| item(i, &[("old", s("x"))])).collect(), "", changes, false).await;

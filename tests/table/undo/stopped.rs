@@ -32,7 +32,8 @@ async fn dry_run(scene: &Scene, phase: &str) -> Prediction {
     handler.prediction()
 }
 
-/// The pass did not reach some items that had a new attribute before the migration. These attributes stay.
+/// The pass did not reach some items that had a new attribute before the migration. The rollback keeps these
+/// attributes.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rollback_of_a_pass_that_was_stopped_restores_the_table() {
     for migration in STRATEGIES {
@@ -48,8 +49,8 @@ async fn a_rollback_of_a_pass_that_was_stopped_restores_the_table() {
     }
 }
 
-/// The task that completes the baseline is killed, and a second task completes the baseline. Then the run is restarted
-/// and rolled back.
+/// The task that completes the baseline is killed, and a second task completes it. Then the run is restarted and rolled
+/// back.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_restarted_run_can_be_rolled_back_after_its_baseline_is_complete() {
     let scene = stopped("").await;
@@ -141,7 +142,8 @@ async fn failures_are_retried_by_phase() {
     let run = store.current_run(phase::ROLLBACK).await.unwrap().unwrap();
     let counts = job.retry_failures(&store, &run).await.unwrap().counts;
     assert_eq!((counts.scanned, counts.of(Outcome::Applied)), (1, 1));
-    // Each phase has to prove separately that not all of its writes fail.
+    // Each phase must prove by its own run that the plan does not fail for every item. The proof of another phase does
+    // not count.
     let proven = async |phase| store.is_proven(phase).await.unwrap();
     assert!(proven(phase::EXPAND).await && proven(phase::ROLLBACK).await && !proven(phase::CONTRACT).await);
     store.close().await.unwrap();
@@ -150,8 +152,8 @@ async fn failures_are_retried_by_phase() {
     assert!(items.iter().all(|item| after.values().any(|found| found == item)), "{after:?}");
 }
 
-/// If DynamoDB rejects all writes of a phase, the phase stops and records no failures, even if the writes of an earlier
-/// phase succeeded.
+/// If DynamoDB rejects all writes of a phase, the phase stops and records no failures, even after successful writes of
+/// an earlier phase.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_phase_whose_writes_are_all_rejected_stops_early() {
     let scene = Scene::new((0..600).map(|i| item(i, &[("old", s("x"))])).collect(), "", MOVE).await;

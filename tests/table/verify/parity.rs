@@ -1,11 +1,10 @@
-//! Tests that a verification of all items, or of a sample, finds every planted defect and nothing else, and repairs the
-//! defects.
+//! Tests verifications of all items and of samples. They must find exactly the planted defects, and repair them.
 
 use super::*;
 
 /// RUNBOOK: "finds every item that differs"
 #[tokio::test(flavor = "multi_thread")]
-async fn all_finds_every_planted_defect_and_nothing_else() {
+async fn verify_all_finds_exactly_the_planted_defects() {
     let scene = Scene::new(40_000, "segments = 16").await;
     scene.harness.proxy().reset_tally();
     let (_, verified) = scene.verify(ALL, 1).await;
@@ -33,8 +32,7 @@ async fn all_finds_every_planted_defect_and_nothing_else() {
     repaired(&scene).await;
 }
 
-/// Checks a sample of the same table. Per item, the sample costs half as much as a verification of all items. Its
-/// findings are correct.
+/// Checks a sample of the same table. Its cost per item is half of a full verification's. Its findings are correct.
 async fn sampled(scene: &Scene, units_of_all: f64) {
     scene.harness.proxy().reset_tally();
     let (record, verified) = scene.verify(VerificationParameters { sample_clusters: Some(600), ..ALL }, 7).await;

@@ -2,8 +2,8 @@
 
 use super::*;
 
-/// If the second read finds that a suspect's values are equal or that the item is gone, the first read happened between
-/// two writes of a live writer. This is not a mismatch.
+/// If the second read of a suspect finds equal values or no item, the first read happened between two writes of a live
+/// writer. This is not a mismatch.
 /// RUNBOOK: "the tool reads the item again, because a race is not a mismatch"
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_race_is_not_a_mismatch() {
@@ -19,7 +19,7 @@ async fn a_race_is_not_a_mismatch() {
         let to_delete = stale.clone();
         let writer = start_writer(&scene);
         // Just before the second read of an item, the item's writer changes the item. This change bypasses the proxy,
-        // and is finished before the proxy forwards the read.
+        // and completes before the proxy forwards the read.
         let rule = move |request: &RequestInfo| {
             if request.operation == "GetItem" {
                 let key = ItemKey::from_text(&request.body()["Key"].to_string()).unwrap();
@@ -77,8 +77,8 @@ enum LastWrite {
     Deleted,
 }
 
-/// Makes the next change to an item. Most changes are those of a writer that obeys `write = both`. Some changes are
-/// those of a writer that does not know the new attribute.
+/// Makes the next change to an item. Most changes simulate a writer that obeys `write = both`. Some simulate a writer
+/// that does not know the new attribute.
 async fn write_live(client: &Client, table: &str, key: &ItemKey, n: u64) -> LastWrite {
     let key: HashMap<String, AttributeValue> = crate::harness::to_sdk(key.attributes());
     let update = || client.update_item().table_name(table).set_key(Some(key.clone()));
@@ -123,7 +123,7 @@ async fn write_live(client: &Client, table: &str, key: &ItemKey, n: u64) -> Last
     }
 }
 
-/// Half of the tool's writes are delayed, so that a writer changes their items first. This forces races instead of
+/// The proxy delays half of the tool's writes, so that a writer changes their items first. This forces races instead of
 /// relying on chance.
 /// RUNBOOK: "is safe with live writers and loses none of their updates"
 /// RUNBOOK: "The journal keeps every value that it overwrites"
@@ -159,7 +159,7 @@ async fn a_repair_does_not_lose_updates_of_live_writers() {
             let mut random = fastrand::Rng::with_seed(5);
             let mut n = 0;
             loop {
-                // Items whose write is delayed come first. If no write is delayed, the writer picks any item, until the
+                // Items with a delayed write come first. Without a delayed write, the writer picks any item, until the
                 // tool is done.
                 let (key, hinted) = match tokio::time::timeout(Duration::from_millis(3), hints.recv()).await {
                     Ok(Some(key)) => (key, true),

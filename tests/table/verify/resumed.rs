@@ -3,7 +3,7 @@
 
 use super::*;
 
-/// A verification is stopped, killed and resumed. Each item counts once, and the report appears when all segments are
+/// A verification is stopped, killed and resumed. Each item counts once, and the report exists when all segments are
 /// done.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_verification_resumes_where_it_stopped() {
@@ -23,8 +23,8 @@ async fn a_verification_resumes_where_it_stopped() {
             assert_eq!(record.resumed, sessions > 0);
             ids.insert(record.run.id);
             sessions += 1;
-            // At the 20th page, sessions with an even number are aborted, as if the process were killed. Sessions with
-            // an odd number are asked to stop.
+            // At the 20th page, even-numbered sessions are aborted, as if the process were killed. Odd-numbered
+            // sessions are asked to stop.
             let killed = sessions % 2 == 0;
             let stop = job.stop.clone();
             let (reached, at) = tokio::sync::oneshot::channel();
@@ -76,7 +76,7 @@ async fn a_verification_resumes_where_it_stopped() {
         if parameters.sample_clusters.is_some() {
             assert_eq!(found.sample.as_ref().unwrap().drawn, 150);
         } else if parameters.repair {
-            // A killed session may have repaired an item without committing the page. Such an item now matches.
+            // A killed session can have repaired an item without committing the page. Such an item now matches.
             assert!(mismatches <= 3 * PLANTED as u64 && found.mismatches == 0, "{found:?}");
             assert_eq!(found.compared, 4_000);
         } else {

@@ -1,4 +1,5 @@
-//! What the view shows. This module is pure: it only combines the figures of the state file with those of a process.
+//! What the view shows. This module is pure: it only combines the figures in the state file with the figures from the
+//! process.
 
 use backfill::internals::change::Outcome;
 use backfill::internals::state::{RunDetails, StateSummary};
@@ -10,7 +11,7 @@ use backfill::internals::telemetry::{
 use jiff::Timestamp;
 use serde_json::Value as Json;
 
-/// What is known about the migration.
+/// The known facts about the migration.
 #[derive(Debug, Default)]
 pub(super) struct WatchData {
     /// The figures of the state file; `None` until it is read for the first time.
@@ -33,7 +34,7 @@ pub(super) enum Process {
     BetweenPasses(String),
     /// A pass is running.
     Pass(Box<LiveFigures>),
-    /// The process cannot be asked.
+    /// The process cannot be reached.
     Unreachable(String),
 }
 
@@ -65,7 +66,7 @@ pub(super) struct FileFigures {
     pub stage: &'static str,
     /// The next command; `None` if a process works on the migration, or if the migration is over.
     pub next: Option<String>,
-    /// Whether the state file belongs to the plan file as it is now.
+    /// Whether the state file belongs to the current version of the plan file.
     pub same_plan: bool,
     /// The newest run.
     pub run: Option<RunFigures>,
@@ -84,7 +85,7 @@ pub(super) struct RunFigures {
     pub name: String,
     /// Its status.
     pub status: &'static str,
-    /// Whether it is neither complete nor superseded.
+    /// Whether the run is unfinished: neither complete nor superseded.
     pub is_unfinished: bool,
     /// Whether its process died.
     pub died: bool,
@@ -193,7 +194,7 @@ impl RunFigures {
 }
 
 impl WatchData {
-    /// Returns the figures of the pass: those of the process, or else those of the state file.
+    /// Returns the figures of the pass: those from the process, or else those in the state file.
     pub(super) fn figures(&self) -> Option<&LiveFigures> {
         match &self.process {
             Process::Pass(live) => Some(live),
@@ -203,7 +204,7 @@ impl WatchData {
         }
     }
 
-    /// Returns the live figures; `None` if no pass is running or the process cannot be asked.
+    /// Returns the live figures; `None` if no pass is running or the process cannot be reached.
     pub(super) fn live(&self) -> Option<&LiveFigures> {
         match &self.process {
             Process::Pass(live) => Some(live),
@@ -211,11 +212,11 @@ impl WatchData {
         }
     }
 
-    /// Returns the segments. Those of the state file are finer than those of the process.
+    /// Returns the segments, if possible from the state file, which describes them in more detail than the process.
     pub(super) fn cells(&self) -> Vec<HeatCell> {
         let run = self.file.as_ref().and_then(|file| file.run.as_ref());
         match (run, self.live()) {
-            // The state file may still show the previous run.
+            // The state file can still describe the previous run.
             (Some(run), Some(live)) if run.committed.total_segments != live.total_segments => {
                 live.ranges.iter().map(HeatCell::from).collect()
             }

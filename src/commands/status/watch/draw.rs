@@ -14,16 +14,16 @@ use textwrap::core::display_width;
 use super::rows::{Content, Panel, Piece, Row, Tone};
 use super::view::View;
 
-/// From this width on, the panels are in two columns.
+/// The minimum width at which the panels are in two columns.
 const TWO_COLUMNS: usize = 100;
 
-/// The space between two columns.
+/// The width of the gap between two columns.
 const GAP: usize = 2;
 
 /// The maximum number of rows of a heat map.
 const HEAT_ROWS: usize = 6;
 
-/// How the view is drawn.
+/// The style of the view.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Look {
     /// Whether colours are used.
@@ -47,7 +47,7 @@ pub(super) fn draw(screen: &mut Screen<'_>, view: &View, look: Look) {
     }
     screen.render_widget(Clear, area);
     let foot = foot(&view.foot, height);
-    // The first rows of the head are the most important ones.
+    // The first rows of the head are the most important.
     let head = &view.head[..view.head.len().min(height - foot.len())];
     let body = height - foot.len() - head.len();
     show(screen, area, 0, 0, width, head, look);
@@ -63,7 +63,8 @@ pub(super) fn draw(screen: &mut Screen<'_>, view: &View, look: Look) {
     show(screen, area, 0, height - foot.len(), width, &foot, look);
 }
 
-/// Returns the rows at the bottom: on a small terminal, only the first rows of a message, and always the keys.
+/// Returns the rows at the bottom: the message and the keys. A small terminal shows only the first rows of the message,
+/// but always the keys.
 fn foot(rows: &[Row], height: usize) -> Vec<Row> {
     let Some((keys, message)) = rows.split_last() else { return Vec::new() };
     let room = (height / 5).min(message.len());
@@ -106,8 +107,8 @@ fn style(tone: Tone, color: bool) -> Style {
     }
 }
 
-/// Returns the rows of the panels, one below the other, in at most `height` rows. Leaves out the panels with the highest
-/// ranks if not all fit with at least one row each.
+/// Returns the rows of the panels, one below the other, in at most `height` rows. Each panel needs at least a title and
+/// one row. If not all panels fit, leaves out the panels with the highest ranks.
 fn stack(panels: &[&Panel], width: usize, height: usize, look: Look) -> Vec<Row> {
     let mut shown: Vec<&Panel> = panels.to_vec();
     while shown.len() * 2 > height {
@@ -119,7 +120,7 @@ fn stack(panels: &[&Panel], width: usize, height: usize, look: Look) -> Vec<Row>
     // Hand out one row at a time to each panel. Begin with the panels that have the lowest ranks.
     let mut order: Vec<usize> = (0..shown.len()).collect();
     order.sort_by_key(|at| shown[*at].rank);
-    // The most important panels get all their rows first, as long as they leave most of the space.
+    // Assign rows to the most important panels first, but at most about a third of the height to each.
     for at in order.iter().filter(|at| shown[**at].rank == 0) {
         let more = (wanted(shown[*at], width) - 1).min(height / 3).min(left);
         given[*at] += more;
@@ -137,7 +138,7 @@ fn stack(panels: &[&Panel], width: usize, height: usize, look: Look) -> Vec<Row>
             break;
         }
     }
-    // Space between the panels, if there is room for all of it.
+    // Separate the panels by empty rows, if all these rows fit.
     let spaced = left + 1 >= shown.len();
     let mut rows = Vec::new();
     for (panel, given) in shown.iter().zip(given) {
@@ -179,7 +180,7 @@ fn content(panel: &Panel, width: usize, given: usize, look: Look) -> Vec<Row> {
     }
 }
 
-/// Returns a row of a heat map. Neighbouring characters of the same tone are one piece.
+/// Returns a row of a heat map. Adjacent characters of the same tone form one piece.
 fn heat_row(levels: &[u8], look: Look) -> Row {
     let mut row = Row::new();
     for level in levels {

@@ -1,4 +1,4 @@
-//! What the keys do. This module is pure.
+//! The effect of each key. This module is pure.
 
 use backfill::internals::steering::Command;
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
@@ -6,10 +6,10 @@ use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 /// The longest rate that can be typed.
 const MAX_TYPED: usize = 12;
 
-/// The part by which `+` and `-` change the rate.
+/// The fraction of the rate by which `+` and `-` change it.
 const STEP: f64 = 0.1;
 
-/// What is on the screen, which decides what the keys do.
+/// What the screen shows. It determines what the keys do.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) enum Mode {
     /// The view.
@@ -17,27 +17,27 @@ pub(super) enum Mode {
     View,
     /// The help.
     Help,
-    /// A rate is being typed.
+    /// The operator is typing a rate.
     Rate(String),
 }
 
 /// What a key does.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Action {
-    /// Nothing but a change of the mode.
+    /// Does nothing except that the mode can change.
     None,
-    /// The view ends.
+    /// Ends the view.
     Quit,
-    /// This process is suspended, like a program in a shell after Ctrl-Z.
+    /// Suspends this process, as Ctrl-Z does in a shell.
     Suspend,
-    /// A command is carried out.
+    /// Sends a command.
     Steer(Command),
-    /// The operator is told why nothing happens.
+    /// Tells the operator why nothing happens.
     Say(&'static str),
 }
 
-/// Returns the mode after a key, and what the key does. `budget` is the table's budget for writes, in WCU/s; `None` if
-/// no pass is running.
+/// Returns the mode after a key press, and what the key does. `budget` is the table's budget for writes in WCU/s, or
+/// the reason why the rate cannot be changed by a factor.
 pub(super) fn press(mode: Mode, key: KeyEvent, budget: Result<f64, &'static str>) -> (Mode, Action) {
     if key.kind == KeyEventKind::Release {
         return (mode, Action::None);

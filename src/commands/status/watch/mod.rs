@@ -1,5 +1,5 @@
-//! `status --watch`: a view of a migration that fills the terminal. It reads the state file, and asks the process that
-//! works on the migration, if there is one. It changes nothing, except when a key gives a command.
+//! `status --watch`: a view of a migration that fills the terminal. It reads the state file and, if a process works on
+//! the migration, asks this process. It changes nothing itself, but a key can send a command to the process.
 
 mod data;
 mod draw;
@@ -42,19 +42,19 @@ use view::view;
 /// How long the result of a command is shown.
 const MESSAGE_FOR: Duration = Duration::from_secs(10);
 
-/// The interval at which the thread that reads the keys checks whether the view has ended.
+/// The interval at which the key reader thread checks whether the view has ended.
 const KEY_WAIT: Duration = Duration::from_millis(200);
 
-/// An update of what the view shows.
+/// An update of the data that the view shows.
 #[derive(Debug)]
 enum Update {
     /// The state file was read.
     File(Result<Box<FileFigures>, String>),
-    /// The process answered, or it could not be asked.
+    /// The process answered or could not be reached.
     Process(Process),
     /// A command was carried out, or failed.
     Steered(Result<String, String>),
-    /// A key, or another size of the terminal.
+    /// A key press, or a change of the terminal's size.
     Input(Event),
     /// The terminal is gone.
     NoInput(String),
@@ -86,7 +86,7 @@ pub(crate) async fn watch(global: &Global, args: &StatusArgs) -> anyhow::Result<
     let _file = spawn(poll::read_file(Arc::clone(&migration), commands, send.clone()));
     let _process = spawn(poll::ask_process(Arc::clone(&migration), send.clone()));
     let color = global.color.on_stdout();
-    // crossterm obeys NO_COLOR by itself. Here the option decides.
+    // By default, crossterm obeys NO_COLOR. Here the `--color` option decides.
     ratatui::crossterm::style::force_color_output(color);
     let mut watch = Watch {
         migration,
@@ -108,7 +108,7 @@ pub(crate) async fn watch(global: &Global, args: &StatusArgs) -> anyhow::Result<
     };
     let last = watch.message.take().filter(|(_, failed, _)| *failed);
     drop(watch);
-    // The operator may have missed the failure of the last command.
+    // The operator might not have seen that the last command failed.
     if let Some((failure, ..)) = last {
         output::warn(&failure);
     }
@@ -129,7 +129,7 @@ async fn received(signal: &mut std::io::Result<tokio::signal::unix::Signal>) {
     }
 }
 
-/// Reads the keys in a thread of its own, until it is dropped.
+/// Reads the keys in a separate thread, until this value is dropped.
 struct KeyReader(Arc<AtomicBool>);
 
 impl KeyReader {
@@ -170,7 +170,7 @@ struct Watch {
     look: Look,
     data: WatchData,
     mode: Mode,
-    /// The result of the last command, whether it failed, and when it arrived.
+    /// The result of the last command, whether the command failed, and when the result arrived.
     message: Option<(String, bool, Instant)>,
     /// The command that is being carried out. At most one at a time.
     steering: Option<AbortOnDropHandle<()>>,
@@ -222,14 +222,14 @@ impl Watch {
         }
     }
 
-    /// Returns the table's budget for writes, or why it cannot be changed by a factor.
+    /// Returns the table's budget for writes, or the reason why it cannot be changed by a factor.
     fn budget(&self) -> Result<f64, &'static str> {
         const UNKNOWN: &str =
-            "no pass is running, so the current rate is not known. Press w to type a rate for the next one";
+            "no pass is running, so the current rate is not known. Press w to type a rate for the next pass";
         let live = self.data.live().ok_or(UNKNOWN)?;
-        // A lowered budget is not the rate that applies afterwards.
+        // The lowered budget is temporary, so a new rate must not be computed from it.
         if live.slowed_by.is_some() {
-            return Err("a health check lowers the budgets for the moment. Press w to type a rate");
+            return Err("a health check lowers the budgets temporarily. Press w to type a rate");
         }
         let table = |scope: &&backfill::internals::telemetry::ScopeFigures| {
             scope.scope == ScopeKind::Table && scope.access == AccessKind::Write
@@ -250,8 +250,8 @@ impl Watch {
         self.steering = Some(spawn(task));
     }
 
-    /// Waits for the answer to a command that was given just before the end. A command and its answer take a few seconds
-    /// at most.
+    /// Waits for the answer to a command that the operator gave just before the view ended. A command and its answer
+    /// take a few seconds at most.
     async fn finish_steering(&mut self, updates: &mut Receiver<Update>) {
         while self.steering.is_some() {
             match updates.recv().await {
@@ -268,7 +268,7 @@ impl Watch {
         self.say(result.unwrap_or_else(|error| error), failed);
     }
 
-    /// Gives the terminal back and suspends this process, like a program in a shell after Ctrl-Z.
+    /// Restores the terminal and suspends this process, as Ctrl-Z does in a shell.
     fn suspend(&mut self) -> std::io::Result<()> {
         terminal::restore();
         raise(Signal::SIGTSTP)?;

@@ -81,7 +81,7 @@ fn capacity(live: &LiveFigures, frame: Frame<'_>) -> Vec<Row> {
             is_wide || scope.waiting > 0 || scope.throttles > 0
         })
         .collect();
-    // Writes are more often the reason why a migration is slow.
+    // Show writes first, because they are more often the reason for a slow migration.
     shown.sort_by_key(|scope| (scope.access == AccessKind::Read, scope.scope != ScopeKind::Table));
     let each = shown.into_iter().map(|scope| {
         let is_slowed = scope.rate.is_some_and(|rate| rate < scope.budget);
@@ -109,7 +109,8 @@ fn compact(n: f64) -> String {
         .map_or_else(|| rounded(n), |(scale, unit)| format!("{:.1}{unit}", (n / scale).min(9_999.9)))
 }
 
-/// Returns the scopes and the other reasons for which requests wait, those with the most waiting requests first.
+/// Returns the scopes whose permits requests wait for, and the other reasons to wait. Sorts them by the number of
+/// waiting requests, largest first.
 fn waits(live: &LiveFigures) -> Vec<Row> {
     let scopes = live.scopes.iter().filter(|scope| scope.waiting > 0 || scope.waited_s >= 1.0);
     let scopes = scopes.map(|scope| (scope.waiting, scope.waited_s, wait_text(scope)));
@@ -138,7 +139,7 @@ fn wait_text(scope: &ScopeFigures) -> String {
     format!("{}: {} now{total}", outside(&scope.name()), number(scope.waiting))
 }
 
-/// Returns the hot keys and the key ranges that are slower than their budget, with a bar that shows their rate.
+/// Returns the hot keys, and the key ranges whose rate is below their budget. A bar shows the rate of each.
 fn hot(live: &LiveFigures, width: usize, glyphs: &Glyphs) -> Vec<Row> {
     let budget = |kind, access| {
         let scope = live.scopes.iter().find(|scope| scope.scope == kind && scope.access == access);

@@ -18,7 +18,8 @@ use super::data::{FileFigures, Process, RunFigures, WorkerFigures};
 /// The time between two readings.
 const EVERY: Duration = Duration::from_secs(1);
 
-/// A reading may take at most this part of the time, so that a large state file does not keep the machine busy.
+/// The pause after a reading is at least this number of times as long as the reading. So a large state file does not
+/// keep the machine busy.
 const SHARE: u32 = 10;
 
 /// Number of cells into which the segments are grouped.
@@ -62,13 +63,13 @@ pub(super) async fn steer(migration: Arc<Migration>, command: Command, updates: 
         Ok(outcome) => Ok(format!("{words}: {}", outcome.reply.text)),
         Err(error) => Err(format!("{words}: {error}")),
     };
-    // If the view has ended, nobody waits for the answer.
+    // Ignore a failed send: if the view has ended, nothing needs the answer.
     let _ = updates.send(Update::Steered(result)).await;
 }
 
 async fn read_once(migration: &Migration, commands: &CommandLine) -> anyhow::Result<FileFigures> {
     let mut options = StatusOptions::default();
-    // Reading the flag once a second would consume capacity of its table.
+    // Do not read the flag: a read every second would consume capacity of its table.
     options.offline = true;
     let outcome = Box::pin(migration.status(&options)).await?;
     let file = state::read(migration.state_path())?;

@@ -1,4 +1,4 @@
-//! The pieces of which the view consists. This module is pure.
+//! The building blocks of the view. This module is pure.
 
 use backfill::internals::outside::escaped;
 use backfill::internals::telemetry::Activity;
@@ -17,7 +17,7 @@ pub(super) enum Tone {
     Strong,
     /// Less important text.
     Muted,
-    /// Work that is done or goes well.
+    /// Work that is done or proceeds as planned.
     Good,
     /// Something slows the migration down.
     Warn,
@@ -40,7 +40,7 @@ pub(super) type Row = Vec<Piece>;
 pub(super) struct Panel {
     pub title: String,
     pub content: Content,
-    /// The panel with the highest rank disappears first from a small terminal.
+    /// On a small terminal, the layout first leaves out the panel with the highest rank.
     pub rank: u8,
     /// Whether the panel is in the right column of a wide terminal.
     pub is_right: bool,
@@ -51,16 +51,16 @@ pub(super) struct Panel {
 pub(super) enum Content {
     /// Rows, the most important ones first.
     Rows(Vec<Row>),
-    /// A heat map, which fills the rows that it gets.
+    /// A heat map. It fills all rows that the layout assigns to it.
     Heat { cells: Vec<HeatCell>, item_estimate: u64 },
 }
 
-/// What the view depends on, in addition to the data.
+/// The inputs of the view in addition to the data.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Frame<'a> {
     /// The current time.
     pub now: Timestamp,
-    /// The mode of the keys.
+    /// The mode, which determines what the keys do.
     pub mode: &'a Mode,
     /// The result of the last command, and whether it failed.
     pub message: Option<(&'a str, bool)>,

@@ -1,4 +1,4 @@
-//! Takes over the terminal, and gives it back in the state in which it was.
+//! Takes over the terminal, and later restores its state.
 
 use std::io::{Stdout, stdout};
 use std::sync::Once;
@@ -10,8 +10,8 @@ use ratatui::crossterm::terminal::{EnterAlternateScreen, LeaveAlternateScreen, d
 
 use crate::commands::shared::output;
 
-/// The terminal while the view fills it. When this value is dropped, the terminal is as it was before, and shows what
-/// this process wanted to write on stderr meanwhile.
+/// The terminal while the view fills it. When this value is dropped, the terminal returns to its earlier state and
+/// shows the text that this process has stored for stderr.
 pub(super) struct Screen {
     /// The terminal to draw on.
     pub terminal: Terminal<CrosstermBackend<Stdout>>,
@@ -22,7 +22,7 @@ impl Screen {
     ///
     /// # Errors
     ///
-    /// Fails if the terminal cannot be switched. It is then as it was before.
+    /// Fails if the terminal cannot be switched. The terminal then keeps its earlier state.
     pub(super) fn enter() -> std::io::Result<Screen> {
         static HOOK: Once = Once::new();
         HOOK.call_once(|| {
@@ -30,6 +30,7 @@ impl Screen {
             let before = std::panic::take_hook();
             std::panic::set_hook(Box::new(move |info| {
                 restore();
+                output::release_stderr();
                 before(info);
             }));
         });
@@ -45,7 +46,7 @@ impl Screen {
         }
     }
 
-    /// Takes over the terminal again, after the process was suspended.
+    /// Takes over the terminal again after a suspension.
     ///
     /// # Errors
     ///
@@ -69,7 +70,7 @@ fn switch() -> std::io::Result<()> {
     execute!(stdout(), EnterAlternateScreen)
 }
 
-/// Gives the terminal back. Ignores errors, because nothing else can be done.
+/// Restores the terminal. Does not report errors, because the caller could not handle them.
 pub(super) fn restore() {
     let _ = disable_raw_mode();
     let _ = execute!(stdout(), LeaveAlternateScreen, ratatui::crossterm::cursor::Show);

@@ -1,4 +1,4 @@
-//! Draws the view of made-up migrations on a screen in memory.
+//! Draws the view of invented migrations on an in-memory screen.
 
 use backfill::internals::steering::{Paused, Settings};
 use backfill::internals::telemetry::display::{ASCII, UNICODE};
@@ -119,7 +119,7 @@ fn live() -> LiveFigures {
     }
 }
 
-/// Returns the state file of the same run.
+/// Returns the state file figures of the throttled run.
 fn file() -> FileFigures {
     let cells = |n: u64| HeatCell { segments: 1, done: u64::from(n < 5), items: (16 - n) * 300 };
     let unknown = |figures: LiveFigures| LiveFigures {
@@ -219,7 +219,7 @@ fn finished() -> WatchData {
     data
 }
 
-/// Returns a migration whose names, reasons and errors attack the terminal.
+/// Returns a migration whose names, reasons and errors contain escape sequences that attack the terminal.
 fn hostile() -> WatchData {
     let text = "x\u{1b}[2J\u{202e}\u{9b}31m\ry\n";
     let mut data = paused();
@@ -296,8 +296,8 @@ fn the_keys_have_a_help_and_an_input() {
     insta::assert_snapshot!("rate_80x16", shown(&Mode::Rate("500".to_owned()), Some((answer, false))));
 }
 
-/// No text that is given to the drawing library contains a control character of a name, a reason or an error. The
-/// library drops such characters itself, so the drawn cells would prove nothing.
+/// Names, reasons and errors reach the drawing library without control characters. The test checks this input instead
+/// of the drawn cells: the library itself drops such characters.
 #[test]
 fn hostile_text_is_escaped() {
     let message = Some(("\u{1b}]0;x\u{7}", true));
@@ -314,7 +314,8 @@ fn hostile_text_is_escaped() {
     assert!(!all.chars().any(|c| c.is_control() || c == '\u{202e}'), "{all:?}");
 }
 
-/// Without colours, no cell has one. With colours, no cell has a background, because the terminal may be light or dark.
+/// Without colours, every cell is colourless. With colours, no cell has a background, because the terminal can be light
+/// or dark.
 #[test]
 fn colors_are_optional() {
     for data in [running(), paused(), stalled(), crashed(), finished()] {
@@ -329,7 +330,7 @@ fn colors_are_optional() {
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
-    /// Every size works. If there is any space, the keys are shown, and then the state.
+    /// The view can be drawn at every size. It always shows the keys and, from three rows on, the state.
     #[test]
     fn every_size_works(width in 1_u16..220, height in 1_u16..80, which in 0_usize..6, unicode in any::<bool>()) {
         let data = [running(), paused(), stalled(), crashed(), finished(), hostile()].into_iter().nth(which).unwrap();

@@ -1,5 +1,5 @@
-//! Turns the figures into rows of text. This module is pure. Everything that comes from outside is escaped here, so
-//! that the drawing code does not need to escape anything.
+//! Turns the figures into rows of text. This module is pure. It escapes all text from outside, so that the drawing code
+//! does not need to escape anything.
 
 use std::time::Duration;
 
@@ -94,7 +94,7 @@ fn notes(data: &WatchData) -> Vec<Row> {
     }
     let Some(file) = &data.file else { return rows };
     if !file.same_plan {
-        rows.push(row("the plan file has changed: this state belongs to another plan", Tone::Warn));
+        rows.push(row("the plan file has changed, so this state belongs to another plan", Tone::Warn));
     }
     let shows_pause = data.live().is_some_and(|live| live.activity.state == Activity::Paused);
     if let Some(paused) = file.settings.paused.as_ref().filter(|_| !shows_pause) {
@@ -114,7 +114,7 @@ fn next(file: &FileFigures) -> Option<Row> {
 
 /// The keys and what they do.
 pub(super) const KEYS: [(&str, &str, &str); 7] = [
-    ("p", "pause", "pause the migration until somebody resumes it, also after a restart"),
+    ("p", "pause", "pause the migration until somebody resumes it, even after a restart"),
     ("r", "resume", "resume after a pause"),
     ("w", "rate", "type a new write rate for the table, in WCU/s"),
     ("+", "faster", "raise the write rate by a tenth"),
@@ -129,7 +129,7 @@ fn help() -> Panel {
     let more = [
         "The keys do the same as `ctl pause`, `ctl resume` and `ctl rate`.",
         "`ctl rate --plan` uses the budgets of the plan again.",
-        "Each character of the heat map shows neighbouring segments.",
+        "Each character of the heat map stands for a group of neighbouring segments.",
         "The fuller the character, the more items are committed.",
     ];
     let more = more.map(|text| row(text, Tone::Muted));
@@ -154,7 +154,7 @@ fn foot(frame: Frame<'_>) -> Vec<Row> {
     rows
 }
 
-/// Returns the row with the keys: with their words, or without them on a narrow terminal.
+/// Returns the row with the keys. On a narrow terminal, omits the word after each key.
 fn keys_row(width: usize) -> Row {
     let long: usize = KEYS.iter().map(|(key, word, _)| key.len() + word.len() + 3).sum();
     let mut keys = Row::new();

@@ -1,4 +1,5 @@
-//! Compares the lean client with the SDK: both must send the same requests, and understand every reply in the same way.
+//! Compares the lean client with the SDK. Both must send the same requests, and both must interpret every reply in the
+//! same way.
 
 mod replies;
 mod requests;
@@ -13,7 +14,7 @@ use crate::item::{Item, ItemKey, Num, Position, Value};
 use crate::plan::TableRef;
 use stub::{Canned, Stub};
 
-/// The same table, accessed by each client through a connection of its own.
+/// One table, and two clients that access it through separate connections.
 struct Clients {
     stub: Stub,
     sdk: DynamoTable,
@@ -25,8 +26,8 @@ impl Clients {
         let stub = Stub::start().await;
         let sdk = table(&stub.endpoint).await;
         let lean = table(&stub.endpoint).await;
-        // The first request of the lean client's connection shows the route. The other client sends the same request, so
-        // that both know the same about the endpoint.
+        // The first request on the lean client's connection reveals the route. The SDK's client sends the same request,
+        // so that both have the same information about the endpoint.
         stub.answer(Canned::json(200, r#"{"TimeToLiveDescription":{"TimeToLiveStatus":"DISABLED"}}"#));
         for table in [&sdk, &lean] {
             assert_eq!(table.time_to_live().await, Ok(None));
@@ -57,7 +58,7 @@ fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap()
 }
 
-/// Any name or text, also with characters that JSON must escape.
+/// Any name or text, including characters that must be escaped in JSON.
 fn any_text() -> impl Strategy<Value = String> {
     prop_oneof![
         "[a-z]{1,8}",
@@ -85,7 +86,7 @@ fn any_scalar() -> impl Strategy<Value = Value> {
     ]
 }
 
-/// A value of any type, with documents in documents.
+/// A value of any type, including nested documents.
 fn any_value() -> impl Strategy<Value = Value> {
     any_scalar().prop_recursive(5, 24, 4, |inner| {
         prop_oneof![

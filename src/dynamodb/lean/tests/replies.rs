@@ -1,4 +1,4 @@
-//! Both clients understand every reply in the same way.
+//! Tests that both clients interpret every reply in the same way.
 
 use std::cell::Cell;
 
@@ -13,7 +13,7 @@ use crate::item::{Path, item_to_json};
 const ITEMS: &str = r#"{"Items":[{"pk":{"S":"a"}}],"Count":1,"ScannedCount":3,"LastEvaluatedKey":{"pk":{"S":"a"}},
     "ConsumedCapacity":{"TableName":"orders","CapacityUnits":0.5}}"#;
 
-/// What a client makes of a reply.
+/// The results that a client returns for a reply.
 #[derive(Debug, PartialEq)]
 struct Outcomes {
     scan: Result<Page, TableError>,
@@ -43,8 +43,8 @@ impl Outcomes {
 }
 
 impl Clients {
-    /// Sends a scan, a filtered scan and an update by each client, all of which get this reply. Returns what the SDK and
-    /// the lean client make of it. Fails if one of them sends a request twice.
+    /// Sends a scan, a filtered scan and an update with each client. Every request gets this reply. Returns the results
+    /// of the SDK and of the lean client. Fails if a client sends a request twice.
     async fn outcomes(&self, reply: Canned) -> (Outcomes, Outcomes) {
         self.stub.take();
         self.stub.answer(reply);
@@ -68,8 +68,8 @@ fn error(status: u16, code: &str, message: &str, more: Json) -> Canned {
     Canned::json(status, body.to_string())
 }
 
-/// Every error of a table of replies is the same for both clients. The second column is a part of the outcome of the
-/// update, so that the table cannot pass by accident.
+/// For each reply in the list, both clients return the same error. The second column is a part of the update's result.
+/// It ensures that the clients agree on the intended error.
 #[tokio::test(flavor = "multi_thread")]
 async fn errors_are_the_same() {
     let image = json!({"Item": {"pk": {"S": "a"}, "v": {"N": "7"}}});
@@ -135,7 +135,7 @@ async fn errors_are_the_same() {
     ];
     for (reply, part) in replies {
         let what = format!("{reply:?}");
-        // A new pair knows nothing about the endpoint.
+        // Use new clients, which know nothing about the endpoint yet.
         let update = Clients::start().await.agreed(reply).await.update;
         let text = format!("{update:?}");
         assert!(text.contains(part), "{what}: {text}");
@@ -145,7 +145,8 @@ async fn errors_are_the_same() {
     }
 }
 
-/// A request that gets no reply in time may have been applied. A request for which no connection opens was not.
+/// If no reply arrives in time, the error is ambiguous, because it is unknown whether the request was applied. If no
+/// connection opens, the error is unambiguous.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_missing_reply_is_ambiguous_and_a_refused_connection_is_not() {
     let clients = Clients::start().await;
@@ -163,7 +164,7 @@ async fn a_missing_reply_is_ambiguous_and_a_refused_connection_is_not() {
     assert!(!error.is_ambiguous() && error.to_string().contains("could not be opened"), "{error}");
 }
 
-/// What a reply must contain depends on earlier replies.
+/// The required parts of a reply depend on earlier replies.
 #[tokio::test(flavor = "multi_thread")]
 async fn earlier_replies_decide_what_a_reply_must_contain() {
     let clients = Clients::start().await;
@@ -181,7 +182,7 @@ async fn earlier_replies_decide_what_a_reply_must_contain() {
     assert_eq!(agreed.update, Ok(WriteReply::Applied { consumed: Some(consumed), removed: None }));
 }
 
-/// A wrong clock is recognised, and signatures follow DynamoDB's clock from then on, as they do in the SDK.
+/// A wrong clock is recognised. From then on, both clients sign with DynamoDB's time.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_wrong_clock_is_recognised_and_corrected() {
     let clients = Clients::start().await;
@@ -204,7 +205,7 @@ async fn a_wrong_clock_is_recognised_and_corrected() {
     assert_eq!((uncorrected.len(), corrected.len()), (2, 2));
 }
 
-/// A reply with random items, from which a random part is missing, replaced or cut off.
+/// A reply with random items. In most replies, a random part is missing, replaced or cut off.
 fn any_reply() -> impl Strategy<Value = Vec<u8>> {
     let items = proptest::collection::vec(any_item(), 0..4);
     let parts = (items, any_position(), any::<u8>(), any::<prop::sample::Index>(), any::<prop::sample::Index>());
@@ -239,18 +240,18 @@ fn any_reply() -> impl Strategy<Value = Vec<u8>> {
     })
 }
 
-/// `PROPTEST_CASES` asks for a longer search.
+/// Returns the number of cases. `PROPTEST_CASES` overrides the default.
 fn cases() -> u32 {
     std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(256)
 }
 
-/// Returns whether a result says that a reply is not JSON.
+/// Returns whether a result is the error that a reply is not JSON.
 fn is_not_json<T>(result: &Result<T, TableError>) -> bool {
     matches!(result, Err(TableError::UnusableReply { flaw: "it is not a valid JSON reply", .. }))
 }
 
-/// The lean client also refuses a reply with invalid JSON in a part that nobody reads. The SDK skips such a part. Apart
-/// from that, every result is the same.
+/// Both clients return the same result, with one exception. If a part that no client reads contains invalid JSON, the
+/// lean client refuses the reply, but the SDK accepts it.
 #[test]
 fn random_replies_have_the_same_meaning() {
     fn assert_same<T: PartialEq + std::fmt::Debug>(sdk: &Result<T, TableError>, lean: &Result<T, TableError>) {
@@ -258,7 +259,7 @@ fn random_replies_have_the_same_meaning() {
     }
     let runtime = runtime();
     let clients = runtime.block_on(Clients::start());
-    // From now on, both clients expect the same of every reply.
+    // This reply ensures that both clients require the same parts from now on.
     runtime.block_on(clients.agreed(Canned::json(200, ITEMS)));
     let (good, bad, stricter) = (Cell::new(0), Cell::new(0), Cell::new(0));
     let ran = TestRunner::new(Config::with_cases(cases())).run(&any_reply(), |body| {

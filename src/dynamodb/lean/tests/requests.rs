@@ -1,4 +1,4 @@
-//! Both clients send the same requests.
+//! Tests that both clients send the same requests.
 
 use std::collections::BTreeSet;
 
@@ -13,8 +13,7 @@ use crate::item::Path;
 
 const CASES: u32 = 96;
 
-/// The headers that may differ: those that name the client, those that the SDK adds for its own service team, and those
-/// that depend on the time.
+/// The headers that may differ between the clients, because they name the client or depend on the time.
 const OWN: [&str; 3] = ["user-agent", "authorization", "x-amz-date"];
 
 fn is_of_the_sdk(header: &str) -> bool {
@@ -123,7 +122,7 @@ fn any_request() -> impl Strategy<Value = PageRequest> {
 fn both_clients_send_the_same_scans() {
     let runtime = runtime();
     let clients = runtime.block_on(Clients::start());
-    // `keys_only` needs the table's key.
+    // `keys_only` has an effect only if the client knows the table's key.
     let described = r#"{"Table":{"TableName":"orders","TableArn":"arn:aws:dynamodb:eu-west-1:1:table/orders",
         "TableStatus":"ACTIVE","BillingModeSummary":{"BillingMode":"PAY_PER_REQUEST"},"ItemCount":0,"TableSizeBytes":0,"KeySchema":[{"AttributeName":"pk","KeyType":"HASH"}],
         "AttributeDefinitions":[{"AttributeName":"pk","AttributeType":"S"}]}}"#;
@@ -168,7 +167,7 @@ fn both_clients_send_the_same_updates() {
     ran.unwrap();
 }
 
-/// A write of a whole item is the SDK's, and so is a request that the lean client cannot prepare.
+/// The SDK sends writes of whole items, and requests that the lean client cannot prepare.
 #[test]
 fn the_sdk_sends_everything_else() {
     let runtime = runtime();

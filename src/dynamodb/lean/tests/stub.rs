@@ -24,16 +24,16 @@ pub(super) struct Recorded {
     pub(super) body: Vec<u8>,
 }
 
-/// What the server does with a request.
+/// The server's reaction to a request.
 #[derive(Debug, Clone)]
 pub(super) enum Canned {
-    /// It sends this reply. It closes the connection if the stated length is not that of the body.
+    /// It sends this reply. If `length` differs from the length of the body, it then closes the connection.
     Reply { status: u16, headers: Vec<(&'static str, String)>, body: Vec<u8>, length: usize },
     /// It closes the connection without a reply.
     Close,
     /// It keeps the connection open, and never replies.
     Hang,
-    /// It sends this text instead of HTTP, and closes the connection.
+    /// It sends this text, which is not HTTP, and closes the connection.
     Text(&'static str),
 }
 
@@ -68,12 +68,12 @@ impl Stub {
         self.listening.abort();
     }
 
-    /// Sets the reply to every later request.
+    /// Sets the reply to all later requests.
     pub(super) fn answer(&self, reply: Canned) {
         *self.reply.lock().unwrap() = reply;
     }
 
-    /// Returns the requests since the last call.
+    /// Returns the requests that arrived since the last call.
     pub(super) fn take(&self) -> Vec<Recorded> {
         std::mem::take(&mut self.requests.lock().unwrap())
     }

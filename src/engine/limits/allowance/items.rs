@@ -1,7 +1,6 @@
 //! Counts the items that a run may still scan. This module is pure.
 
-/// The item account of a run: the items that it has scanned, and the items that are promised to pages. Both scanned
-/// items and items promised to uncommitted pages count towards the limit.
+/// Counts a run's scanned items and the items that are promised to uncommitted pages. Both count towards the limit.
 #[derive(Debug, Default)]
 pub(crate) struct Items {
     limit: Option<u64>,
@@ -12,9 +11,9 @@ pub(crate) struct Items {
 /// The answer to a request for the items of a page.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum ItemsReply {
-    /// The page may contain up to this number of items.
+    /// The page can contain up to this number of items.
     Items(u32),
-    /// All remaining items are promised to uncommitted pages, but these pages may give some of them back.
+    /// All remaining items are promised to uncommitted pages. These pages could still give some of them back.
     Wait,
     /// The limit is reached, and no uncommitted page can give items back.
     Exhausted,
@@ -26,7 +25,7 @@ impl Items {
         Items { limit, scanned, promised: 0 }
     }
 
-    /// Returns the number of scanned items and the limit, or `None` if the limit is not reached.
+    /// If the limit is reached, returns the number of scanned items and the limit. Otherwise, returns `None`.
     pub(crate) fn exhausted(&self) -> Option<(u64, u64)> {
         self.limit.filter(|limit| self.scanned >= *limit).map(|limit| (self.scanned, limit))
     }

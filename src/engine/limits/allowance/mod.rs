@@ -32,8 +32,8 @@ pub struct Allowance {
     max_items: Option<u64>,
     prices: UnitPrices,
     state: Mutex<AllowanceState>,
-    /// Serves requests in the order of their arrival. Otherwise small requests could starve a large one while a slice
-    /// is being reserved.
+    /// Serves requests in the order of their arrival. Otherwise small requests could starve a large request while a
+    /// slice is being reserved.
     turn: tokio::sync::Mutex<()>,
     changed: Notify,
     /// Pages that wait for permission to read more items.
@@ -47,8 +47,7 @@ pub struct Allowance {
 struct AllowanceState {
     ledger: Ledger,
     items: Items,
-    /// The part of the spend that killed processes had reserved. The processes may have used less than they had
-    /// reserved.
+    /// The spend that killed processes had reserved but possibly did not use.
     lost: Spend,
     spend_ledger: Option<(Arc<dyn SpendLedger>, SessionId)>,
 }
@@ -106,8 +105,8 @@ impl Allowance {
         *self.state() = AllowanceState { ledger, items, lost, spend_ledger: Some((spend_ledger, session)) };
     }
 
-    /// Begins a session whose ceiling is `from` plus everything that a new run may spend. `from` is the run's spend
-    /// when the pass began. The session may scan any number of items.
+    /// Begins a session that may spend as much as a new run, in addition to `from`. `from` is the run's spend when the
+    /// pass began. The number of scanned items is not limited.
     pub fn begin_with_exempt_spend(
         &self,
         spend_ledger: Arc<dyn SpendLedger>,
@@ -121,8 +120,8 @@ impl Allowance {
         *self.state() = AllowanceState { ledger, items, lost, spend_ledger: Some((spend_ledger, session)) };
     }
 
-    /// Returns the reason to stop if a limit is used up, that is, if less than one write unit or no item is left.
-    /// Returns `None` if the job can start.
+    /// If a limit is used up, returns the reason to stop. A limit is used up if it leaves less than one write unit, or
+    /// no item. Returns `None` if the job can start.
     pub fn exhausted(&self) -> Option<StopReason> {
         let state = self.state();
         let items = || state.items.exhausted().map(|(scanned, limit)| StopReason::MaxItems { scanned, limit });
@@ -140,7 +139,7 @@ impl Allowance {
         if spends && self.state().ledger.is_reserving() {
             return Some("the next slice of the spending limit to be stored");
         }
-        // Every other waiter waits until a request gives back capacity, or a page gives back items.
+        // All other waiters wait for a request to give back capacity, or for a page to give back items.
         let reasons = [
             (spends, "requests in flight: little is left of [limits] max_wcu or max_cost_usd"),
             (self.item_waiters.count() > 0, "pages in progress: they may use all that is left of [limits] max_items"),
@@ -177,13 +176,13 @@ impl Allowance {
         self.take(Spend { write: 0.0, read: units }, stop).await
     }
 
-    /// Waits until a page may scan items. Grants the number that the page asks for, or fewer if fewer are left. Stops
-    /// the run if no items are left and no uncommitted page can give items back.
+    /// Waits until a page may scan items. Grants the requested number of items, or all remaining items if fewer are
+    /// left. Stops the run if no items are left and no uncommitted page can give items back.
     pub(crate) async fn items(self: &Arc<Self>, page: u32, stop: &Stopper) -> Result<ItemGrant, Stopped> {
         loop {
             let mut changed = std::pin::pin!(self.changed.notified());
-            // Register for notifications before the check. Otherwise a notification between the check and the
-            // registration would be missed.
+            // Register for notifications before the check. Otherwise the caller would miss a notification between the
+            // check and the registration.
             changed.as_mut().enable();
             let (reply, exhausted) = {
                 let mut state = self.state();
@@ -289,7 +288,7 @@ impl Allowance {
 }
 
 impl Grant {
-    /// Records that the request is about to be sent. From now on it may consume capacity.
+    /// Records that the request is about to be sent. From now on it can consume capacity.
     pub(crate) fn send(&mut self) {
         self.sent = true;
     }
@@ -315,8 +314,7 @@ impl ItemGrant {
         self.items
     }
 
-    /// Records the number of items that the page contained. Items that this page did not use become available to other
-    /// pages.
+    /// Records the number of items that the page contained. The page's unused items become available to other pages.
     pub(crate) fn record_used(&mut self, items: usize) {
         let used = u32::try_from(items).unwrap_or(u32::MAX).min(self.items);
         self.allowance.state().items.give_back(u64::from(self.items - used));

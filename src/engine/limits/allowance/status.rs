@@ -1,9 +1,9 @@
-//! What a run has spent, and what its limits leave, for display.
+//! A run's spend and the remaining part of each limit, for display.
 
 use super::Allowance;
 use crate::state::Spend;
 
-/// One limit of `[limits]`, and what is left of it, in the limit's own unit.
+/// One limit of `[limits]` and its remaining part, in the limit's own unit.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct LimitStatus {
     /// The name in the plan: `max_wcu`, `max_cost_usd` or `max_items`.
@@ -30,7 +30,7 @@ pub struct AllowanceStatus {
 }
 
 impl Allowance {
-    /// Returns the run's spend, and what is left of each limit. `None` before the run begins to count.
+    /// Returns the run's spend and the remaining part of each limit. `None` before the run begins to count.
     pub fn status(&self) -> Option<AllowanceStatus> {
         let state = self.state();
         state.spend_ledger.as_ref()?;

@@ -130,7 +130,7 @@ async fn a_waiting_request_has_a_reason() {
     assert_eq!(allowance.waiting(), None);
 }
 
-/// A failed reservation must end. Otherwise requests would wait for it until the process ends.
+/// A failed reservation must not stay pending. Otherwise requests would wait for it until the process ends.
 #[tokio::test(start_paused = true)]
 async fn a_store_that_panics_stops_the_run_and_the_session_can_end() {
     let store = Arc::new(SlowStore { panics: true, ..SlowStore::default() });
@@ -251,7 +251,7 @@ async fn pages_share_the_last_items_and_the_run_stops_when_all_are_done() {
     assert_eq!(stop.reason(), Some(&StopReason::MaxItems { scanned: 100, limit: 100 }));
 }
 
-/// The display of a limit agrees with the rule that stops the run: both count the same spend, without the exempt part.
+/// The display of a limit agrees with the rule that stops the run. Both exclude the exempt spend.
 #[tokio::test(start_paused = true)]
 async fn what_is_left_of_a_limit_is_what_may_still_be_spent() {
     let limits = PlanLimits {
@@ -273,7 +273,7 @@ async fn what_is_left_of_a_limit_is_what_may_still_be_spent() {
     assert_eq!(left("max_items"), Some((50.0, 30.0)));
     let (limit, money) = left("max_cost_usd").unwrap();
     assert!((limit - money - status.dollars).abs() < 1e-12 && (status.dollars - 0.000_26).abs() < 1e-12, "{status:?}");
-    // On the way back, the spend so far is exempt, and the number of items is not limited.
+    // During a rollback, the spend so far is exempt, and the number of items is not limited.
     allowance.begin_with_exempt_spend(store, SESSION, before, before.spent);
     let status = allowance.status().unwrap();
     let names: Vec<_> = status.limits.iter().map(|limit| (limit.name, limit.limit - limit.left)).collect();

@@ -371,7 +371,8 @@ async fn a_hanging_description_does_not_delay_a_stop() {
     assert_eq!(began.elapsed(), Duration::from_secs(3));
 }
 
-/// A slowdown lowers every budget, also one that an operator or the table changes later. Its end restores them.
+/// A slowdown lowers every budget, even if an operator or the table changes the budget later. The end of the slowdown
+/// restores all budgets.
 #[tokio::test(start_paused = true)]
 async fn a_slowdown_composes_with_every_change_of_the_budgets() {
     let job = job("write = 80", [described_as(described(20.0))]);

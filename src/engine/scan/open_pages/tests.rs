@@ -14,8 +14,8 @@ use crate::item::{Item, ItemKey, Position, Value};
 use crate::ratelimit::{Budget, Budgets};
 use crate::state::{BeginMode, Identity, NewRun, RunStatus, SegmentStatus};
 
-/// A table with one segment that consists of these pages. Writes to the partition key `refused` are rejected, and
-/// writes to `slow-…` take 300 ms.
+/// A table with one segment, which consists of these pages. The table rejects writes to the partition key `refused`.
+/// Writes to `slow-…` take 300 ms.
 struct OneSegmentTable {
     pages: Vec<Vec<Item>>,
     scans: Mutex<usize>,
@@ -147,7 +147,7 @@ async fn stopped_in_the_second_page(first: Item) -> (SessionResult, SegmentStatu
     ended
 }
 
-/// The first page is committed. The third page is not committed, because the second page was abandoned.
+/// The first page is committed. The second page was abandoned, so the third page is not committed.
 #[tokio::test(flavor = "multi_thread")]
 async fn no_page_is_committed_after_an_abandoned_page() {
     let (ended, segment) = stopped_in_the_second_page(item("first", 1, false)).await;
@@ -155,8 +155,8 @@ async fn no_page_is_committed_after_an_abandoned_page() {
     assert_eq!(segment, SegmentStatus::Scanning(Position::Key(key("first", 1))));
 }
 
-/// Probation holds back the first page, and the second page is abandoned. The third page must not be appended to the
-/// first one.
+/// Probation delays the commit of the first page, and the second page is abandoned. The third page must not be appended
+/// to the first page.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_page_that_is_held_back_is_not_followed_by_a_gap() {
     let (ended, segment) = stopped_in_the_second_page(item("refused", 1, true)).await;

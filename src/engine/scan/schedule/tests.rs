@@ -39,7 +39,7 @@ fn position() -> Position {
 }
 
 proptest! {
-    /// Each segment is handed out exactly once.
+    /// Each segment is leased exactly once.
     #[test]
     fn the_order_is_a_permutation(total in 1_u32..2_000) {
         let handed_out = drain(&LocalScheduler::new(total), Lane::Shared);
@@ -58,9 +58,9 @@ proptest! {
         prop_assert_eq!(parts, (0..1 << k).collect());
     }
 
-    /// 2^k segments are active: whenever one ends, the next one begins. Segments end in any order. The hash space is
-    /// divided into 2^k / 4 parts, so each part has four active segments on average. Until half of all segments are
-    /// handed out, no part has more than eight active segments.
+    /// 2^k segments are active. Whenever one ends, another one begins. Segments end in any order. The hash space is
+    /// divided into 2^k / 4 parts, so each part has four active segments on average. Until half of all segments have
+    /// been leased, no part has more than eight active segments.
     #[test]
     fn active_segments_are_spread(total in 512_u32..2_000, k in 2_u32..=LEVELS, ends in any::<u64>()) {
         let scheduler = LocalScheduler::new(total);
@@ -78,7 +78,7 @@ proptest! {
         }
     }
 
-    /// Each segment is handed out once, and the survey gets it at most once. It makes no difference what the scheduler
+    /// Each segment is leased once, and the survey gets it at most once. This does not depend on what the scheduler
     /// learns about the segments, or in which order.
     #[test]
     fn nothing_is_lost_or_handed_out_twice(
@@ -193,7 +193,8 @@ fn knowledge_overrides_the_order() {
     record_first_page(&scheduler, 0, FirstPage::Continues);
     record_first_page(&scheduler, 5, FirstPage::InCollection);
     assert_eq!(next(&scheduler, Lane::Large).unwrap().unit, 6);
-    // The survey has not yet requested segment 5, is still reading segment 2, and has found that segment 4 is short.
+    // The survey has not yet requested segment 5, it is still reading segment 2, and it has found that segment 4 is
+    // short.
     assert_eq!(drain(&scheduler, Lane::Shared), [1, 0, 5, 3, 7, 2, 4]);
     record_first_page(&scheduler, 2, FirstPage::InCollection);
     assert_eq!(

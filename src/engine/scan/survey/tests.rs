@@ -1,5 +1,4 @@
-//! Scans a whole table in memory in virtual time. Checks which pages are read at which time, and the order in which
-//! segments begin.
+//! Scans a whole in-memory table in virtual time. Checks when each page is read, and the order in which segments begin.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -30,8 +29,8 @@ mod failing;
 /// The duration of a read.
 const LATENCY: Duration = Duration::from_millis(20);
 
-/// The duration of one item's write, however many other writes are in progress. This is the pace of a partition key
-/// with 250 WCU/s.
+/// The duration of one item's write, whatever other writes are in progress. This is the pace of a partition key with
+/// 250 WCU/s.
 const WRITE: Duration = Duration::from_millis(4);
 
 /// Number of items in an ordinary segment. Each item has a different partition key.
@@ -46,8 +45,8 @@ struct PageRead {
     keys_only: bool,
 }
 
-/// A table in memory that stores only each item's partition key, by segment. It throttles the survey until the time
-/// `throttles` has passed.
+/// An in-memory table that stores only the partition keys of the items, by segment. It throttles the survey until the
+/// time `throttles` has passed.
 struct SegmentTable {
     segments: Vec<Vec<String>>,
     began: Instant,
@@ -108,7 +107,7 @@ impl Sink for SegmentTable {
     }
 }
 
-/// A pass that writes nothing, but takes as long as the writes would take.
+/// A pass that writes nothing, but takes as long as the writes would.
 struct SlowPass {
     progress: Arc<Progress>,
     most_active: AtomicU64,
@@ -262,8 +261,8 @@ impl ScanResult {
     }
 }
 
-/// The longest segment is the last one in the order, but it begins during the survey. The run takes hardly longer than
-/// the work on that segment.
+/// The longest segment is the last one in the order, but it begins during the survey. The duration of the run is hardly
+/// longer than the work on that segment.
 #[tokio::test(start_paused = true)]
 async fn a_giant_collection_at_the_end_of_the_order_begins_early() {
     const GIANT: usize = 10_000;
@@ -301,7 +300,7 @@ async fn large_segments_begin_first_and_short_ones_last() {
     assert_eq!(result.done, 64);
 }
 
-/// While an unknown segment is being read, it turns out to be large and moves to a large lane.
+/// If an unknown segment turns out to be large while it is being read, it moves to a large lane.
 #[tokio::test(start_paused = true)]
 async fn a_segment_that_turns_out_large_makes_room_for_another() {
     let mut scene = Scene::new(64, &[(0, 5_000)]);

@@ -1,4 +1,4 @@
-//! Confirms deletes in the journal, and notices writers that broke the plan's promise.
+//! Confirms deletes in the journal. Detects writers that change items although the plan states that no writer does.
 
 use super::item_outcomes::ItemResult;
 use super::{Writer, give_up};
@@ -9,14 +9,15 @@ use crate::item::Item;
 use crate::state::PreImageRow;
 
 impl Writer {
-    /// Records that DynamoDB accepted a write. For a delete, the confirmation is durable when this function returns,
-    /// and so is the removed item if it differs from the planned one. A rollback puts back only what was confirmed. If
-    /// the write puts an item back, the mark that it is back is durable.
+    /// Records that DynamoDB accepted a write. For a delete, the record confirms the delete. If the removed item
+    /// differs from the planned one, the record also contains the removed item. A rollback restores only items whose
+    /// delete was confirmed. For a put that restores an item, the record is a mark that the item is restored. Every
+    /// record is durable when this function returns.
     ///
     /// `removed` is the item that the delete removed, if the server returned it.
     ///
-    /// If the removed item differs, a writer changed it without keeping the promise that the plan states. The item is
-    /// gone, so it becomes a failure, which the operator sees with its key.
+    /// If the removed item differs, a writer changed it although the plan states that no writer does. The item is gone,
+    /// so it becomes a failure, and the operator sees its key.
     pub(super) async fn confirm(
         &self,
         requests: &Requests,
@@ -63,14 +64,15 @@ impl Writer {
     }
 }
 
-/// What is left of an item that was deleted.
+/// Where a copy of a deleted item is stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum DeletedCopy {
-    /// A rollback puts the item back.
+    /// In the journal, from which a rollback restores the item.
     ForRollback,
-    /// The journal has the item, but the operator purged the journal before, so a rollback is refused.
+    /// In the journal, but only the operator can restore the item. A rollback is refused, because the operator purged
+    /// the journal before this delete.
     ForOperator,
-    /// The plan keeps no journal.
+    /// Nowhere, because the plan keeps no journal.
     None,
 }
 
@@ -78,16 +80,18 @@ enum DeletedCopy {
 fn late_change(planned: &Item, removed: &Item, copy: DeletedCopy) -> String {
     let listed = changed_names(planned, removed);
     let kept = match copy {
-        DeletedCopy::ForRollback => "The journal has the deleted item with this change, and a rollback puts it back",
+        DeletedCopy::ForRollback => {
+            "The journal contains the deleted item with this change, and a rollback restores it"
+        }
         DeletedCopy::ForOperator => {
             "A rollback is refused, because the journal was purged before this delete. The journal has this item, so \
-             you can put it back by hand: `backfill journal PLAN --show-values` shows it"
+             you can restore it by hand: `backfill journal PLAN --show-values` shows it"
         }
         DeletedCopy::None => "The plan keeps no journal, so the changed attributes are lost",
     };
     format!(
-        "the item was deleted, but another writer had changed {listed} after it was read. The plan says that no writer can do \
-         this unnoticed. {kept}"
+        "the item was deleted, but another writer had changed {listed} after it was read. The plan's \
+         `version`, `attributes` or `writers` should rule this out, but this writer does not comply with it. {kept}"
     )
 }
 
@@ -106,13 +110,10 @@ mod tests {
         let text = late_change(&planned, &removed, DeletedCopy::ForRollback);
         assert!(text.contains("`a`, `gone`, `new` after"), "{text}");
         assert!(!["same", "before", "after\""].iter().any(|part| text.contains(part)), "{text}");
-        assert!(text.contains("puts it back"), "{text}");
+        assert!(text.contains("restores it"), "{text}");
         assert!(late_change(&planned, &removed, DeletedCopy::None).contains("lost"));
         let after_purge = late_change(&planned, &removed, DeletedCopy::ForOperator);
-        assert!(
-            after_purge.contains("A rollback is refused") && !after_purge.contains("puts it back"),
-            "{after_purge}"
-        );
+        assert!(after_purge.contains("A rollback is refused") && !after_purge.contains("restores it"), "{after_purge}");
         let many: Item = (0..9).map(|n| (format!("n{n}"), Value::Null)).collect();
         assert!(late_change(&many, &Item::new(), DeletedCopy::ForRollback).contains("`n4`, 4 more after"));
     }

@@ -1,4 +1,4 @@
-//! Writes that put a derived item, and the deletes with which a rollback removes derived items.
+//! Handles the writes that put derived items, and the deletes by which a rollback removes derived items.
 
 use super::item_outcomes::{ItemOutcomes, ItemResult};
 use super::replan::MAX_ATTEMPTS;
@@ -11,8 +11,8 @@ use crate::state::PreImageRow;
 
 impl Writer {
     /// Records that DynamoDB accepted the transaction that put a derived item. The confirmation is durable when this
-    /// function returns. It contains the item, because another source with the same derived key may have recorded its
-    /// own item meanwhile.
+    /// function returns. It contains the item, because another source item with the same derived key may have recorded
+    /// its own derived item in the meantime.
     pub(super) async fn confirm_derived(
         &self,
         requests: &Requests,
@@ -44,8 +44,8 @@ impl Writer {
         let other = removed.filter(|removed| planned.is_some_and(|planned| planned != removed));
         let image = other.iter().map(|removed| PreImage::of_item(partition_key, removed));
         let rows = image.chain([PreImage::mark(partition_key, ItemMark::PutBack)]);
-        // Append all records in one transaction. If the process dies now, the resumed rollback reports the failure
-        // again.
+        // Append all records in one transaction. If the process dies before the transaction is durable, the resumed
+        // rollback reports the failure again.
         self.append(requests, &write.key, rows).await?;
         Ok(match (planned, &other) {
             (Some(planned), Some(removed)) => {
@@ -55,9 +55,9 @@ impl Writer {
         })
     }
 
-    /// Records that these derived items are gone, and that the replies to their deletes were lost: a change that a writer
-    /// made just before would be lost too. The records are durable when this function returns, in one transaction with the
-    /// marks that the items are gone.
+    /// Records that these derived items are gone, and that the replies to their deletes were lost. If a writer changed
+    /// an item just before its delete, that change is lost too. One transaction stores these records and the marks that
+    /// the items are gone. It is durable when this function returns.
     pub(super) async fn record_unknown_removals(
         &self,
         requests: &Requests,
@@ -75,8 +75,8 @@ impl Writer {
         stored.map(|_| ()).map_err(|error| give_up(requests, error.to_string()))
     }
 
-    /// Gives an outcome to a write whose transaction was canceled, because an item with the derived key exists. If the
-    /// reply has no image of that item, reads it. Returns the write if the item is gone again.
+    /// Decides the outcome of a write whose transaction was canceled because an item with the derived key exists. If
+    /// the reply has no image of that item, reads it. Returns the write if the item no longer exists.
     pub(super) async fn compare_derived(
         &self,
         requests: &Requests,
@@ -97,9 +97,9 @@ impl Writer {
         }
     }
 
-    /// Looks for the derived item of a transaction whose reply was lost. Returns the write if there is no such item, so
-    /// that it is sent again. If the lost transaction arrives later, one of the two fails, because each requires that
-    /// no item with the derived key exists.
+    /// Reads the derived item of a transaction whose reply was lost. If the item does not exist, returns the write, so
+    /// that it is sent again. If the first transaction arrives late, one of the two transactions fails, because each
+    /// requires that no item with the derived key exists.
     pub(super) async fn look_again(
         &self,
         requests: &Requests,
@@ -108,8 +108,8 @@ impl Writer {
     ) -> Result<Option<PendingWrite>, Stopped> {
         member.ambiguous = true;
         member.unclear = true;
-        // Send the write again with a new record. Then the confirmation of one transaction never hides that the other
-        // transaction may still arrive.
+        // Send the write again with a new record. Otherwise the confirmation of one transaction would hide that the
+        // other transaction can still arrive.
         member.journaled = Vec::new();
         self.look_at_derived(requests, member, outcomes).await
     }
@@ -149,7 +149,7 @@ fn try_again(member: PendingWrite, outcomes: &mut ItemOutcomes) -> Option<Pendin
     None
 }
 
-/// Records the outcome of a write whose derived item may exist already. Returns the write if there is no such item.
+/// Records the outcome of a write whose derived item may already exist. If it does not exist, returns the write.
 fn settle(member: PendingWrite, found: ExistingDerived, outcomes: &mut ItemOutcomes) -> Option<PendingWrite> {
     let result = match found {
         ExistingDerived::Missing => return Some(member),

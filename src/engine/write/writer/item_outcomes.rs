@@ -10,10 +10,10 @@ use crate::engine::write::outcome::PageOutcome;
 use crate::item::{ItemKey, Path};
 use crate::state::{Counts, DivergedItem, Failure, PreImageId};
 
-/// The reason of a failure if the pass asks no program.
+/// The failure reason if an item needs a program's answer but the pass starts no programs.
 const UNANSWERED: &str = "this pass does not start the program of an `exec`";
 
-/// The outcomes of a number of items, complete enough to be committed.
+/// The outcomes of some items, with everything that a commit needs.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct ItemOutcomes {
     /// The number of items by outcome, and the capacity that these items consumed.
@@ -24,7 +24,7 @@ pub struct ItemOutcomes {
     pub diverged: Vec<DivergedItem>,
     /// The pre-images of writes that were certainly not applied.
     pub refused: Vec<PreImageId>,
-    /// Number of writes that DynamoDB rejected, or that were not sent because a rule of DynamoDB forbids them. The plan
+    /// Number of writes that DynamoDB rejected, or that were not sent because they break a rule of DynamoDB. The plan
     /// may be the cause of these failures.
     pub rejected_writes: u64,
     /// Number of items that were not written because they are signed or encrypted on the client.
@@ -45,7 +45,7 @@ impl<O: Default> Default for PartialOutcome<O> {
     }
 }
 
-/// Items that are set aside because they have to wait for the units of their partition key.
+/// Items that are set aside because the bucket of their partition key has too few units.
 pub struct RemainingWork<O = ItemOutcomes> {
     /// Size of these items in bytes, which counts towards the segment's limit for set-aside items.
     pub bytes: usize,
@@ -120,8 +120,8 @@ impl PageOutcome for ItemOutcomes {
     }
 }
 
-/// Returns the result for an item that gets no write. If a condition failed before, "nothing to do" means that somebody
-/// has already made the change. This run itself may have made the change, in an attempt whose reply was lost.
+/// Returns the result for an item that gets no write. If a condition failed before, "nothing to do" means that the
+/// change has already been made. Either another writer made it, or this run made it in an attempt whose reply was lost.
 fn to_item_result(decision: Decision, after_condition: bool) -> ItemResult {
     match decision {
         Decision::NothingToDo if !after_condition => ItemResult::Outcome(Outcome::NothingToDo),

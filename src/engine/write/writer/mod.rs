@@ -1,5 +1,5 @@
-//! Processes the items of a page: decides on the change, acquires permits, sends the guarded write, and records the
-//! outcome.
+//! Processes the items of a page: decides what to write, acquires permits, sends the guarded writes, and records the
+//! outcomes.
 
 mod deleted;
 mod derived;
@@ -37,11 +37,11 @@ pub struct Writer {
     decisions: Decisions,
     history: Arc<dyn History>,
     session: SessionId,
-    /// Whether this pass is the first one that sees the items.
+    /// Whether this is the first pass over the items.
     is_first_pass: bool,
     /// Whether the operator purged the journal, so that no rollback is possible.
     is_journal_purged: bool,
-    /// When the writer was created. No earlier process was writing at this time.
+    /// When the writer was created. No earlier process sends writes after this time.
     begun: Instant,
 }
 
@@ -52,13 +52,13 @@ pub(crate) struct PendingWrite {
     journaled: Vec<PreImageId>,
     /// Whether an attempt of this write may have been applied even though no reply confirmed it.
     ambiguous: bool,
-    /// Like `ambiguous`, but also true if an earlier write that was planned for the same item may have been applied.
+    /// Like `ambiguous`, but also true if an earlier planned write of the same item may have been applied.
     unclear: bool,
     replans: u32,
     attempts: Attempts,
-    /// The recorded history of the item. The history is empty in phases that do not depend on it.
+    /// The recorded history of the item. It is empty in phases that do not need the history.
     record: Arc<ItemHistory>,
-    /// The accepted writes of the item before this one.
+    /// The earlier writes of the item that were accepted.
     sent: SentParts,
 }
 
@@ -77,37 +77,36 @@ impl Writer {
         Writer { decisions, history, session, is_first_pass: false, is_journal_purged: false, begun: Instant::now() }
     }
 
-    /// Returns the same writer, and tells it whether the operator purged the journal. If so, no message of the writer
-    /// promises a rollback.
+    /// Sets whether the operator purged the journal. If so, the writer's messages do not promise a rollback.
     #[must_use]
     pub fn with_journal_purged(self, is_journal_purged: bool) -> Writer {
         Writer { is_journal_purged, ..self }
     }
 
-    /// Returns whether this writer puts deleted items back ([`Changes::restores_items`]).
+    /// Returns whether this writer restores deleted items ([`Changes::restores_items`]).
     pub(crate) fn restores_items(&self) -> bool {
         self.changes().restores_items()
     }
 
-    /// Marks pre-images as refused, because their writes were certainly not applied. If this mark cannot be stored, no
-    /// harm is done: the write then counts as possibly applied.
+    /// Marks pre-images as refused, because their writes were certainly not applied. If this mark cannot be stored,
+    /// this does no harm, because the write then counts as possibly applied.
     pub(super) async fn mark_refused(&self, refused: Vec<PreImageId>) {
         if !refused.is_empty() {
             let _ = self.history.mark_refused(self.session, refused).await;
         }
     }
 
-    /// Returns the same writer for the first pass. A live writer may set a target before the pass writes the item. If
-    /// the plan skips existing values, such a value counts as preexisting and is recorded.
+    /// Declares that this writer serves the first pass. A live writer may set a target before the pass writes the item.
+    /// If the plan skips existing values, the value of this target counts as preexisting and is recorded.
     pub fn in_first_pass(self) -> Writer {
         Writer { is_first_pass: true, ..self }
     }
 
-    /// Processes the items of a page. `requests` is the client of the page's segment. Items that have to wait for their
-    /// partition key's units are set aside, so that the other items can continue. The returned future processes the
-    /// items that were set aside. In a large lane, this function does not wait for the last writes of the page.
-    /// Instead, the returned future also finishes the writes in progress. A segment in a large lane decides when the
-    /// run ends, so it must not wait between two pages.
+    /// Processes the items of a page. `requests` is the client of the page's segment. Items that have to wait for the
+    /// units of their partition key are set aside, so that the other items can continue. The returned future processes
+    /// the set-aside items. In a large lane, this function does not wait for the last writes of the page. Instead, the
+    /// returned future also finishes the writes in progress. A segment in a large lane often determines when the run
+    /// ends, so it must not wait between two pages.
     ///
     /// An `Err` means that the run is stopping and the page is abandoned. Even then, all requests that were in flight
     /// have been answered.
@@ -151,14 +150,14 @@ impl Writer {
             }
             match in_progress.next().await {
                 Some(Ok(more)) => outcomes.merge(more),
-                // Do not drop the other futures. Wait for their requests in flight. The other futures abandon their
+                // Do not drop the other futures, because their requests in flight must be awaited. They abandon their
                 // remaining work themselves.
                 Some(Err(Stopped)) => stopped = true,
                 None if stopped => return self.abandon(outcomes, Vec::new()).await.map(|_| PartialOutcome::default()),
                 None => break,
             }
         }
-        // Count these items only now: at the beginning of the page they would make the rate look too high.
+        // Do not count these items earlier. At the beginning of the page, they would make the rate look too high.
         requests.progress().items_processed(without_write);
         let nothing_left = in_progress.is_empty() && set_aside.keys.is_empty();
         let bytes = set_aside.bytes;
@@ -198,8 +197,8 @@ impl Writer {
         }
     }
 
-    /// Waits for all of these futures. If one of them gives up because the run is stopping, discards all results. Even
-    /// then, this function first waits until all requests in flight have been answered.
+    /// Waits for all of these futures. If one of them ends early because the run is stopping, discards all results.
+    /// Even then, this function first waits until all requests in flight have been answered.
     pub(crate) async fn gather<F>(&self, mut in_progress: FuturesUnordered<F>) -> Result<ItemOutcomes, Stopped>
     where
         F: Future<Output = Result<ItemOutcomes, Stopped>>,
@@ -266,8 +265,8 @@ impl Writer {
         Ok(())
     }
 
-    /// Sends a chunk until every write in it has an outcome. The caller must have taken the units of the partition keys
-    /// for the first attempt.
+    /// Sends a chunk, repeatedly if necessary, until every write in it has an outcome. The caller must have taken the
+    /// units of the partition keys for the first attempt.
     pub(crate) async fn write_chunk(
         &self,
         requests: &Requests,
@@ -292,7 +291,7 @@ impl Writer {
             let mut again = Vec::new();
             let mut failed: Option<TableError> = None;
             // Handle every reply, even if the run is stopping. Otherwise an accepted delete would stay unconfirmed, and
-            // a rollback would not put its item back.
+            // a rollback would not restore its item.
             let mut stopped = false;
             for (mut member, reply) in pending.into_iter().zip(replies) {
                 match reply {
@@ -345,7 +344,7 @@ impl Writer {
                         outcomes.record(member.write.key, ItemResult::Failed(Outcome::Rejected, why));
                     }
                     Err(error) => {
-                        // If the error does not come from DynamoDB, the write may still have been applied.
+                        // If the error does not come from DynamoDB, the write may have been applied.
                         member.ambiguous |= matches!(error, TableError::Fatal { kind: FatalKind::Endpoint, .. });
                         outcomes.mark_not_applied(&mut member);
                         requests.progress().request_failed(&error.to_string());
@@ -389,8 +388,8 @@ impl Writer {
     }
 
     fn key_of(&self, item: &Item) -> ItemKey {
-        // A stored item always has its key. If the key were missing, `decide` would reject the item, which would then
-        // be listed under an empty key.
+        // A stored item always has its key. Without a key, `decide` would reject the item, and the failure would have
+        // an empty key.
         self.changes().key().key_of(item).unwrap_or_else(|| ItemKey::new(Item::new()))
     }
 }
@@ -401,9 +400,9 @@ async fn write_chunk(context: Arc<(Writer, Requests)>, chunk: Vec<PendingWrite>)
     writer.write_chunk(requests, chunk).await
 }
 
-/// Takes the units of partition keys for the next writes, and returns the writes that can be sent together. A write
-/// whose key has no units available is set aside, so that the other writes need not wait. A chunk ends before a second
-/// write to the same item, because a source may return an item twice.
+/// Takes the units of partition keys for the next writes, and returns the writes that can be sent together. If the
+/// units of a partition key are not available, the write is set aside, so that the other writes need not wait. A source
+/// may return an item twice, so a chunk ends before a second write to the same item.
 fn next_chunk(
     writes: &mut std::vec::IntoIter<PendingWrite>,
     requests: &Requests,

@@ -12,10 +12,10 @@ use crate::item::{Item, ItemKey, Path};
 /// only if a live writer reverts an earlier write.
 const MAX_WRITES: u32 = 32;
 
-/// Number of paths that the reason of a failure lists.
+/// The maximum number of paths that the reason of a failure lists.
 const MAX_PATHS: usize = 5;
 
-/// The accepted writes of an item that needs more writes.
+/// The accepted writes of an item whose changes do not fit one write.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct SentParts {
     writes: u32,
@@ -36,12 +36,12 @@ impl SentParts {
         self.writes == 0 && !self.is_unclear && self.recorded.is_empty()
     }
 
-    /// Notes that the reply to one of several writes was lost, and that the write may have been applied.
+    /// Records that the reply to one of several writes was lost, so that this write may have been applied.
     pub(super) fn add_unclear(&mut self, write: &GuardedWrite) {
         self.is_unclear |= write.next.is_some() || self.writes > 0;
     }
 
-    /// Returns the reason of a failure, with what was written before.
+    /// Returns the reason of a failure, extended by the part of the item that was already written.
     pub(super) fn explain(&self, reason: String) -> String {
         if self.is_empty() {
             return reason;
@@ -56,7 +56,7 @@ impl SentParts {
             .then(|| format!("the journal shows that an earlier process changed {}", names_of(&self.recorded)));
         let written: Vec<String> = recorded.into_iter().chain(sent).collect();
         let written = written.join(", and ");
-        let written = format!("{reason}. Part of the item was written before this: {written}. That part stays");
+        let written = format!("{reason}. Part of the item was written before this: {written}. That part stays written");
         if self.is_unclear { format!("{written}. Besides, {lost}") } else { written }
     }
 }
@@ -71,9 +71,9 @@ fn names_of(paths: &[Path]) -> String {
 }
 
 impl Writer {
-    /// Returns the parts of each item that an earlier process wrote, in the same order. One query reads the unfinished
-    /// writes of a page, and a second one the whole records of the items that have some. Reads nothing unless an item
-    /// may be partly written.
+    /// Returns the parts of each item that an earlier process wrote, in the order of the items. One query reads the
+    /// unfinished writes of a page. A second query reads the complete records of the items with unfinished writes.
+    /// Reads nothing if no item can be partly written.
     pub(super) async fn recorded_parts(&self, items: &[Item], requests: &Requests) -> Result<Vec<SentParts>, Stopped> {
         if !self.changes().may_be_partly_written() {
             return Ok(vec![SentParts::default(); items.len()]);
@@ -113,12 +113,13 @@ impl Writer {
                 member.sent.paths.push(path.clone());
             }
         }
-        // No item has both several writes and a derived item, so this reads nothing.
+        // An item with several writes never has a derived item, so this call reads nothing.
         let (mut decisions, _) = self.decisions.of(&[(&image, &member.record)], requests).await?;
         match decisions.pop().unwrap_or(Decision::NothingToDo) {
             Decision::Write(_) if member.sent.writes >= MAX_WRITES => {
-                let why =
-                    format!("another writer kept reverting changes, so the tool gave up after {MAX_WRITES} writes");
+                let why = format!(
+                    "another writer repeatedly reverted changes, so the tool stopped after {MAX_WRITES} writes of the item"
+                );
                 let why = member.sent.explain(why);
                 outcomes.record(member.write.key, ItemResult::Failed(Outcome::Conflict, why));
                 Ok(None)
@@ -146,15 +147,15 @@ impl Writer {
 /// The state of an item that gets no further write.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct End {
-    /// Whether "nothing to do" means that somebody has made the change, because a condition failed before.
+    /// Whether "nothing to do" means that the change has been made. This is the case if a condition failed before.
     pub(super) after_condition: bool,
     /// Whether the plan no longer selects the item.
     pub(super) has_left: bool,
 }
 
 impl ItemOutcomes {
-    /// Counts an item that gets no further write, like [`ItemOutcomes::record_decision`]. If a part of it was written,
-    /// the item counts as applied, or as a failure that says which part was written.
+    /// Counts an item that gets no further write, as [`ItemOutcomes::record_decision`] does. If a part of the item was
+    /// written, the item counts either as applied, or as a failure that says which part was written.
     pub(super) fn record_end(&mut self, key: ItemKey, decision: Decision, end: End, sent: &SentParts) {
         let End { after_condition, has_left } = end;
         if sent.is_empty() {
@@ -202,8 +203,8 @@ mod tests {
     use super::*;
     use crate::item::Item;
 
-    /// Returns the outcome of an item with this decision, after a write whose reply was lost and this number of
-    /// accepted writes.
+    /// Returns the outcome of an item for which this decision was made. Before the decision, `writes` writes of the
+    /// item were accepted, and the reply to one more write was lost.
     fn end(decision: Decision, writes: u32, is_split: bool, has_left: bool) -> ItemOutcomes {
         let mut lost = GuardedWrite::for_test("1");
         lost.next = is_split.then(|| Box::new(NextWrite { image: Item::new() }));
@@ -221,7 +222,7 @@ mod tests {
         let failed = end(diverged(), 0, true, false);
         assert_eq!((failed.counts.of(Outcome::Conflict), failed.diverged.len()), (1, 0));
         assert!(failed.failures[0].reason.contains("may have been written"), "{:?}", failed.failures);
-        // One write for the whole item cannot leave a part.
+        // A single write for the whole item cannot leave the item partly written.
         assert_eq!(end(diverged(), 0, false, false).diverged.len(), 1);
         let failed = end(diverged(), 1, false, false);
         let reason = &failed.failures[0].reason;

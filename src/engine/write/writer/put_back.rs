@@ -1,4 +1,5 @@
-//! Puts deleted items back, and deletes derived items: decides about each item, and marks the items that are done.
+//! Restores deleted items, and deletes derived items. Decides what to do with each item, and marks the items that are
+//! done.
 
 use std::time::Duration;
 
@@ -13,21 +14,21 @@ use crate::engine::stop::Stopped;
 use crate::item::{Item, ItemKey};
 use crate::state::{PreImageRow, reject_if_unreadable};
 
-/// How long a write of a killed process may be on its way.
+/// The longest time after which a write of a killed process can still arrive.
 const LATE_WRITES: Duration = Duration::from_secs(60);
 
-/// Why nothing is known about a journal row without a readable key.
-const UNREADABLE_KEY: &str = "a row of the journal is damaged, and its key cannot be read. If the row records a delete, \
-                              its item was not put back. If it records a derived item, that item was not deleted. \
-                              Compare `backfill journal` with a backup of the table or of the state file";
+/// The failure reason for a journal row whose key is unreadable.
+const UNREADABLE_KEY: &str = "a row of the journal is damaged, and its key cannot be read. If the row records a \
+                              delete, its item was not restored. If it records a derived item, that item was not \
+                              deleted. Compare `backfill journal` with a backup of the table or of the state file";
 
 impl Writer {
-    /// Decides which of these items to put back, or which of these derived items to delete. The items have only their
-    /// keys. Reads an item only if the decision depends on whether the table has it.
+    /// Decides which of these items to restore, or which of these derived items to delete. The items have only their
+    /// keys. Reads an item only if the decision depends on whether it exists in the table.
     ///
-    /// An item whose delete was not confirmed may still exist because a killed process sent the delete and the delete
-    /// has not arrived yet. So this function waits until such a delete must have arrived, and reads the item again. A
-    /// transaction that puts a derived item may arrive late in the same way. A stop ends the wait.
+    /// If a killed process sent a delete, the delete can arrive late. So if the delete of an existing item was not
+    /// confirmed, this function waits until the delete must have arrived, and then reads the item again. In the same
+    /// way, a transaction that puts a derived item can arrive late. A stop of the run ends the wait.
     pub(super) async fn decide_put_backs(
         &self,
         items: &[(&Item, &ItemHistory)],
@@ -54,7 +55,7 @@ impl Writer {
             if decision == Decision::AlreadyApplied {
                 match record.deletion().map(|deletion| deletion.undone) {
                     Some(Undone::Yes) => {}
-                    // An earlier session may have sent the delete, and recorded no reply.
+                    // An earlier session may have sent the delete without recording a reply.
                     Some(Undone::Unknown) if self.changes().removes_derived_items() => unknown.push(key),
                     Some(Undone::Unknown | Undone::No) | None => back.push(key),
                 }
@@ -66,7 +67,7 @@ impl Writer {
         Ok(decisions)
     }
 
-    /// Reads the item if the decision depends on whether the table has it. Otherwise, the reply has no item.
+    /// Reads the item if the decision depends on whether it exists in the table. Otherwise, the reply has no item.
     async fn read_uncertain(
         &self,
         item: &Item,
@@ -85,10 +86,10 @@ impl Writer {
         let is_early = Instant::now() < arrived;
         let first = requests.get(&key).await?;
         let depends = match (&first.item, removes) {
-            // A late transaction puts the item after the rollback found it missing, or after it deleted the item.
+            // A late transaction could put the item after the rollback has found it missing or has deleted it.
             (None, true) => deletion.puts.has_unconfirmed,
             (Some(found), true) => deletion.puts.has_unconfirmed && self.would_write(found, record),
-            // A late delete removes an item that is there now.
+            // A late delete could remove an item that exists now.
             (None, false) => false,
             (Some(_), false) => !deletion.is_confirmed && deletion.undone == Undone::No,
         };
@@ -97,7 +98,7 @@ impl Writer {
         }
         let what = if removes { "put" } else { "delete" };
         tracing::info!(
-            "a {what} of an earlier process may still be on its way; waiting up to {} s before the item is read again",
+            "a {what} of an earlier process may still arrive; waiting up to {} s before the item is read again",
             LATE_WRITES.as_secs()
         );
         requests.stop().unless_stopping(sleep_until(arrived)).await?;
@@ -110,8 +111,8 @@ impl Writer {
         matches!(self.changes().decide_with(found, record), Decision::Write(_))
     }
 
-    /// Settles a put whose reply was lost: reads the item instead of sending the put again. If the first put took
-    /// effect and the application then deleted the item, a second put would bring it back.
+    /// Determines the outcome of a put whose reply was lost. Reads the item instead of sending the put again. If the
+    /// first put took effect and the application then deleted the item, a second put would restore it.
     pub(super) async fn settle_put(
         &self,
         requests: &Requests,
@@ -131,8 +132,8 @@ impl Writer {
         Ok(())
     }
 
-    /// Marks these items as being in the table again, or these derived items as being gone. The marks are durable when
-    /// this function returns. A later rollback then leaves these items alone, whatever the application does with them.
+    /// Marks these items as restored, or these derived items as deleted. The marks are durable when this function
+    /// returns. A later rollback does not change these items, whatever the application does with them.
     pub(super) async fn record_put_back(
         &self,
         requests: &Requests,

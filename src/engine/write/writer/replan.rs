@@ -1,4 +1,4 @@
-//! Decides again about an item after a condition failed, based on the item's current image.
+//! Makes a new decision for an item after a condition failed, based on the item's current image.
 
 use super::item_outcomes::{ItemOutcomes, ItemResult};
 use super::parts::End;
@@ -10,14 +10,14 @@ use crate::item::{Item, ItemKey};
 use crate::state::{BaselinePage, FilledTargets, PreImageId};
 
 /// The maximum number of attempts to write an item. If the condition of the last attempt fails too, the item becomes a
-/// `Conflict`. Each attempt waits for its permits, and a live writer may change the item meanwhile. Suppose that live
-/// writers change an item during each wait with a probability of one half. Then one in 65,000 such items becomes a
-/// conflict.
+/// `Conflict`. Each attempt waits for its permits, and a live writer may change the item in the meantime. Suppose that
+/// during each wait, live writers change the item with a probability of one half. Then about one in 65,000 such items
+/// becomes a conflict.
 pub(super) const MAX_ATTEMPTS: u32 = 16;
 
 impl Writer {
-    /// Decides again about the item, based on the item's current image. Returns the next write to send, or `None` if
-    /// the item now has an outcome.
+    /// Makes a new decision for the item, based on its current image. Returns the next write to send, or `None` if the
+    /// item now has an outcome.
     pub(crate) async fn replan(
         &self,
         requests: &Requests,
@@ -26,8 +26,8 @@ impl Writer {
         outcomes: &mut ItemOutcomes,
     ) -> Result<Option<PendingWrite>, Stopped> {
         let key = member.write.key.clone();
-        // If a put failed because the item exists, its mark stays valid. If the item is missing later, the application
-        // has deleted it, and a repeated rollback must not put it back.
+        // If a put failed because the item exists, the mark "restored" stays valid. If the item is missing later, the
+        // application has deleted it, and a repeated rollback must not restore it.
         if member.write.created_item().is_none() {
             outcomes.mark_not_applied(&mut member);
         }
@@ -75,8 +75,8 @@ impl Writer {
         let decision = decision.unwrap_or(Decision::NothingToDo);
         let Decision::Write(write) = decision else {
             outcomes.counts.unclear += unclear;
-            // If the item still exists but must not be deleted any more, the change has not been made. If nothing is
-            // derived from the item any more, no derived item was put.
+            // If the item still exists but must no longer be deleted, the change has not been made. If the item no
+            // longer has a derived item, no derived item was put.
             let may_be_made = member.write.deleted_item().is_none() && member.write.derived_item().is_none();
             let end = End { after_condition: may_be_made, has_left: self.changes().has_left_selection(&image) };
             outcomes.record_end(key, decision, end, &member.sent);
@@ -94,8 +94,8 @@ impl Writer {
         Ok(Some(PendingWrite { replans, unclear, sent, ..PendingWrite::new(write, record) }))
     }
 
-    /// Records targets that a live writer has filled since the baseline. Leaves out a target that a write of this run
-    /// may have filled. Such a write was sent by a killed process, or its reply was lost.
+    /// Records targets that a live writer has filled since the baseline. Leaves out targets that a write of this run
+    /// may have filled. Either a killed process sent such a write, or its reply was lost.
     async fn record_skipped(
         &self,
         requests: &Requests,
@@ -110,7 +110,7 @@ impl Writer {
         if targets.is_empty() {
             return Ok(());
         }
-        // The page number does not matter here, because preexisting targets are recorded by item.
+        // The page number does not matter here, because preexisting targets are recorded for each item.
         let filled = vec![FilledTargets { key: key.clone(), targets, refused: refused.to_vec() }];
         let baseline = BaselinePage { filled, ..BaselinePage::empty(self.session, 0, 0) };
         self.history.record_baseline(baseline).await.map_err(|e| give_up(requests, e.to_string()))

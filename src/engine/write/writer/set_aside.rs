@@ -1,5 +1,5 @@
-//! Sets items aside if they have to wait for the units of their partition key. The other items of their segment are
-//! processed meanwhile.
+//! Sets items aside if they have to wait for the units of their partition key. In the meantime, the other items of
+//! their segment are processed.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::pin::Pin;
@@ -18,7 +18,8 @@ use crate::engine::write::outcome::PageOutcome as _;
 use crate::engine::write::writer::{ItemOutcomes, PendingWrite, Writer, has_item};
 use crate::item::{PartitionHash, item_bytes};
 
-/// The turn of a partition key. Only the holder of the turn may process the key's set-aside items.
+/// The lock of a partition key. Only the holder of this lock may process the set-aside items of the key. The holder has
+/// the turn.
 type KeyTurn = Arc<Mutex<()>>;
 
 /// A position in the queue for a turn.
@@ -31,7 +32,8 @@ pub(crate) struct SetAsideItems {
     pub(crate) bytes: usize,
 }
 
-/// Set-aside items. Each of their partition keys has a position in the queue for the key's turn.
+/// Set-aside items that are queued. For each of their partition keys, they have a position in the queue for the turn of
+/// that key.
 pub(crate) struct QueuedItems(Vec<(QueuePosition, VecDeque<PendingWrite>)>);
 
 impl SetAsideItems {
@@ -42,8 +44,8 @@ impl SetAsideItems {
         self.keys.entry(key).or_insert_with(|| (requests.turn(key), VecDeque::new())).1.push_back(member);
     }
 
-    /// Adds the items of each partition key to the queue of that key. They wait there until they get the key's turn.
-    /// Items of earlier pages come first in the queue, because earlier pages are committed first.
+    /// Adds the items of each partition key to the queue of that key. They wait there until they get the turn. Call
+    /// this method page by page: earlier pages must be first in the queue, because they are committed first.
     pub(crate) async fn queue(self) -> QueuedItems {
         let mut queued = Vec::new();
         for (turn, waiting) in self.keys.into_values() {
@@ -84,7 +86,7 @@ impl Writer {
         while !waiting.is_empty() && !stopped {
             let may_admit = in_progress.len() < requests.lane().outstanding();
             let first: Vec<&GuardedWrite> = waiting.front().map(|member| &member.write).into_iter().collect();
-            // A dropped wait has taken no permits. The next iteration of the loop starts the wait again.
+            // If this wait is dropped, it has taken no permits. The next iteration of the loop starts the wait again.
             tokio::select! {
                 biased;
                 Some(chunk_result) = in_progress.next() => match chunk_result {
@@ -97,7 +99,7 @@ impl Writer {
                 },
             }
         }
-        // The last item of this key has received its units, so the next holder of the turn may begin.
+        // The last item of this key has received its units, so the next page in the queue may take the turn.
         turn_guard.take();
         let rest = self.gather(in_progress).await;
         match rest {
@@ -111,7 +113,7 @@ impl Writer {
 }
 
 /// Removes the next chunk from `waiting`. The chunk contains the first write, whose units the caller has already taken,
-/// and the following writes whose units are available now.
+/// and the following writes whose units are currently available.
 fn admitted_chunk(requests: &Requests, waiting: &mut VecDeque<PendingWrite>) -> Vec<PendingWrite> {
     let mut chunk: Vec<PendingWrite> = waiting.pop_front().into_iter().collect();
     while chunk.len() < requests.max_chunk()

@@ -14,14 +14,14 @@ use crate::item::{ItemKey, Path, Value};
 use crate::ratelimit::{Budget, Budgets};
 use crate::state::{BeginMode, Commit, NewRun, RunId, RunStatus, SegmentEvent};
 
-/// Units per second that one partition key may use.
+/// The number of units that one partition key may use per second.
 const RATE: usize = 2;
 
 /// A table that accepts chunks. The table records the arrival time of each chunk and the partition keys of its writes.
 struct BatchingTable {
     began: Instant,
     max_chunk: usize,
-    /// Whether the first write of each chunk fails for good.
+    /// Whether the first write of each chunk fails permanently.
     fails_first: bool,
     chunks: Mutex<Vec<(Duration, Vec<String>)>>,
 }
@@ -86,7 +86,7 @@ fn table(max_chunk: usize) -> (Arc<BatchingTable>, Requests, Writer) {
     table_with("[[change]]\nmove = \"old\"\nto = \"new\"\n", max_chunk, false, history, session)
 }
 
-/// Like [`table`], but for these changes, with this history, and with writes that may fail.
+/// Like [`table`], but with these changes, this history, and writes that can fail.
 fn table_with(
     changes: &str,
     max_chunk: usize,
@@ -172,8 +172,8 @@ fn new_run() -> NewRun {
     NewRun { phase: "expand".to_owned(), total_segments: 1, tool_version: "0".to_owned(), table_items_estimate: None }
 }
 
-/// A run wrote `new`, because the item needed nothing else. If the run has completed, the item is complete, whatever
-/// other writers do later. If the run was killed, the item may lack another write.
+/// A run wrote `new`, because the item needed no other write. If the run has completed, the item is complete, whatever
+/// other writers do later. If the run was killed, the item may need another write.
 #[tokio::test(start_paused = true)]
 async fn an_item_that_a_complete_run_wrote_is_not_partly_written() {
     let changes = "[[change]]\nmove = \"old\"\nto = \"new\"\n[[change]]\nmove = \"old2\"\nto = \"new2\"\n";
@@ -204,8 +204,8 @@ async fn an_item_that_a_complete_run_wrote_is_not_partly_written() {
     }
 }
 
-/// A write of a chunk stops the run. The replies to the other writes of the chunk still count: the deletes that
-/// DynamoDB accepted are confirmed, so that a rollback puts the items back.
+/// A write of a chunk stops the run. The replies to the other writes of the chunk are still recorded. The deletes that
+/// DynamoDB accepted are confirmed, so that a rollback restores the items.
 #[tokio::test(start_paused = true)]
 async fn a_failed_write_leaves_no_accepted_delete_unconfirmed() {
     let store = crate::state::in_memory();

@@ -42,7 +42,7 @@ fn classes_add_up_and_examples_are_few() {
     assert_eq!(whole.types, BTreeMap::from([("doc.new".parse().unwrap(), BTreeSet::from(["S"]))]));
 }
 
-/// Each class has its own bound, and merging keeps the classes apart.
+/// Each class has its own limit on reasons. A merge does not mix the reasons of different classes.
 #[test]
 fn reasons_beyond_the_bound_are_counted_together() {
     let mut all = Prediction::default();

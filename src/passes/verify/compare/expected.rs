@@ -30,7 +30,7 @@ pub(super) enum Expectation {
         value: Value,
         skip_rule: SkipRule,
     },
-    /// The path must be absent, unless a run skipped one of these pairs that have the path as their source.
+    /// The path must be absent, unless a run skipped one of `pairs`. The path is the source of each of these pairs.
     Absent {
         path: Path,
         /// The path that identifies the change in the plan.
@@ -43,7 +43,7 @@ pub(super) enum Expectation {
         formula: Formula,
         skip_rule: SkipRule,
     },
-    /// The value must have the type that the conversion gives it.
+    /// The value must have the type that the conversion produces.
     Converted {
         path: Path,
         conversion: Conversion,
@@ -57,8 +57,8 @@ pub(super) enum Expectation {
     Elements {
         each: Arc<Each>,
     },
-    /// The marker must belong to the current inputs, and the outputs to the marker. Without a marker, the outputs must be
-    /// those that the program computes now.
+    /// The marker must match the current inputs, and the outputs must match the marker. Without a marker, the outputs
+    /// must equal the program's current answer.
     Program {
         exec: Arc<Exec>,
         /// The position of the change in the plan.
@@ -67,7 +67,7 @@ pub(super) enum Expectation {
     },
 }
 
-/// Defines when an existing value at a target counts as done even though it differs from the implied value.
+/// Determines when an existing value at a target counts as done even though it differs from the implied value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in super::super) enum SkipRule {
     /// A different value never counts as done.
@@ -91,7 +91,7 @@ impl SkipRule {
         }
     }
 
-    /// Returns whether the value `there` at the target `to` counts as done even though it is not the implied value.
+    /// Returns whether the value `there` at the target `to` counts as done although it differs from the implied value.
     pub(in super::super) fn accepts(self, record: &ItemHistory, to: &Path, there: &Value) -> bool {
         match self {
             SkipRule::Never => false,
@@ -158,14 +158,13 @@ impl Expectation {
             Change::Exec { exec, .. } => {
                 Expectation::Program { exec, position, skips_existing: change.skips_existing() }
             }
-            // A version has no expected value: applications raise it too.
-            // `Parity` compares whole items.
+            // A version has no expected value, because applications raise it too. `Parity` compares whole items.
             Change::Remove { .. } | Change::Bump { .. } | Change::Delete { .. } | Change::Put { .. } => return None,
         })
     }
 
-    /// Returns the path of the first wrong value in the elements of a list or map, for a report about a mismatch.
-    /// Returns `None` if the report names the compared path.
+    /// If this change compares the elements of a list or map, returns the path of the first wrong value in the
+    /// elements, for the report of a mismatch. Otherwise returns `None`, and the report contains the compared path.
     pub(super) fn place(&self, item: &Item, rules: &ItemRules) -> Option<Path> {
         let Expectation::Elements { each } = self else { return None };
         each.edit(item, &rules.facts).ok()?.fault_at
@@ -173,8 +172,8 @@ impl Expectation {
 
     /// Compares an item with this change. Returns the compared path and the verdict.
     ///
-    /// If a formula has no result for the item, nothing shows that the target is right, so the item is a mismatch.
-    /// `answers` are those of programs to the questions of [`Expectation::question`].
+    /// If a formula has no result for the item, it cannot be shown that the target is right, so the item is a mismatch.
+    /// `answers` contains the programs' answers to the questions of [`Expectation::question`].
     pub(super) fn compare(
         &self,
         item: &Item,
@@ -184,7 +183,8 @@ impl Expectation {
     ) -> (&Path, Verdict) {
         let options = rules.options.of(self.own_path());
         match self {
-            // If no new value can be computed from the old one, nothing shows that the new value is right.
+            // If no new value can be computed from the old value, it cannot be shown that the existing new value is
+            // right.
             Expectation::Pair { source, new, truth, skip_rule } => {
                 let old = &source.path;
                 // The migration may have replaced a preexisting value, or a NULL that counts as missing, with its own
@@ -228,12 +228,12 @@ impl Expectation {
                 let value = formula.value(item, &rules.facts);
                 let implied = value.as_ref().ok().and_then(Option::as_ref);
                 match (&value, options.target_value(to, item, implied)) {
-                    // Nothing implies the value any more, because its source is gone.
+                    // The source is gone, so the plan no longer implies this value.
                     (Ok(None), Some(there)) if record.is_own_value(to, there) => (to, Verdict::Unexpected),
                     (Ok(None), _) => (to, Verdict::Matching),
                     (_, None) => (to, Verdict::Missing),
                     (Ok(Some(value)), Some(there)) if value == there => (to, Verdict::Matching),
-                    // An old result of the migration is stale. Only a value that somebody else wrote counts as done.
+                    // An earlier result of the migration is stale. Only a value of another writer counts as done.
                     (_, Some(there)) if skip_rule.accepts(record, to, there) && !record.is_own_value(to, there) => {
                         (to, Verdict::Skipped)
                     }
@@ -251,7 +251,7 @@ impl Expectation {
             },
             Expectation::Elements { each } => {
                 let verdict = match each.edit(item, &rules.facts) {
-                    // Nothing shows that these elements are right.
+                    // It cannot be shown that these elements are right.
                     Err(_) => Verdict::Stale,
                     Ok(edited) => match edited.fault {
                         Some(ElementFault::Missing) => Verdict::Missing,
@@ -275,7 +275,8 @@ impl Expectation {
         }
     }
 
-    /// Returns what to ask a program before the item can be compared, if the change has no marker.
+    /// Returns the question that a program must answer before the item can be compared. Returns `None` if no program is
+    /// needed, for example because the change has a marker.
     pub(super) fn question(&self, item: &Item) -> Option<ProgramQuestion> {
         match self {
             Expectation::Program { exec, position, .. } => exec.comparison(*position, item),
@@ -290,7 +291,8 @@ impl Expectation {
         }
     }
 
-    /// Returns whether the verdict on this item depends on whether the migration wrote the target's value.
+    /// Returns whether the verdict for this item depends on who wrote the value at the target: the migration or another
+    /// writer.
     pub(super) fn depends_on_author(&self, item: &Item, rules: &ItemRules) -> bool {
         match self {
             Expectation::Computed { to, formula, .. } => to
@@ -307,8 +309,8 @@ impl Expectation {
         }
     }
 
-    /// Returns whether a value is computed from the target itself, so that it cannot be computed again from the written
-    /// item.
+    /// Returns whether the target is one of the inputs of its own value. If so, the value cannot be computed again from
+    /// the written item.
     pub(super) fn depends_on_itself(&self) -> bool {
         match self {
             Expectation::Computed { to, formula, .. } => formula.inputs().iter().any(|input| input.overlaps(to)),
@@ -338,8 +340,8 @@ impl Expectation {
         }
     }
 
-    /// Returns whether the item has a value at one of the paths that the migration writes or removes, and this value
-    /// satisfies the test. All outputs of a program count, and so does its marker.
+    /// Tests the item's values at the paths that the migration writes or removes. Returns whether at least one value
+    /// passes the test. The paths include all outputs of a program, and its marker.
     pub(super) fn has_value(&self, item: &Item, test: impl Fn(&Path, &Value) -> bool) -> bool {
         let passes = |path: &Path| path.get(item).is_some_and(|now| test(path, now));
         match self {
@@ -355,7 +357,7 @@ impl Expectation {
         }
     }
 
-    /// Returns the path that the migration writes or removes, the main one if there are several.
+    /// Returns the path that the migration writes or removes. If there are several, returns the main one.
     pub(super) fn path(&self) -> &Path {
         match self {
             Expectation::Pair { new: path, .. }
@@ -371,7 +373,7 @@ impl Expectation {
     }
 }
 
-/// Returns each copy of this path that the plan may skip.
+/// Returns the pairs of the changes that copy this path. A run may skip each of these pairs.
 fn skipping_copies(changes: &[Change], path: &Path, strategy: Strategy) -> Vec<SkippablePair> {
     let copies = changes.iter().filter(|change| change.skips_existing());
     copies.filter_map(|change| SkippablePair::of_copy(change, path, strategy)).collect()
@@ -409,8 +411,8 @@ impl SkippablePair {
         }
     }
 
-    /// Returns whether the target's value differs from what the old value implies but counts as done. If so, the old
-    /// value exists only at the source.
+    /// Returns whether the value at the target counts as done although it differs from what the source implies. If so,
+    /// the source contains the only copy of its value.
     pub(in super::super) fn was_skipped(&self, item: &Item, record: &ItemHistory, rules: &ItemRules) -> bool {
         let SkippablePair { source, to, skip_rule } = self;
         rules.paired_value(source, to, item).is_some_and(|there| {

@@ -64,9 +64,8 @@ fn each_pair_has_the_expected_verdict() {
     ] {
         for change in [mv(), copy()] {
             assert_eq!(verdicts(change.clone(), ExpandContract, Expanded, truth, false), expected, "{truth:?}");
-            // If an item has a preexisting new value and no old value, the pair matches, as long as old values cannot
-            // be stale. If the item also has an old value, the two values are compared, as for a new value that is not
-            // preexisting.
+            // If an item has a preexisting new value and no old value, the pair matches, provided that old values
+            // cannot be stale. If the item also has an old value, the two values are compared as usual.
             let mut preexisting = expected;
             preexisting[4] = if truth.is_new_only() { Missing } else { Matching };
             assert_eq!(verdicts(change, ExpandContract, Expanded, truth, true), preexisting, "{truth:?}");
@@ -90,7 +89,7 @@ fn skipped_values_count_as_done() {
         for change in [mv(), copy()].map(skipping) {
             let at = |before| verdicts(change.clone(), ExpandContract, Expanded, truth, before)[2];
             assert_eq!((at(true), at(false)), (Skipped, Stale), "{truth:?}: only the preexisting value counts as done");
-            // The new value is no longer the preexisting value, so it does not count as done.
+            // The current new value is not the preexisting value, so it does not count as done.
             let parity = Parity::new(&[change], ExpandContract, Expanded, truth);
             assert_eq!(parity.compare(&pair(Some("1"), Some("3")), &preexisting("2")).verdict, Stale);
         }
@@ -108,7 +107,7 @@ fn skipped_values_count_as_done() {
     assert_eq!([verdict(&item("2")), verdict(&item("3")), verdict(&Item::new())], [Matching, Skipped, Missing]);
 }
 
-/// An in-place copy whose source is removed leaves only the new value, like a move.
+/// If an in-place copy removes its source, only the new value remains, as after a move.
 #[test]
 fn a_copy_and_a_removal_in_place_are_a_move() {
     let [moved, copied] = [vec![mv()], vec![copy(), Change::Remove { path: path("a") }]].map(|changes| {
@@ -157,8 +156,8 @@ fn the_worst_change_counts_and_each_path_is_named() {
     assert_eq!(parity.compare(&text, &ItemHistory::default()).verdict, Missing);
 }
 
-/// The comparison of a key depends on which attribute its readers use. So for equal images, one key's wrong value may
-/// be the old one, and another key's wrong value may be the new one.
+/// The comparison of a key depends on which attribute its readers use. So for two keys with equal images, the wrong
+/// value can be the old one for one key, and the new one for the other.
 #[test]
 fn below_100_percent_each_key_is_compared_by_its_own_truth() {
     let parity = Parity::with_truths(&[mv()], ExpandContract, TableStage::Expanded, TruthByKey::Percent(50), "pk");
@@ -182,7 +181,7 @@ fn parity_of(parts: &str) -> Parity {
 }
 
 /// If the record of an item cannot be read, it is unknown whether the migration wrote a value. An outdated value of the
-/// migration must not count as a value that existed before.
+/// migration must not count as a preexisting value.
 #[test]
 fn an_unreadable_record_proves_no_author() {
     let unreadable = ItemHistory::unreadable("a row is damaged");
@@ -199,7 +198,7 @@ fn an_unreadable_record_proves_no_author() {
     let left_out = image(json!({"pk": {"S": "1"}, "a": {"S": "no"}, "b": {"S": "y"}}));
     assert!(!some.compare(&left_out, &none).verdict.is_mismatch());
     assert!(some.compare(&left_out, &unreadable).verdict.is_mismatch());
-    // The values alone show that these items are right.
+    // These items can be shown to be right without their history.
     for fine in [json!({"pk": {"S": "1"}, "a": {"S": "n"}, "b": {"S": "n!"}}), json!({"pk": {"S": "1"}})] {
         assert!(!with_skip.compare(&image(fine), &unreadable).verdict.is_mismatch());
     }

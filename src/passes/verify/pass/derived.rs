@@ -10,7 +10,7 @@ use crate::item::{Item, ItemKey, KeySchema};
 use crate::plan::Plan;
 use crate::state::Verdict;
 
-/// Looks for derived items and their sources, strongly consistently.
+/// Reads derived items and their sources, strongly consistently.
 pub(super) struct DerivedItems {
     changes: Changes,
     derived: Arc<DerivedItem>,
@@ -19,8 +19,8 @@ pub(super) struct DerivedItems {
 /// The judgment on a suspect.
 pub(super) struct Judged {
     pub(super) found: Comparison,
-    /// What is wrong with the derived item, with its key. `None` if there is nothing to add. The text contains no values
-    /// other than the key.
+    /// The problem with the derived item, including its key. `None` if the verdict needs no explanation. The text
+    /// contains no values other than the key.
     pub(super) why: Option<String>,
     /// The consumed read units.
     pub(super) units: f64,
@@ -41,7 +41,7 @@ impl DerivedItems {
         Some(DerivedItems { changes: changes.with_rules(plan.item_rules()), derived })
     }
 
-    /// Judges a suspect. `found` is the result of the comparison without other items.
+    /// Judges a suspect. `found` is the result of the comparison that did not see other items.
     pub(super) async fn judge(
         &self,
         requests: &Requests,
@@ -58,11 +58,12 @@ impl DerivedItems {
         }
     }
 
-    /// Judges a selected item by its derived item. An item from which nothing can be derived stays missing.
+    /// Judges a selected item by its derived item. If no derived item can be computed for it, its verdict stays
+    /// "missing".
     async fn judge_source(&self, requests: &Requests, item: &Item, found: Comparison) -> Result<Judged, Stopped> {
         let write = match self.changes.decide(item) {
             Decision::Write(write) => write,
-            // The derived item would have no valid key, and the plan skips such items.
+            // The derived item would have an invalid key, and the plan skips such items.
             Decision::Skipped(_) => {
                 return Ok(Judged::without_read(Comparison { verdict: Verdict::Skipped, ..found }));
             }
@@ -91,10 +92,10 @@ impl DerivedItems {
         Ok(Judged { found, why, units })
     }
 
-    /// Judges a derived item that the migration put, or may have put, by its recorded source. The derived item counts
-    /// as an orphan if that source is gone, is not selected any more, or has another derived key now. This is true even
-    /// if another source derives the same item. If the recorded source is selected and has this derived key, the
-    /// verdict on the source says whether the derived item is right.
+    /// Judges a derived item by its recorded source. The migration put this item or may have put it. The item counts as
+    /// an orphan if the recorded source is gone, is no longer selected, or now has a different derived key. This is
+    /// true even if another source implies the same derived item. If the recorded source is selected and has this
+    /// derived key, the verdict for the source already covers the derived item.
     async fn judge_derived(
         &self,
         requests: &Requests,
@@ -114,7 +115,7 @@ impl DerivedItems {
             Some(source) => match self.changes.selected(source) {
                 Selected::No => true,
                 Selected::Yes => schema.key_of(item) != self.derived_key(source),
-                // The verdict on the source says that nothing is known about it.
+                // The verdict for the source reports that the source cannot be judged.
                 Selected::NotComputable(_) => false,
             },
         };

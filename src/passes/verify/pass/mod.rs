@@ -1,11 +1,11 @@
-//! Verifies a table: compares every page with the plan, and commits the page together with its verdicts.
+//! Verifies a table. Compares every page with the plan, and commits the page together with its verdicts.
 //!
 //! `--all` reads the whole table in segments, like a run. The reads of `--all` are strongly consistent, so the items of
-//! a page are up to date. A sample reads its clusters eventually consistently, at half the price. So an item of a
-//! sample may seem to mismatch only because the read was stale. An item that does not match is a suspect. Both kinds of
+//! a page are up to date. A sample reads its clusters eventually consistently, at half the price. So because of a stale
+//! read, an item of a sample can look like a mismatch. An item that does not match is a suspect. Both kinds of
 //! verification read a suspect again, strongly consistently, before it counts as a mismatch. `shadow.rs` limits the
-//! number of these reads for `--all`. If the suspect now matches or is gone, it does not count. For example, the first
-//! read may have occurred between a live writer's two writes.
+//! number of these reads for `--all`. If the suspect now matches or is gone, it is not a mismatch. For example, the
+//! first read may have occurred between two writes of a live writer.
 //!
 //! Each page is committed atomically with its verdicts, its mismatching items and its position. So a stopped or killed
 //! verification continues from the last commit and counts each item once. The report is created when all segments are
@@ -38,13 +38,14 @@ use shadow::Verifier;
 const EXPAND: &str = "expand";
 
 /// Why a derived item is unexpected.
-const ORPHAN: &str = "its recorded source is gone, is not selected any more, or has another derived key now; another source \
-                      may derive it";
+const ORPHAN: &str = "its recorded source is gone, is no longer selected, or now has another derived key; another \
+                      source could imply it";
 
-const NOTHING_TO_REPAIR: &str = "after `contract` nothing is derived any more, so nothing can be repaired. Nothing was \
-     read or written: verify without --repair, and run `contract` again for the items that it left";
+const NOTHING_TO_REPAIR: &str = "after `contract`, values can no longer be derived, so nothing can be repaired. \
+                                 Nothing was read or written. Verify without --repair, and run `contract` again for \
+                                 the items that it could not change";
 
-/// Looks up values from before the migration in the recorded history.
+/// Reads the recorded history of items, which includes the values from before the migration.
 #[async_trait]
 pub trait ItemHistories: Send + Sync {
     /// Returns each item's history, in the order of `keys`. A history lists the targets that had a value before the
@@ -67,7 +68,7 @@ impl ItemHistories for State {
 pub struct VerificationResult {
     /// The current run record in the store.
     pub run: RunRecord,
-    /// Counts of the verdicts on the verified items, over all sessions.
+    /// Number of verified items by verdict, over all sessions.
     pub counts: VerdictCounts,
     /// The report and its hash, if the verification is complete.
     pub report: Option<(VerifyReport, String)>,
@@ -81,15 +82,15 @@ pub struct VerificationResult {
 
 /// The inputs of a verification, other than its job.
 pub struct VerifyInput {
-    /// Looks up values from before the migration.
+    /// Reads the recorded history of items.
     pub history: Arc<dyn ItemHistories>,
-    /// Whether a repair also removes values that the plan does not imply.
+    /// Whether a repair also removes values that the plan does not require.
     pub removes: bool,
 }
 
 /// Begins a session of a verification. If a verification with the same settings was stopped and `restart` is false, the
-/// session continues that verification. Otherwise, a new verification begins. `seed` is used to draw a new sample; only
-/// 63 bits of it are used.
+/// session continues that verification. Otherwise, a new verification begins. `seed` determines the sample of a new
+/// verification; only 63 bits of it are used.
 pub async fn begin(
     job: &Job,
     store: &State,
@@ -104,7 +105,8 @@ pub async fn begin(
     let mut items = job.description.item_count;
     let mut large = Vec::new();
     if let Some(run) = store.current_run(EXPAND).await? {
-        // The table's description may be six hours old. The run's count of scanned items may be newer.
+        // The item count of the table's description can be six hours old. The run's count of scanned items can be
+        // newer.
         items = items.max(store.totals(run.id).await?.counts.scanned);
         total_segments = run.total_segments;
         let mut done = Vec::new();
@@ -135,7 +137,7 @@ pub async fn begin(
     store.begin_verification(NewVerification { parameters, drawn, segments_to_read, run }, restart).await
 }
 
-/// Processes a verification's segments until all of them are done or the job is stopped. Then ends the session.
+/// Processes the segments of a verification until all of them are done or the job is stopped. Then ends the session.
 ///
 /// When this function returns, everything that it reports is durable. An error means that the store failed at the
 /// beginning or the end of the session. Earlier commits remain durable.
@@ -177,12 +179,12 @@ fn read_settings(job: &Job, record: &VerificationRecord) -> ReadSettings {
     let read_settings = job.read_settings(record.run.total_segments);
     match record.parameters.sample_clusters {
         None => ReadSettings { consistent: true, ..read_settings },
-        // A survey of the first pages is not useful, because clusters are very small.
+        // A survey of the first pages would not help, because clusters are very small.
         Some(_) => ReadSettings { consistent: false, survey: None, ..read_settings },
     }
 }
 
-/// Creates a scheduler that hands out only the sample's clusters. It treats all other clusters as done.
+/// Creates a scheduler that leases only the clusters of the sample. It treats all other clusters as done.
 async fn schedule_sample(store: &State, run: &RunRecord, sample: &Sample) -> Result<LocalScheduler, StoreError> {
     let mut scheduler = LocalScheduler::new(run.total_segments).in_session(run.sessions);
     let clusters: BTreeSet<u32> = sample.clusters().collect();
@@ -218,7 +220,7 @@ async fn end(
     };
     let mut report = report_of(job, record, &segments, &counts);
     report.repair_remove = record.parameters.repair && removes;
-    // This outcome counts items that are not selected, too.
+    // This outcome also counts items that are not selected.
     let uncounted = store.totals(id).await?.counts.of(Outcome::NothingToDo);
     report.new_alone = uncounted.saturating_sub(counts.not_selected);
     report.ended_at = store.now();
@@ -295,7 +297,7 @@ fn report_of(
         segments_read: segments.len() as u64,
         segments_differing: segments.iter().filter(|(_, counts)| counts.mismatching() > 0).count() as u64,
         segments: notable.take(MAX_SEGMENTS).map(|(segment, counts)| SegmentReport::new(*segment, counts)).collect(),
-        // Whether a plan deletes an item does not depend on who wrote its values.
+        // For a plan that deletes items, the verdict does not depend on who wrote a value.
         journal_purged_at: job.journal_purged_at.clone().filter(|_| job.plan.deletion().is_none()),
         sample: None,
         forecast: can_repair.then(RepairForecast::default),

@@ -32,8 +32,8 @@ use repairs::replaceable_paths;
 const CONCURRENT_REREADS: usize = 8;
 
 /// The largest number of suspects that one session of `--all` reads again. The pages of `--all` are already strongly
-/// consistent. So a second read changes the result only if a writer writes an item's two sides in two requests. If a
-/// table has more suspects than this limit, the other suspects must have a different cause.
+/// consistent. So a second read changes the result only if a writer writes the old and the new value of an item in two
+/// requests. If a table has more suspects than this limit, most of them must have a different cause.
 const MAX_REREADS: u64 = 10_000;
 
 /// Number of diverged items that each query reads from the state file.
@@ -47,13 +47,13 @@ const CONCURRENT_DIVERGED_READS: usize = 64;
 pub(super) struct Verifier {
     parity: Parity,
     repair: Option<Repair>,
-    /// The repair to predict, if this verification repairs nothing and a repair is possible.
+    /// The repair to predict. `None` if this verification repairs items, or if no repair is possible.
     predicted: Option<Repair>,
     /// The paths at which a repair replaces values.
     replaceable: Vec<Path>,
     removes: bool,
     history: Arc<dyn ItemHistories>,
-    /// Whether the verifier also looks up the values that the migration wrote. If the plan skips existing values,
+    /// Whether the verifier also reads the recorded values that the migration wrote. If the plan skips existing values,
     /// selects items or overwrites NULLs, the verdict depends on who wrote a value.
     needs_journal: bool,
     store: State,
@@ -62,7 +62,7 @@ pub(super) struct Verifier {
     key: KeySchema,
     /// Number of suspects that may still be read again. `None` means that there is no limit.
     rereads: Option<AtomicU64>,
-    /// Looks for derived items and their sources. `None` if the plan puts no derived items.
+    /// Reads derived items and their sources. `None` if the plan puts no derived items.
     derived: Option<DerivedItems>,
     /// The programs of the plan. `None` if every `exec` has a marker.
     programs: Option<Arc<dyn Programs>>,
@@ -78,7 +78,7 @@ struct Suspect {
     item: Item,
     record: ItemHistory,
     found: Comparison,
-    /// What is wrong with the item's derived item.
+    /// The problem with the item's derived item.
     why: Option<String>,
 }
 
@@ -162,7 +162,7 @@ impl Verifier {
         }
         let keys: Vec<ItemKey> = suspects.iter().map(|suspect| suspect.key.clone()).collect();
         let known = self.records(&keys).await?;
-        // If a suspect's comparison has no paths, the item is a suspect only because its history is needed.
+        // If the comparison of a suspect has no paths, the item is a suspect only because its history must be read.
         let marked: Vec<bool> = suspects.iter().map(|suspect| !suspect.found.paths.is_empty()).collect();
         for (suspect, record) in suspects.iter_mut().zip(known) {
             suspect.record = record;
@@ -181,8 +181,8 @@ impl Verifier {
                 fine.count(suspect.found.verdict);
                 let has_changed = self.parity.changed_stable(&suspect.item, &suspect.record).is_some();
                 changed_but_fine += u64::from(has_changed);
-                // The first comparison ignored the history and found a value that nothing implies. The history shows
-                // that this value existed before the migration.
+                // The first comparison ignored the history and found a value that the plan does not imply. The history
+                // shows that this value existed before the migration.
                 let is_explained = was_marked
                     && suspect.found.verdict == Verdict::Matching
                     && self.parity.is_fully_selected(&suspect.item);
@@ -198,7 +198,7 @@ impl Verifier {
         Ok((suspects, fine, new_alone))
     }
 
-    /// Asks the programs whose changes have no marker about these items. Returns the answers in the same order.
+    /// Asks the programs of changes without a marker about these items. Returns the answers in the order of the items.
     async fn ask(&self, items: &[(&Item, &ItemHistory)]) -> Result<Vec<ProgramAnswers>, Stopped> {
         let mut answers = vec![ProgramAnswers::default(); items.len()];
         let Some(programs) = &self.programs else { return Ok(answers) };
@@ -216,8 +216,8 @@ impl Verifier {
         self.history.records(keys, self.needs_journal).await.map_err(|error| self.give_up(&error))
     }
 
-    /// Returns the items' histories with the values that the migration wrote. A prediction needs these values, even if
-    /// the verdicts do not.
+    /// Returns the histories of the suspects, including the values that the migration wrote. A prediction needs these
+    /// values, even if the verdicts do not.
     async fn written_values(&self, suspects: &[Suspect]) -> Result<Vec<ItemHistory>, Stopped> {
         if self.needs_journal || suspects.is_empty() {
             return Ok(suspects.iter().map(|suspect| suspect.record.clone()).collect());
@@ -252,8 +252,8 @@ impl Verifier {
         }
     }
 
-    /// Judges the suspects of a plan that puts derived items. Counts those that are right in `fine`, and returns the
-    /// others, with the consumed read units.
+    /// Judges the suspects of a plan that puts derived items. If a suspect turns out to be right, counts it in `fine`.
+    /// Returns the other suspects and the consumed read units.
     async fn judge_derived(
         &self,
         requests: &Requests,
@@ -315,7 +315,7 @@ impl Verifier {
     ) -> Result<Option<(ItemKey, &'static str)>, Stopped> {
         let how = match self.requests.get(&key).await?.item {
             None => Some("gone"),
-            // An item with only an old value stays open, because the operator may still want to inspect it.
+            // An item that has only an old value stays open, because the operator might still want to inspect it.
             Some(item) if self.parity.has_kept_old_value(&item) => None,
             Some(item) => {
                 let found = self.judge(&self.requests, &item, &record).await?.found;
@@ -336,9 +336,9 @@ impl Verifier {
 pub(super) struct PageVerdicts {
     counts: Counts,
     verdicts: VerdictCounts,
-    /// The items that did not match.
+    /// The items that did not match. They include items that were then repaired.
     mismatches: Vec<Mismatch>,
-    /// Pre-images of writes that certainly were not applied.
+    /// The pre-images of writes that were certainly not applied.
     refused: Vec<PreImageId>,
 }
 
@@ -414,9 +414,9 @@ impl ProcessPage for Verifier {
             let paths = found.paths.into_iter().map(|(path, _)| path).collect();
             outcome.mismatches.push(Mismatch { key, verdict: found.verdict, paths, repaired, why });
         }
-        // The progress display shows outcomes, so convert the verdicts to outcomes.
+        // Convert the verdicts to outcomes, because the progress display shows outcomes.
         let fine = outcome.verdicts.matching + outcome.verdicts.raced;
-        // An item that had only the new attribute counts as "nothing to do", and so does an item that is not selected.
+        // An item that had only the new attribute counts as "nothing to do", as does an item that is not selected.
         (0..outcome.verdicts.not_selected).for_each(|_| outcome.counts.count(Outcome::NothingToDo));
         (0..new_alone).for_each(|_| outcome.counts.count(Outcome::NothingToDo));
         (new_alone..fine).for_each(|_| outcome.counts.count(Outcome::AlreadyApplied));
@@ -432,7 +432,7 @@ impl ProcessPage for Verifier {
 impl CommitPage<PageVerdicts> for Verifier {
     async fn abandon(&self, PageVerdicts { refused, .. }: PageVerdicts) {
         if !refused.is_empty() {
-            // A failure here is safe: the writes to which these pre-images belong then count as possibly applied.
+            // An error of this call is harmless. The writes of these pre-images then count as possibly applied.
             let _ = self.store.mark_refused(self.session, refused).await;
         }
     }

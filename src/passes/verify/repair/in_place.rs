@@ -1,5 +1,5 @@
 //! Helpers for repairs under in-place plans. In such a plan, the write that sets a target can also remove the source.
-//! Afterwards, nothing is left from which to derive the value.
+//! After that write, the value can no longer be derived.
 
 use super::super::compare::SkippablePair;
 use super::Repair;
@@ -26,7 +26,7 @@ impl Repair {
             }
     }
 
-    /// Returns whether a repair would only remove this path, because every copy of its value exists already.
+    /// Returns whether a repair would only remove this path, because every copy of its value already exists.
     pub(super) fn is_removal_only(&self, item: &Item, path: &Path) -> bool {
         let Some(old) = path.get(item) else { return false };
         !self.changes.iter().any(|change| match change {
@@ -45,8 +45,8 @@ impl Repair {
         })
     }
 
-    /// Returns whether a path that the plan removes has to stay, because a copy of the path was skipped. The value then
-    /// exists only at this path.
+    /// Returns whether a path that the plan removes has to stay because a copy of it was skipped. The value then exists
+    /// only at this path.
     pub(super) fn is_kept_by_skip(&self, item: &Item, record: &ItemHistory, path: &Path) -> bool {
         let mut copies = self.changes.iter().filter_map(|change| SkippablePair::of_copy(change, path, self.strategy));
         copies.any(|copy| copy.was_skipped(item, record, &self.rules))

@@ -1,12 +1,12 @@
 //! Decides which write repairs one mismatching item. This module is pure. A repair makes the derived side equal to the
 //! true side.
 //!
-//! Every write's condition requires that both values of a pair are still the same as in the image. Before a write
+//! The condition of every write requires that both values of a pair still equal the values in the image. Before a write
 //! overwrites or removes a value, the tool durably stores the value as a pre-image. DynamoDB copies values itself, as
-//! in `run`. If a live writer changes the pair in between, the condition fails, and the repair decides again from the
-//! returned image.
+//! in `run`. If a live writer changes the pair before the write, the condition fails, and the repair makes a new
+//! decision from the returned image.
 //!
-//! If the correct value for one change cannot be derived, the whole item stays unchanged: see [`Repair::decide`].
+//! If the correct value for one change cannot be derived, the whole item stays unchanged (see [`Repair::decide`]).
 
 mod in_place;
 mod pair;
@@ -25,8 +25,8 @@ use crate::item::{Item, KeySchema, Path};
 use crate::state::Verdict;
 use pair::Pair;
 
-/// Repairs the items of one table before `contract`. After `contract`, nothing can be repaired. To remove old values
-/// that are left, run `contract` again.
+/// Repairs the items of one table before `contract`. After `contract`, nothing can be repaired. To remove remaining old
+/// values, run `contract` again.
 #[derive(Debug, Clone)]
 pub struct Repair {
     changes: Vec<Change>,
@@ -47,7 +47,8 @@ pub(super) struct PageRepair {
     pub(super) repair: Repair,
     /// The recorded history of the items. The map's key is the text of the item's key.
     pub(super) records: BTreeMap<String, ItemHistory>,
-    /// The texts of the keys of items with a wrong output that only a program recognises as wrong. They stay unchanged.
+    /// The keys, as text, of items that have a wrong output which only a program can detect. The repair leaves these
+    /// items unchanged.
     pub(super) unanswered: BTreeSet<String>,
 }
 
@@ -57,11 +58,11 @@ struct RepairNeeds {
     changes: Vec<Change>,
     conditions: Vec<Condition>,
     left: Vec<Path>,
-    /// The position in the plan of the change that is decided about now.
+    /// The current change's position in the plan.
     position: usize,
-    /// For each of `changes`, the position of the plan's change that needs it.
+    /// For each element of `changes`, the position of the plan's change that added it.
     needed_for: Vec<usize>,
-    /// For each of `conditions`, the position of the plan's change whose decision depends on it.
+    /// For each element of `conditions`, the position of the plan's change that added it.
     pinned_for: Vec<usize>,
 }
 
@@ -86,7 +87,7 @@ impl Repair {
         }
     }
 
-    /// Limits the repair to the items that these rules select, and evaluates expressions by these rules.
+    /// Repairs only items that these rules select, and evaluates expressions by these rules.
     #[must_use]
     pub fn with_rules(self, rules: ItemRules) -> Repair {
         Repair { rules, ..self }
@@ -98,8 +99,8 @@ impl Repair {
         Repair { splits, ..self }
     }
 
-    /// Returns the same repair, which now also removes values that nothing implies. Applications may still use such
-    /// values, so the operator has to request their removal explicitly.
+    /// Makes the repair also remove values that the plan does not imply. Applications might still use such values, so
+    /// the operator has to request their removal explicitly.
     #[must_use]
     pub fn with_removals(self) -> Repair {
         Repair { removes: true, ..self }
@@ -120,29 +121,29 @@ impl Repair {
         &self.indexes
     }
 
-    /// Returns whether one of these paths lacks a value, or has an outdated one, that only a program can compute.
+    /// Returns whether one of these paths has a missing or outdated value that only a program can compute.
     pub(super) fn needs_program(&self, wrong: &[(Path, Verdict)]) -> bool {
         let programs = self.changes.iter().filter_map(Change::program);
         let targets: Vec<&Path> = programs.flat_map(|exec| exec.targets()).collect();
         wrong.iter().any(|(path, verdict)| *verdict != Verdict::Unexpected && targets.contains(&path))
     }
 
-    /// Returns whether one of these paths is an output that only the answer of a program shows to be wrong, so that
-    /// [`Repair::decide`] cannot see it.
+    /// Returns whether one of these paths is an output whose error only a program can detect. [`Repair::decide`] cannot
+    /// detect it.
     pub(super) fn needs_answer(&self, wrong: &[(Path, Verdict)]) -> bool {
         let programs = self.changes.iter().filter_map(Change::program).filter(|exec| exec.is_deterministic());
         let outputs: Vec<&Path> = programs.flat_map(|exec| &exec.outputs).collect();
         wrong.iter().any(|(path, verdict)| *verdict == Verdict::Stale && outputs.contains(&path))
     }
 
-    /// Returns the targets of the plan that the item has.
+    /// Returns the targets of the plan at which the item has a value.
     fn present_targets(&self, item: &Item) -> Vec<Path> {
         let targets = self.changes.iter().flat_map(|change| change.paths().writes);
         targets.filter(|to| to.get(item).is_some()).cloned().collect()
     }
 
-    /// Returns whether the change applies to the item. Makes the write conditional on everything that the change's
-    /// `where` read. The key of an item never changes, so it needs no condition.
+    /// Returns whether the change applies to the item. Makes the write conditional on every value that the `where` of
+    /// the change read. The key of an item never changes, so it needs no condition.
     fn applies(&self, needs: &mut RepairNeeds, change: &Change, item: &Item) -> Selected {
         let Some(selection) = &self.rules.options.of_change(change).applies_to else { return Selected::Yes };
         let inputs = selection.condition.inputs().iter();
@@ -153,7 +154,7 @@ impl Repair {
 
     /// Decides which write this item needs. An item with a preexisting new value and no old value needs no write,
     /// except while applications write only new values. If the item also has an old value, the repair ignores that the
-    /// new value is preexisting. There is one exception: with `on_existing = "skip"`, a preexisting new value may count
+    /// new value is preexisting. There is one exception. With `on_existing = "skip"`, a preexisting new value can count
     /// as done.
     ///
     /// If the item must not be written, the result is `Diverged` with the paths that prevent the write. Each of these
@@ -164,19 +165,19 @@ impl Repair {
     /// - a value that differs from the plan's constant while readers read the new side
     /// - a source whose targets have different values, or that is an element of a list
     /// - an old value that only an inverse could compute, if the plan has none
-    /// - a value that nothing implies, unless this repair [removes](Repair::with_removals) such values
-    /// - with `skip`, a new value that is neither the preexisting one nor one that the migration wrote
+    /// - a value that the plan does not imply, unless this repair [removes](Repair::with_removals) such values
+    /// - with `skip`, a new value that is neither the preexisting value nor a value that the migration wrote
     pub fn decide(&self, item: &Item, record: &ItemHistory) -> Decision {
         if let Some(why) = record.unreadable_reason() {
             return Decision::Rejected(format!(
-                "its record in the state file cannot be read: {why}; it was not written"
+                "its record in the state file cannot be read: {why}; the item was not written"
             ));
         }
         if let Some(path) = record.changed_stable(&self.rules.stable, item) {
             return Decision::Rejected(stable_changed(path));
         }
         if self.rules.includes(item) != Selected::Yes {
-            // The plan says nothing about this item any more. A value that the migration wrote stays until a rollback.
+            // The plan no longer applies to this item. A value that the migration wrote stays until a rollback.
             return Decision::Diverged(self.present_targets(item));
         }
         let mut needs = RepairNeeds::default();
@@ -186,7 +187,7 @@ impl Repair {
             match self.applies(&mut needs, change, item) {
                 Selected::Yes => {}
                 Selected::No => {
-                    // The plan says nothing about this target any more. A value that the migration wrote stays until a
+                    // The plan no longer applies to this target. A value that the migration wrote stays until a
                     // rollback.
                     let is_own = |to: &&Path| to.get(item).is_some_and(|now| record.is_own_value(to, now));
                     change.paths().writes.into_iter().filter(is_own).for_each(|to| needs.leave_if(to, true));
@@ -207,8 +208,8 @@ impl Repair {
                     let skip_rule = SkipRule::from_change(change, self.strategy);
                     self.pair(&mut needs, item, record, &Pair { source, new, skip_rule }, truth);
                 }
-                // In this case, verification does not compare a `set` (`compare/`), so the `set` must not block the
-                // repair of a pair.
+                // Under this truth, verification does not compare a `set` (`compare/`), so the `set` must not prevent
+                // the repair of a pair.
                 Change::Set { .. } | Change::Compute { .. } | Change::Append { .. } | Change::Exec { .. }
                     if truth.is_new_only() => {}
                 Change::Set { to, value, .. } => {
@@ -225,12 +226,12 @@ impl Repair {
                 }
                 Change::Remove { .. } => {}
                 Change::Compute { to, formula, replaces: None, .. } => {
-                    // If the formula has no result, the decision below says so.
+                    // If the formula has no result, the decision below handles this case.
                     let value = formula.value(item, &self.rules.facts).ok().flatten();
                     let there = self.rules.options.of(to).target_value(to, item, value.as_ref());
                     let other = there.is_some_and(|there| value.as_ref().is_some_and(|value| value != there));
                     needs.leave_if(to, other && !change.skips_existing() && truth != Truth::Old);
-                    // Without a source, nothing implies the value that the migration wrote.
+                    // Without a source, the plan does not imply the value that the migration wrote.
                     needs.leave_if(to, value.is_none() && to.get(item).is_some_and(|now| record.is_own_value(to, now)));
                     needs.add(overwriting(change));
                 }
@@ -238,7 +239,7 @@ impl Repair {
                     needs.add(change.clone());
                 }
                 Change::Each { each } => {
-                    // Without --repair-remove, a repair removes no value that somebody wrote under an old name.
+                    // Without --repair-remove, a repair keeps a value that a writer has written at an old name.
                     let edited = each.edit(item, &self.rules.facts);
                     let removes = edited.is_ok_and(|edited| edited.has_unexpected);
                     needs.leave_if(each.container(), removes && !self.removes);
@@ -268,7 +269,7 @@ impl Repair {
         }
         let decided = changes.decide(item);
         if decided == Decision::Skipped(Vec::new()) {
-            // A change has no result for the item, so the mismatch stays.
+            // A change has no result for the item, so the item stays a mismatch.
             return Decision::Diverged(self.present_targets(item));
         }
         let Decision::Write(write) = decided else { return decided };
@@ -277,7 +278,7 @@ impl Repair {
     }
 
     /// Allows several writes for one item. The condition of each write pins every value on which the decision about its
-    /// changes depends, even a value that the write does not use. For example, an old value is derived only if all its
+    /// changes depends, even if the write does not use this value. For example, an old value is derived only if all its
     /// copies are equal, so every copy is pinned.
     fn split(&self, changes: Changes, needs: &RepairNeeds, strategy: Strategy) -> Changes {
         let mut of_group: Vec<(Vec<usize>, Vec<Condition>)> = Vec::new();
@@ -293,15 +294,15 @@ impl Repair {
     }
 }
 
-/// Returns the change with the `on_existing` that a repair uses: overwrite a different value, unless the plan skips
-/// existing values.
+/// Returns the change with the `on_existing` that a repair uses. A repair overwrites a different value, unless the plan
+/// skips existing values.
 fn overwriting(change: &Change) -> Change {
     let answer = if change.skips_existing() { OnExisting::Skip } else { OnExisting::Overwrite };
     change.clone().with_on_existing(answer)
 }
 
 impl RepairNeeds {
-    /// Makes the write conditional on the path's value in the image.
+    /// Makes the write conditional on the image's value at this path.
     fn pin(&mut self, path: &Path, item: &Item) {
         self.pinned_for.push(self.position);
         self.conditions.push(match path.get(item) {

@@ -28,10 +28,11 @@ impl Repair {
         let (old, new, skip_rule) = (&source.path, *new, *skip_rule);
         needs.pin(old, item);
         needs.pin(new, item);
-        // A NULL that counts as missing is pinned, and treated like a missing value.
+        // A NULL that counts as missing is pinned, but otherwise treated like a missing value.
         match (old.get(item), self.rules.paired_value(source, new, item), truth) {
             (None, None, _) | (Some(_), None, Truth::NewDuringRollback) => {}
-            // The migration replaced a preexisting value, and a rollback needs its own value to restore that one.
+            // The migration replaced a preexisting value. A rollback can restore that value only if the item still has
+            // the value that the migration wrote.
             (None, Some(b), Truth::Old | Truth::NewThenOld) if record.is_preexisting(new) => {
                 needs.leave_if(new, record.is_own_value(new, b));
             }
@@ -54,9 +55,9 @@ impl Repair {
         }
     }
 
-    /// Derives the old value from the new one. If the old path has several targets, derives the old value once, and
-    /// only if all targets have the same value. If the new value is computed, the plan's inverse computes the old
-    /// value.
+    /// Derives the old value from the new one. If the old path has several targets, derives the old value only once,
+    /// and only if all targets have the same value. If the new value was computed, the inverse of the plan computes the
+    /// old value.
     fn derive_old(&self, needs: &mut RepairNeeds, item: &Item, record: &ItemHistory, pair: &Pair<'_>) {
         let old = &pair.source.path;
         if let Some(derivation) = &pair.source.derivation {
@@ -89,7 +90,7 @@ impl Repair {
             | Change::Each { .. } => None,
         });
         let values: Vec<Option<&Value>> = targets.collect();
-        // List elements are never written, because a different element may have this index at the time of the write.
+        // List elements are never written, because another element could have this index at the time of the write.
         if values.windows(2).any(|two| two[0] != two[1]) || old.ends_in_index() {
             return needs.leave_if(old, true);
         }

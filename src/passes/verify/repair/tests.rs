@@ -100,7 +100,7 @@ fn values_of_live_writers_are_left_alone() {
         Decision::Diverged(paths) => paths.iter().map(ToString::to_string).collect::<Vec<_>>(),
         other => panic!("{json}: {other:?}"),
     };
-    // An old value without a new one may be the only copy, so it is not changed. During a rollback, such an item
+    // An old value without a new one could be the only copy, so it is not changed. During a rollback, such an item
     // matches.
     let only_old = json!({"pk": {"S": "1"}, "a": {"S": "x"}});
     for change in [mv(), copy()] {
@@ -108,18 +108,18 @@ fn values_of_live_writers_are_left_alone() {
         let back = repair(&[change], strategy, Truth::NewDuringRollback);
         assert_eq!(back.decide(&image(only_old.clone()), &ItemHistory::default()), Decision::NothingToDo);
     }
-    // If the two targets of a source have different values, the value of the source is unknown.
+    // If the two targets of a source have different values, the right value of the source is unknown.
     let two = [mv(), Change::Copy { from: path("a"), to: path("c"), on_existing: Keep }];
     let item = json!({"pk": {"S": "1"}, "a": {"S": "x"}, "c": {"S": "x"}, "d": {"M": {"b": {"S": "y"}}}});
     assert_eq!(left(&repair(&two, strategy, Truth::New), item), ["a"]);
-    // Applications that write the new side may have changed the constant.
+    // An application that writes the new side may have changed the constant.
     let set = [Change::Set { to: path("v"), value: Value::S("1".into()), on_existing: Keep }];
     let item = json!({"pk": {"S": "1"}, "v": {"S": "2"}});
     assert_eq!(left(&repair(&set, strategy, Truth::NewThenOld), item.clone()), ["v"]);
     let alone = repair(&set, strategy, Truth::New).decide(&image(item.clone()), &ItemHistory::default());
     assert_eq!(alone, Decision::NothingToDo, "constants are not compared in this case");
     assert_eq!(repaired(&repair(&set, strategy, Truth::Old), &item).0, json!({"pk": {"S": "1"}, "v": {"S": "1"}}));
-    // Without an inverse, the old value of a computed value is unknown.
+    // Without an inverse, the old value cannot be derived from a computed new value.
     let one_way = [replace("a", "b", "[item.a]", None)];
     let item = json!({"pk": {"S": "1"}, "a": {"S": "x"}, "b": {"L": [{"S": "y"}]}});
     assert_eq!(left(&repair(&one_way, strategy, Truth::New), item.clone()), ["a"]);
@@ -132,7 +132,7 @@ fn values_of_live_writers_are_left_alone() {
     assert_eq!(left(&repair(&element, strategy, Truth::New), item), ["l[0]"]);
 }
 
-/// Applications may still use a value that nothing implies, so a repair removes such a value only on request.
+/// Applications might still use a value that the plan does not imply, so a repair removes such a value only on request.
 #[test]
 fn nothing_is_removed_without_a_request() {
     let new_alone = json!({"pk": {"S": "1"}, "d": {"M": {"b": {"S": "y"}}}});
@@ -187,7 +187,7 @@ fn any_value() -> impl Generator<Value = Option<Value>> {
     proptest::option::of((0_u8..3).prop_map(|n| Value::S(n.to_string())))
 }
 
-/// Generates an image with any values at `a`, `b`, `c`, `v` and `junk`.
+/// Generates an image with arbitrary values at `a`, `b`, `c`, `v` and `junk`.
 fn any_image() -> impl Generator<Value = Item> {
     proptest::collection::vec(any_value(), 5).prop_map(|values| {
         let names = ["a", "b", "c", "v", "junk"];
@@ -199,9 +199,9 @@ fn any_image() -> impl Generator<Value = Item> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2_000))]
 
-    /// After a repair, the item matches, and every earlier value is still in the item or in a pre-image. An item that
-    /// the repair must not change still does not match afterwards. If a writer changes a pair in between, the write
-    /// fails.
+    /// After a repair, the item matches, and every earlier value is still in the item or in a pre-image. If the repair
+    /// must not change an item, the item still does not match afterwards. If a writer changes a pair before the write
+    /// of the repair, this write fails.
     #[test]
     fn a_repair_ends_in_parity_and_loses_nothing(
         before in any_image(), meanwhile in any_image(), in_place in any::<bool>(), truth in 0_usize..4, second in any::<bool>(),

@@ -1,5 +1,5 @@
-//! What a repair would do with the mismatches of a verification. The preview of a repair shows these figures before the
-//! operator confirms it.
+//! The predicted effect of a repair on the mismatches of a verification. The operator sees these figures before
+//! confirming a repair.
 
 use std::collections::BTreeMap;
 
@@ -7,16 +7,17 @@ use serde::{Deserialize, Serialize};
 
 use crate::state::{Mismatch, Verdict};
 
-/// Recorded for a mismatching item if a repair would replace a value that the records do not show as the migration's own.
+/// This text is recorded for a mismatching item if a repair would replace a value that, according to the records, the
+/// migration did not write.
 pub(in crate::passes::verify) const REPLACES: &str =
     "a repair replaces a value that this migration is not recorded to have written; an application may have written it";
 
-/// Recorded for a mismatching item if a repair would change it only with `--repair-remove`.
+/// This text is recorded for a mismatching item if a repair would change it only with `--repair-remove`.
 pub(in crate::passes::verify) const NOT_REMOVED: &str =
     "left alone: nothing implies this value, and --repair-remove was not given";
 
-/// What a repair would do with the mismatches of a verification. The state file keeps a limited number of mismatches of
-/// each kind, and these figures are about the kept ones.
+/// The predicted effect of a repair on the mismatches of a verification. The state file stores a limited number of
+/// mismatches of each kind. These figures cover only the stored mismatches.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(not(feature = "internals"), non_exhaustive)]
 pub struct RepairForecast {
@@ -26,18 +27,21 @@ pub struct RepairForecast {
     pub stale: u64,
     /// Number of items with an unexpected value that a repair would change.
     pub unexpected: u64,
-    /// Number of items in which a repair would replace a value, although no record shows that this migration wrote it.
+    /// Number of items in which a repair would replace a value that, according to the records, this migration did not
+    /// write.
     pub replaces: u64,
-    /// Number of items that a repair would change only with `--repair-remove`. Their values may be those of applications.
+    /// Number of items that a repair would change only with `--repair-remove`. Applications may have written these
+    /// values.
     pub only_with_remove: u64,
-    /// The reasons why a repair would leave other items as they are, each with the number of items.
+    /// The reasons why a repair would not change other items, each with the number of items.
     pub left: BTreeMap<String, u64>,
     /// Number of mismatches that the verification counted but did not examine.
     pub unexamined: u64,
 }
 
 impl RepairForecast {
-    /// Adds the recorded mismatches with this verdict. `found` is the number of mismatches that were counted.
+    /// Adds the recorded mismatches with this verdict. `found` is the number of counted mismatches, which can be higher
+    /// than the number of recorded ones.
     pub(in crate::passes::verify) fn add(&mut self, verdict: Verdict, found: u64, recorded: &[Mismatch]) {
         self.unexamined += found.saturating_sub(recorded.len() as u64);
         for mismatch in recorded.iter().filter(|mismatch| !mismatch.repaired) {

@@ -1,14 +1,15 @@
-//! What a sample shows about the whole table, in figures and in words.
+//! The conclusions from a sample about the whole table, in figures and in words.
 
 use serde::{Deserialize, Serialize};
 
 use super::super::bound::{CONFIDENCE, Clusters, percent_text};
 use crate::telemetry::number;
 
-/// What a sample shows about the table's clusters. The figures describe the state of the clusters before any repair.
+/// The conclusions from a sample about the table's clusters. The figures describe the state of the clusters before any
+/// repair.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SampleReport {
-    /// The seed that drew the clusters.
+    /// The seed with which the clusters were drawn.
     pub seed: u64,
     /// Number of clusters into which the table is divided.
     pub clusters: u32,
@@ -30,7 +31,7 @@ pub struct SampleReport {
     pub at_most_percent_of_filled: Option<f64>,
     /// The confidence level of the bounds.
     pub confidence: f64,
-    /// A text that states what the sample shows.
+    /// A text that describes the conclusions from the sample.
     pub statement: String,
 }
 
@@ -54,8 +55,8 @@ impl SampleReport {
     }
 }
 
-/// Describes in words what a sample shows. Every figure is a number of clusters. The text claims nothing about single
-/// items.
+/// Describes the conclusions from a sample in words. Every figure is a number of clusters. The text does not claim
+/// anything about single items.
 fn statement(clusters: &Clusters) -> String {
     let Clusters { all, drawn, differing, empty, large, large_differing } = *clusters;
     let [all_text, drawn_text, differing_text, empty, large_text, large_differing] =
@@ -72,15 +73,15 @@ fn statement(clusters: &Clusters) -> String {
     let percent = percent_text(clusters.at_most_percent());
     let filled = clusters.at_most_percent_of_filled().map_or(String::new(), |percent| {
         let percent = percent_text(percent);
-        let but = if large > 0 { ", without those around large item collections," } else { "" };
+        let but = if large > 0 { ", excluding those around large item collections," } else { "" };
         format!(
             " {empty} of the sampled clusters contain no item. Of the clusters that contain items{but} at most \
              {percent} % differ."
         )
     });
     format!(
-        "{differing_text} of {drawn_text} sampled clusters differ: at most {percent} % of clusters, with 95 % confidence. \
-         A cluster is one of {all_text} segments of the table.{filled}{beside}"
+        "{differing_text} of {drawn_text} sampled clusters differ. So at most {percent} % of all clusters differ, with \
+         95 % confidence. A cluster is one of {all_text} segments of the table.{filled}{beside}"
     )
 }
 
@@ -93,13 +94,13 @@ mod tests {
         let none = Clusters { all: 1_000_000, drawn: 4_000, ..Clusters::default() };
         assert_eq!(
             statement(&none),
-            "0 of 4,000 sampled clusters differ: at most 0.075 % of clusters, with 95 % confidence. A cluster is one of \
-             1,000,000 segments of the table."
+            "0 of 4,000 sampled clusters differ. So at most 0.075 % of all clusters differ, with 95 % confidence. A \
+             cluster is one of 1,000,000 segments of the table."
         );
         let empty = Clusters { empty: 3_000, large: 512, large_differing: 2, ..none };
         let text = statement(&empty);
         assert!(
-            text.contains("3,000 of the sampled clusters contain no item. Of the clusters that contain items, without those around large item collections, at most 0.3 % differ."),
+            text.contains("3,000 of the sampled clusters contain no item. Of the clusters that contain items, excluding those around large item collections, at most 0.3 % differ."),
             "{text}"
         );
         assert!(

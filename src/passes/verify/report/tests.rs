@@ -68,8 +68,8 @@ fn the_text_has_every_figure_and_no_control_characters() {
     insta::assert_snapshot!(String::from_utf8(out).unwrap());
 }
 
-/// A verification cannot tell who wrote a value if the journal was purged. The report still states the parity, but also
-/// says what this does not prove.
+/// If the journal was purged, a verification cannot determine who wrote a value. The report still states the parity,
+/// but also states what the verification cannot prove.
 #[test]
 fn a_report_after_a_purge_says_what_it_cannot_prove() {
     let text = |report: &VerifyReport| {
@@ -82,7 +82,7 @@ fn a_report_after_a_purge_says_what_it_cannot_prove() {
     let purged = VerifyReport { journal_purged_at: Some("2026-01-01T00:00:00Z".into()), ..report };
     let shown = text(&purged);
     assert!(shown.contains("cannot prove") && shown.contains("before 2026-01-01T00:00:00Z"), "{shown}");
-    // Reports of earlier versions have no such field.
+    // Reports of earlier versions do not have this field.
     let older = purged.canonical().unwrap().replace("\"journal_purged_at\":\"2026-01-01T00:00:00Z\",", "");
     assert_eq!(VerifyReport::from_canonical(&older).unwrap().journal_purged_at, None);
 }

@@ -5,8 +5,8 @@ use serde_json::{Map, Value as Json, json};
 use super::{DIMENSIONS, MAX_METRICS, Metric, NAMESPACE};
 use crate::telemetry::metrics::Exposition;
 
-/// Returns the object of one line. In addition to the metrics, it has facts that CloudWatch Logs can search. These
-/// facts are not dimensions, because each dimension would multiply the number of metrics.
+/// Returns the object of one line. In addition to the metrics, the object contains facts that CloudWatch Logs can
+/// search. These facts are not dimensions, because each dimension would multiply the number of metrics.
 pub(super) fn line(migration: &str, table: &str, metrics: &[Metric], now: &Exposition) -> Json {
     let directive = |metrics: &[Metric]| {
         let definitions: Vec<Json> =

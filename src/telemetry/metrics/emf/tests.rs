@@ -11,7 +11,7 @@ use crate::telemetry::metrics::exposition::tests::{shown, view};
 use crate::telemetry::metrics::{StateFigures, VerificationFigures};
 
 /// The rules of the specification: its JSON schema (CloudWatch user guide, "Embedded metric format JSON schema"), and
-/// what the schema cannot express.
+/// the rules that the schema cannot express.
 pub(in crate::telemetry) fn check_line(line: &str) -> Json {
     assert!(!line.contains('\n') && line.len() < 256 * 1024, "{} bytes", line.len());
     let json: Json = serde_json::from_str(line).unwrap();
@@ -68,13 +68,13 @@ async fn every_chosen_family_exists_and_the_line_keeps_the_rules() {
     let full = full();
     let families = full.families();
     for chosen in &CHOSEN {
-        // These two are missing from a view without an estimate and without items.
+        // A view without an estimate and without items lacks these two families.
         let is_optional = ["table_items", "eta_seconds"].contains(&chosen.family);
         assert!(is_optional || families.iter().any(|family| family.name == chosen.family), "{}", chosen.family);
         let family = families.iter().find(|family| family.name == chosen.family);
         let samples = family.map(|family| family.samples.clone());
         if let Some(Samples::Gauges(samples) | Samples::Counters(samples)) = samples {
-            // Each label is named, or is fixed by `of_table`, or is a fact of the line.
+            // Each label is either part of the metric's name, or fixed by `of_table`, or a fact of the line.
             for label in samples.iter().flat_map(|(labels, _)| labels.iter().map(|(label, _)| *label)) {
                 let is_fact = chosen.family.starts_with("verification_") && ["scope", "migration"].contains(&label);
                 let is_fixed = chosen.of_table && ["scope", "index"].contains(&label);
@@ -115,7 +115,7 @@ fn a_line_without_a_pass_is_valid() {
     assert_eq!((metrics.len(), &json["PassActive"]), (1, &json!(0.0)));
 }
 
-/// The lines of a session add up to what this session did. They do not contain what an earlier session did.
+/// The sum of a session's lines is the work of this session, without the work of earlier sessions.
 #[tokio::test(start_paused = true)]
 async fn counters_become_increases_of_this_session() {
     let written = Arc::new(Mutex::new(Vec::new()));
@@ -135,7 +135,7 @@ async fn counters_become_increases_of_this_session() {
     for scanned in [1_010, 1_010, 1_500] {
         emf.send(&set(scanned)).await;
     }
-    // The lines of another pass also begin at 0, and do not contain what the pass did before.
+    // The lines of another pass also begin at 0, and do not contain the earlier work of that pass.
     emf.begin(&set(3)).await;
     emf.send(&set(5)).await;
     emf.finish().await;

@@ -1,4 +1,4 @@
-//! Writes lines on a thread of their own, so that a slow or full destination cannot delay the pass.
+//! Writes lines on a separate thread, so that a slow or full destination cannot delay the pass.
 
 use std::io;
 use std::sync::Arc;
@@ -7,13 +7,13 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
-/// Writes one line, which ends with a line break, to a destination. It may block.
+/// Writes one line, which ends with a line break, to a destination. The call can block.
 pub type LineWriter = Arc<dyn Fn(&str) -> io::Result<()> + Send + Sync>;
 
 /// Maximum number of lines that wait for a slow destination. Further lines are dropped.
 const QUEUED: usize = 4;
 
-/// Where and how often EMF lines are written.
+/// The destination of EMF lines, and the interval at which they are written.
 #[derive(Clone)]
 pub struct EmfOptions {
     /// Writes one line.
@@ -36,7 +36,7 @@ impl LineQueue {
         let (done, written) = oneshot::channel();
         let thread = std::thread::Builder::new().name("emf".to_owned()).spawn(move || {
             write_all(&queued, &write);
-            // Nobody waits any more if the command has ended.
+            // If the command has ended, nothing waits for this signal.
             let _ = done.send(());
         });
         match thread {
@@ -67,7 +67,7 @@ impl LineQueue {
     pub(super) async fn finish(&mut self) {
         self.lines = None;
         if let Some(written) = self.written.take() {
-            // An error means that the thread has ended.
+            // An error only means that the thread has ended.
             let _ = written.await;
         }
     }
@@ -109,7 +109,7 @@ mod tests {
         assert_eq!(*written.lock().unwrap(), ["a\n", "b\n", "c\n"]);
     }
 
-    /// A destination that blocks never blocks the caller, and holds only a few lines in memory.
+    /// A blocked destination never blocks the caller, and only a few lines wait in memory.
     #[tokio::test]
     async fn a_destination_that_blocks_loses_lines_and_nothing_else() {
         let (release, blocked) = sync_channel::<()>(0);

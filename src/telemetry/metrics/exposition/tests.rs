@@ -13,7 +13,7 @@ use crate::telemetry::metrics::{RunLabels, Stage, VerificationFigures, livez, re
 use crate::telemetry::monitor::tests::sources;
 use crate::telemetry::{CurrentActivity, Monitor};
 
-/// Returns a view of a pass that has done nothing yet.
+/// Returns a view of a pass that has just begun.
 pub(in crate::telemetry::metrics) fn view() -> PassView {
     Monitor::new(sources([1_000.0, 250.0, 250.0, 500.0])).look()
 }
@@ -36,7 +36,7 @@ fn text(view: PassView, format: Format) -> String {
         .unwrap()
 }
 
-/// Returns the samples: the part of each line before its value, and the value.
+/// Returns the samples. Each sample is the part of a line before its value, and the value.
 fn samples(text: &str) -> BTreeMap<String, f64> {
     let lines = text.lines().filter(|line| !line.starts_with('#'));
     lines
@@ -71,7 +71,8 @@ async fn only_a_stall_makes_a_running_pass_unready() {
         assert_eq!((ready.is_good, ready.text), (activity != Activity::Stalled, activity.name()));
         let live = livez(Some(&pass), Stage::Open, now);
         assert_eq!((live.is_good, live.text), (true, activity.name()));
-        // A pass whose monitor no longer reads figures is not alive, regardless of what the monitor saw last.
+        // A pass whose monitor no longer reads figures is not alive, regardless of the figures that the monitor read
+        // last.
         let late = now + Duration::from_secs(31);
         assert!(
             !livez(Some(&pass), Stage::Open, late).is_good && !readyz(Some(&pass), Stage::Open, late).is_good,

@@ -50,8 +50,8 @@ pub(super) fn request(families: &[Family], resource: &Resource, began: u64, now:
     ExportMetricsServiceRequest { resource_metrics: vec![metrics] }
 }
 
-/// Returns a metric. Its name is that of `/metrics` without `_total`, which a collector adds for Prometheus. Its unit
-/// is empty, because the name contains it.
+/// Returns a metric. Its name is the name in `/metrics` without `_total`, because a collector adds this suffix for
+/// Prometheus. Its unit is empty, because the name contains the unit.
 fn metric(family: &Family, began: u64, now: u64) -> Metric {
     let Family { name, help, samples } = family;
     let temporality = AggregationTemporality::Cumulative.into();

@@ -1,6 +1,6 @@
-//! Where the metrics go: the option `--otlp`, and the environment variables of the OpenTelemetry specification ("OTLP
-//! Exporter Configuration Options"). The errors and the `Debug` form contain no address and no header, because both can
-//! contain a secret.
+//! Reads the destination of the metrics from the option `--otlp` and from the environment variables of the
+//! OpenTelemetry specification ("OTLP Exporter Configuration Options"). The errors and the `Debug` form contain no
+//! address and no header, because both can contain a secret.
 
 use std::time::Duration;
 
@@ -11,16 +11,16 @@ use crate::web::{Address, AddressError};
 /// The path that is added to a base address.
 const PATH: &str = "/v1/metrics";
 
-/// The default time between two requests, and the limits of the interval.
+/// The default time between two requests, and the minimum and maximum of this time.
 const EVERY: Duration = Duration::from_secs(60);
 const SHORTEST: Duration = Duration::from_secs(1);
 const LONGEST: Duration = Duration::from_secs(3600);
 
-/// The default time limit for an answer, and the longest one that is allowed.
+/// The default time limit for an answer, and the longest allowed time limit.
 const LIMIT: Duration = Duration::from_secs(10);
 const LONGEST_LIMIT: Duration = Duration::from_secs(60);
 
-/// Where and how often metrics are sent.
+/// The destination of the metrics, and the interval at which they are sent.
 #[derive(Debug)]
 pub struct OtlpSettings {
     pub(super) address: Address,

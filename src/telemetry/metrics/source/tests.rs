@@ -4,7 +4,7 @@ use super::*;
 use crate::state::OpenWork;
 use crate::telemetry::monitor::tests::sources;
 
-/// What the state file does when it is read.
+/// The result of a read of the state file.
 #[derive(Clone, Copy)]
 enum Answer {
     Failures(u64),
@@ -12,7 +12,7 @@ enum Answer {
     Nothing,
 }
 
-/// Returns a source, the number of reads of its state file, and the answer of the next reads.
+/// Returns a source, a counter of the reads of its state file, and the answer that the next reads will get.
 fn source() -> (MetricsSource, Arc<AtomicU64>, Arc<Mutex<Answer>>) {
     let source = MetricsSource::new("rename", "shop");
     let (reads, answer) = (Arc::new(AtomicU64::new(0)), Arc::new(Mutex::new(Answer::Failures(1))));
@@ -38,7 +38,7 @@ async fn failures(source: &MetricsSource) -> Option<u64> {
     source.exposition().await.state.open.map(|open| open.failures)
 }
 
-/// Even if scrapes are more frequent, the state file is read once in two seconds.
+/// Even if scrapes are more frequent, the state file is read only once every two seconds.
 #[tokio::test(start_paused = true)]
 async fn a_scrape_loop_reads_the_state_file_once_in_two_seconds() {
     let (source, reads, answer) = source();
@@ -53,7 +53,7 @@ async fn a_scrape_loop_reads_the_state_file_once_in_two_seconds() {
     assert_eq!((failures(&source).await, reads.load(Ordering::Relaxed)), (Some(7), 2));
 }
 
-/// A state file that fails or hangs is not asked again for every scrape, and the last figures stay visible.
+/// If reads of the state file fail or hang, not every scrape tries another read, and the last figures stay visible.
 #[tokio::test(start_paused = true)]
 async fn a_broken_state_file_is_asked_as_seldom_as_a_good_one() {
     let (source, reads, answer) = source();

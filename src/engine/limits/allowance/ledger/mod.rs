@@ -1,4 +1,4 @@
-//! Records how much of a run's allowance is used, granted and reserved. This module is pure: it waits for nothing and
+//! Records how much of a run's allowance is used, granted and reserved. This module is pure: it never waits, and it
 //! stores nothing.
 
 #[cfg(test)]
@@ -14,8 +14,8 @@ use crate::state::{Reservation, Spend};
 /// most a tenth of the limit.
 const SLICE_SHARE: f64 = 0.01;
 
-/// At the full budget, a slice lasts about this number of seconds. A reservation costs one disk sync, and one disk sync
-/// every ten seconds is negligible. A kill wastes at most the capacity of ten seconds.
+/// At the full budget, a slice lasts about this number of seconds. Each reservation costs one disk sync, and one disk
+/// sync every ten seconds is negligible. A kill wastes at most ten seconds' worth of capacity.
 const SLICE_SECONDS: f64 = 10.0;
 
 /// The smallest number of units in a slice, enough for a few small items. With smaller slices, a tiny limit would need
@@ -26,7 +26,7 @@ const MIN_SLICE_UNITS: Units = 10.0;
 /// five seconds to become durable, so requests rarely have to wait for it.
 const RESERVE_AT: f64 = 0.5;
 
-/// The tolerance when a sum of half units is compared with a limit.
+/// The tolerance for rounding errors when a sum of capacity units is compared with a limit.
 const ROUNDING: f64 = 1e-9;
 
 /// The spending limits of a run, and the size of its slices.
@@ -35,7 +35,7 @@ pub(crate) struct SpendLimits {
     max_wcu: Option<Units>,
     money: Option<(f64, UnitPrices)>,
     slice: Spend,
-    /// Earlier spend that does not count towards the limits.
+    /// Earlier spend, which does not count towards the limits.
     before: Spend,
 }
 
@@ -51,15 +51,15 @@ pub(crate) enum ExhaustedLimit {
 /// The answer to a request for capacity.
 #[derive(Debug, PartialEq)]
 pub(crate) enum CapacityReply {
-    /// The capacity may be used.
+    /// The request can use the capacity.
     Granted,
     /// The capacity is not available now. Wait until the pending reservation ends, or until other requests give
     /// capacity back.
     Wait,
-    /// The capacity may be used only after this reservation is durable. Store the reservation, then call
+    /// The capacity can be used only after this reservation is durable. Store the reservation, then call
     /// [`Ledger::confirm`] or [`Ledger::withdraw`].
     Reserve(Reservation),
-    /// The capacity will never be available. The limit is reached, and no unanswered request could give capacity back.
+    /// The capacity will never be available: the limit is reached, and no unanswered request can give capacity back.
     ExhaustedLimit(ExhaustedLimit),
 }
 
@@ -69,7 +69,7 @@ pub(crate) struct Ledger {
     spend_limits: SpendLimits,
     /// Capacity that answered requests have consumed.
     used: Spend,
-    /// Capacity that was granted, under a limit, to requests that are still unanswered.
+    /// Capacity that was granted to requests that are still unanswered. Counted only if there is a limit.
     granted: Spend,
     /// Number of requests that hold a part of `granted`.
     holders: u64,
@@ -85,7 +85,7 @@ impl SpendLimits {
         let money = limits.max_cost_usd.map(|max| (max, prices));
         let mut slice = Spend { write: budget.write * SLICE_SECONDS, read: budget.read * SLICE_SECONDS };
         if let Some((max, prices)) = money {
-            // Half of a slice's money is for writes, the other half for reads.
+            // Half of a slice's money is for writes, and half is for reads.
             let (write, read) = prices.affordable_units(max * SLICE_SHARE / 2.0);
             slice = slice.min(Spend { write, read });
         }
@@ -96,7 +96,7 @@ impl SpendLimits {
         SpendLimits { max_wcu: limits.max_wcu, money, slice, before: Spend::default() }
     }
 
-    /// Returns the same limits, except that the earlier spend `before` does not count towards them.
+    /// Excludes the earlier spend `before` from these limits.
     pub(crate) fn with_exempt_spend(self, before: Spend) -> SpendLimits {
         SpendLimits { before, ..self }
     }
@@ -107,7 +107,7 @@ impl SpendLimits {
         self.applies_to(Spend { write: 1.0, read: 1.0 }).then_some(Spend { write: self.slice.write, read })
     }
 
-    /// Returns the limit that a total spend of `wanted` would exceed, if there is one. `spent` is the current total.
+    /// If a total spend of `wanted` would exceed a limit, returns this limit. `spent` is the current total.
     fn exceeded_limit(&self, wanted: Spend, spent: Spend) -> Option<ExhaustedLimit> {
         let wanted = wanted - self.before;
         let spent = spent - self.before;
@@ -124,8 +124,8 @@ impl SpendLimits {
         self.money.is_some() || (self.max_wcu.is_some() && need.write > 0.0)
     }
 
-    /// Returns the total to reserve when `taken` is in use and a request needs `need`. The total includes one
-    /// additional slice, or less if the limits leave less than a whole slice.
+    /// Returns the total to reserve if `taken` is in use and a request needs `need`. The total includes one additional
+    /// slice, or a smaller amount if the limits do not allow a whole slice.
     fn ceiling(&self, taken: Spend, need: Spend) -> Spend {
         let base = taken + need;
         let counts = base - self.before;
@@ -191,8 +191,8 @@ impl Ledger {
             return None;
         }
         let ceiling = self.spend_limits.ceiling(taken, Spend::default());
-        // Near a limit, the next slice would be small, so do not reserve it early. The request that needs the capacity
-        // reserves it.
+        // Near a limit, the next slice would be small, so do not reserve it early. A request that needs it will reserve
+        // it.
         let grows = |to: Units, from: Units, slice: Units| slice > 0.0 && to - from >= slice * (1.0 - RESERVE_AT);
         let worth_it = grows(ceiling.write, self.reserved.write, slice.write)
             || grows(ceiling.read, self.reserved.read, slice.read);
@@ -214,7 +214,7 @@ impl Ledger {
         self.reserving.is_some()
     }
 
-    /// Records that a request that took `need` has consumed `consumed`. The unused part becomes available again.
+    /// Records that a request was granted `need` and has consumed `consumed`. The unused part becomes available.
     /// Consumption beyond `need` also counts as spent.
     pub(crate) fn reconcile(&mut self, need: Spend, consumed: Spend) {
         self.used += consumed;

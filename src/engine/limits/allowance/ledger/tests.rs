@@ -121,7 +121,7 @@ fn a_request_waits_while_others_may_return_capacity() {
     assert!(matches!(ledger.take(writes(0.5)), CapacityReply::ExhaustedLimit(_)));
 }
 
-/// A write may use money that was reserved for reads.
+/// A write can use money that was reserved for reads.
 #[test]
 fn any_request_can_spend_the_remaining_money() {
     let dollar = |units: Units| units * PRICES.write_per_million / 1e6;
@@ -146,7 +146,7 @@ fn any_request_can_spend_the_remaining_money() {
 enum Event {
     /// A request asks for capacity.
     Request(Spend),
-    /// The oldest reservation becomes durable, and the session learns of it.
+    /// The oldest reservation becomes durable, and the session is notified.
     Store,
     /// A request is answered after it has consumed the fraction `part` of its capacity.
     Answer { which: usize, part: f64 },
@@ -185,8 +185,8 @@ struct LedgerModel {
     answered: Spend,
     committed: Spend,
     actual: Spend,
-    /// The capacity that requests have given back: first, since the durable reservation was made; second, since the
-    /// pending reservation was made. This capacity can make the reserved but unused part larger than a slice.
+    /// The capacity that requests have given back since the durable reservation was made, and since the pending
+    /// reservation was made. This capacity can make the reserved but unused part larger than a slice.
     handed_back: [Spend; 2],
     largest: Spend,
 }
@@ -289,7 +289,7 @@ impl LedgerModel {
     fn begin(&mut self) {
         self.answered = Spend::default();
         self.ledger = Ledger::new(self.spend_limits, self.durable.known_spend(self.committed));
-        // The ledger has counted everything that the server has counted.
+        // The ledger's counts include everything that the server has counted.
         let known = self.ledger.spent();
         if self.spend_limits.money.is_some() {
             assert!(is_within(self.actual, known), "{:?} spent, {known:?} known", self.actual);

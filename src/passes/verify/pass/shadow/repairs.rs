@@ -15,19 +15,20 @@ use crate::state::Verdict;
 /// The reason that the store records if a repair does not change an item.
 const LEFT_ALONE: &str = "left alone: its correct value is unknown";
 
-/// The reason that the store records if only a program can compute the value.
+/// The reason that the store records if only a program can compute a value of the item.
 const NEEDS_PROGRAM: &str = "left alone: a repair starts no program. `run --again` computes the value again, if the \
                              plan has `on_existing = \"overwrite\"` or the value is missing";
 
-/// The reason that the store records if an item has such a value and also another mismatch.
+/// The reason that the store records if only a program can compute a value of the item, and the item also has another
+/// mismatch.
 const NEEDS_PROGRAM_TOO: &str = "left alone, together with its other mismatches: a repair changes all attributes of an \
                                  item or none, and one of them needs a program, which a repair does not start. \
                                  `run --again` computes the value again, if the plan has \
                                  `on_existing = \"overwrite\"` or the value is missing. Then repair again";
 
 impl Verifier {
-    /// Repairs these items. Returns why items could not be repaired: a map from the text of an item's key to the
-    /// reason.
+    /// Repairs these items. For each item that could not be repaired, the returned map contains the text of its key and
+    /// the reason.
     pub(super) async fn repair_suspects(
         &self,
         repair: &Repair,
@@ -60,7 +61,7 @@ impl Verifier {
             .with_encrypted_refused(self.refuses_encrypted)
     }
 
-    /// Returns why a repair leaves an item alone that it must not write.
+    /// Returns why a repair must not write this item.
     fn why_left(&self, repair: &Repair, found: &Comparison) -> &'static str {
         if repair.needs_program(&found.paths) {
             let only_programs = found.paths.iter().all(|wrong| repair.needs_program(std::slice::from_ref(wrong)));
@@ -72,9 +73,10 @@ impl Verifier {
         }
     }
 
-    /// Predicts what this repair would do with a mismatching item: why it would leave the item alone, or [`REPLACES`] if
-    /// it would replace a value, although no record shows that the migration wrote it. `None` if it would do neither.
-    /// `written` is the item's history with the values that the migration wrote.
+    /// Predicts how this repair would treat a mismatching item. If the repair would not write the item, returns the
+    /// reason. If the repair would replace a value that, according to the records, the migration did not write, returns
+    /// [`REPLACES`]. Otherwise, returns `None`. `written` is the item's history, including the values that the
+    /// migration wrote.
     pub(super) fn predict(&self, repair: &Repair, suspect: &Suspect, written: &ItemHistory) -> Option<String> {
         let decide = |repair: &Repair| self.repair_changes(repair, std::slice::from_ref(suspect)).decide(&suspect.item);
         match decide(repair) {
@@ -84,7 +86,7 @@ impl Verifier {
                 Some(NOT_REMOVED.to_owned())
             }
             Decision::Diverged(_) => Some(match self.why_left(repair, &suspect.found) {
-                // With --repair-remove, the item would stay as it is too.
+                // Even with --repair-remove, the repair would not write the item.
                 NOT_REMOVED => LEFT_ALONE.to_owned(),
                 why => why.to_owned(),
             }),
@@ -96,8 +98,9 @@ impl Verifier {
         }
     }
 
-    /// Returns whether a repair of this item replaces or removes a value, although no record shows that the migration
-    /// wrote it. A conversion and a change of elements derive the new value from the old one, so they replace no value.
+    /// Returns whether a repair of this item replaces or removes a value that, according to the records, the migration
+    /// did not write. A conversion or a change of elements derives the new value from the old one, so it does not count
+    /// as replacing a value.
     fn replaces(&self, repair: &Repair, (suspect, written): (&Suspect, &ItemHistory), first: GuardedWrite) -> bool {
         let changes = self.repair_changes(repair, std::slice::from_ref(suspect));
         let mut write = first;
@@ -125,7 +128,7 @@ impl Verifier {
     }
 }
 
-/// Returns the paths at which a repair replaces one value by another, or removes it.
+/// Returns the paths at which a repair replaces or removes a value.
 pub(super) fn replaceable_paths(changes: &[Change]) -> Vec<Path> {
     let replaces = |change: &&Change| match change {
         Change::Move { .. }
