@@ -78,13 +78,12 @@ impl Pricing {
     /// Returns the cost of a write with these actions on this image. `before` and `after` are the item's sizes in
     /// bytes, before and after the write.
     pub(super) fn cost(&self, image: &Item, actions: &[Action], before: usize, after: usize) -> WriteCost {
+        if let Some(item) = derived(actions) {
+            let put = self.derived_cost(item);
+            return WriteCost { table: put.table + check_units(image), ..put };
+        }
         let whole_item = whole_item(actions);
-        let table = match derived(actions) {
-            // A transaction costs twice as much as its writes and checks would cost alone.
-            Some(_) => 2.0 * (write_units(before, after) + write_units(item_bytes(image), 0)),
-            None => write_units(before, after),
-        };
-        let mut cost = WriteCost { table, indexes: Vec::new() };
+        let mut cost = WriteCost { table: write_units(before, after), indexes: Vec::new() };
         let affected_indexes = self.affected_indexes();
         if affected_indexes.is_empty() {
             return cost;
@@ -103,6 +102,26 @@ impl Pricing {
         }
         cost
     }
+
+    /// Returns the cost of the put of this item in a transaction. A transaction costs twice as much as its writes and
+    /// checks would cost alone.
+    pub(super) fn derived_cost(&self, item: &Item) -> WriteCost {
+        let mut cost = WriteCost { table: 2.0 * write_units(0, item_bytes(item)), indexes: Vec::new() };
+        for index in self.affected_indexes().iter() {
+            let units = index.entry_units(item);
+            if index.local {
+                cost.table += units;
+            } else if units > 0.0 {
+                cost.indexes.push((index.position, units));
+            }
+        }
+        cost
+    }
+}
+
+/// Returns the units of a condition check of this item in a transaction.
+pub(super) fn check_units(image: &Item) -> Units {
+    2.0 * write_units(item_bytes(image), 0)
 }
 
 /// Returns the indexes that contain at least one of the changed attributes, or all indexes for whole items.
@@ -118,11 +137,11 @@ fn affected_indexes(
     affected_indexes.filter(is_affected).collect()
 }
 
-/// Returns the item that the actions delete, create or derive, or `None` if they change only paths.
+/// Returns the item that the actions delete or create, or `None` if they change only paths.
 fn whole_item(actions: &[Action]) -> Option<&Item> {
     actions.iter().find_map(|action| match action {
-        Action::DeleteItem { image: item } | Action::PutItem { item } | Action::PutDerived { item, .. } => Some(item),
-        Action::SetFrom { .. } | Action::SetValue { .. } | Action::Remove { .. } => None,
+        Action::DeleteItem { image: item } | Action::PutItem { item } => Some(item),
+        Action::SetFrom { .. } | Action::SetValue { .. } | Action::Remove { .. } | Action::PutDerived { .. } => None,
     })
 }
 

@@ -14,8 +14,8 @@ use super::old_from_new::OldFromNewOp;
 use super::ops::Ops;
 use super::undo::UndoOp;
 use super::{
-    Change, Condition, GuardedWrite, HistoryLookup, Indexes, ItemHistory, ItemRules, OnNotComputable, ProgramAnswers,
-    ProgramQuestion, Repeatable, Rule, Selected, Strategy, rule,
+    Change, Condition, GuardedWrite, HistoryLookup, Indexes, ItemHistory, ItemRules, OnNotComputable, OtherTable,
+    ProgramAnswers, ProgramQuestion, Repeatable, Rule, Selected, Strategy, rule,
 };
 use crate::expr::Facts;
 use crate::item::{IndexSchema, Item, ItemKey, KeySchema, MAX_ITEM_BYTES, NotComputable, Path, encryption_marker};
@@ -45,6 +45,8 @@ pub struct Changes {
     pub(super) limits: ExpressionSize,
     /// Whether `contract` may write an item after `run`.
     contracts: bool,
+    /// The table that gets the derived items. `None` if it is the table of the sources.
+    other_table: Option<OtherTable>,
 }
 
 impl Changes {
@@ -120,7 +122,24 @@ impl Changes {
             pins: Vec::new(),
             limits: ExpressionSize::LIMITS,
             contracts: false,
+            other_table: None,
         }
+    }
+
+    /// Puts derived items into this table instead of the table of their sources.
+    #[must_use]
+    pub fn with_other_table(self, other_table: Option<OtherTable>) -> Changes {
+        Changes { other_table, ..self }
+    }
+
+    /// Returns the table that gets the derived items. `None` if it is the table of the sources, or if there are none.
+    pub fn other_table(&self) -> Option<&OtherTable> {
+        self.other_table.as_ref()
+    }
+
+    /// Returns the key schema of the table that gets the derived items.
+    pub fn derived_key(&self) -> &KeySchema {
+        self.other_table.as_ref().map_or(&self.key, |table| &table.key)
     }
 
     /// Limits the changes to the items that these rules select, and evaluates expressions by these rules.
@@ -264,7 +283,8 @@ impl Changes {
         if let Some(mark) = encryption_marker(item).filter(|_| checks_signature) {
             return Decision::Refused(Box::new(write), Rule::ClientEncryption { mark });
         }
-        match rule::broken_rule(&write, item, &self.indexes.schemas()) {
+        let indexes = self.other_table.as_ref().map_or(&self.indexes, OtherTable::indexes);
+        match rule::broken_rule(&write, item, &indexes.schemas()) {
             Some(Rule::ItemSize { .. }) => {
                 let fits_in_place =
                     write.bytes_after.saturating_sub(self.remaining_source_bytes(item)) <= MAX_ITEM_BYTES;
@@ -353,6 +373,7 @@ impl Changes {
         }
         let mut draft = Draft::new(item, history, &self.rules, &self.key);
         draft.is_missing = is_missing;
+        draft.other_table = self.other_table.as_ref();
         draft.records_all = self.may_be_partly_written();
         match self.select(&mut draft) {
             Selected::Yes => {}

@@ -2,10 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use super::cost::Pricing;
+use super::cost::{Pricing, check_units};
 use super::decision::Decision;
 use super::expression_size::ExpressionSize;
-use super::{Action, Condition, GuardedWrite, ItemHistory, ItemRules, PreImage, PriorValue, ProgramQuestion};
+use super::{
+    Action, Condition, GuardedWrite, ItemHistory, ItemRules, OtherTable, PreImage, PriorValue, ProgramQuestion,
+    WriteCost,
+};
 use crate::item::{Item, ItemKey, KeySchema, NotComputable, Path, PathStep, Value, attribute_bytes, item_bytes};
 
 /// The actions and conditions collected so far for one item.
@@ -18,7 +21,9 @@ pub(super) struct Draft<'a> {
     pub(super) rules: &'a ItemRules,
     /// The table's key.
     pub(super) key: &'a KeySchema,
-    /// Whether to ignore the `where` of every change, because a stable attribute of the item has changed.
+    /// The table that gets the derived item. `None` for the item's own table.
+    pub(super) other_table: Option<&'a OtherTable>,
+    /// Whether the `where` of a change does not count, because a stable attribute that it reads has changed.
     pub(super) ignores_selection: bool,
     /// Values that this write restores, by path. These paths currently have no value.
     pub(super) restored: BTreeMap<&'a Path, &'a Value>,
@@ -54,6 +59,7 @@ impl<'a> Draft<'a> {
             history,
             rules,
             key,
+            other_table: None,
             ignores_selection: false,
             restored: BTreeMap::new(),
             actions: Vec::new(),
@@ -131,7 +137,13 @@ impl<'a> Draft<'a> {
             None if deletes => 0,
             None => (bytes_before + self.added_bytes).saturating_sub(self.removed_bytes),
         };
-        let cost = pricing.cost(self.item, &self.actions, bytes_before, bytes_after);
+        let (cost, cost_elsewhere) = match (self.other_table, derived) {
+            (Some(table), Some(derived)) => {
+                let check = WriteCost { table: check_units(self.item), indexes: Vec::new() };
+                (check, Some(table.put_cost(derived)))
+            }
+            (Some(_) | None, _) => (pricing.cost(self.item, &self.actions, bytes_before, bytes_after), None),
+        };
         let write = GuardedWrite {
             key,
             actions: self.actions,
@@ -140,6 +152,7 @@ impl<'a> Draft<'a> {
             bytes_before,
             bytes_after,
             cost,
+            cost_elsewhere,
             next: None,
         };
         if self.questions.is_empty() {

@@ -1,5 +1,7 @@
 //! A guarded write: one conditional write of one item, independent of how it is sent.
 
+use std::sync::Arc;
+
 use super::pre_image::{PreImage, PriorValue};
 use crate::item::{Item, ItemKey, Path, Units, Value, item_to_json};
 
@@ -25,8 +27,12 @@ pub struct GuardedWrite {
     pub bytes_before: usize,
     /// The item's size in bytes after this write, if the item still matches that image.
     pub bytes_after: usize,
-    /// The capacity that the write will consume.
+    /// The capacity that the write will consume. If the write puts a derived item into another table, the capacity that
+    /// the check of its source will consume.
     pub cost: WriteCost,
+    /// The capacity that the put will consume on another table. `None` if the write touches only one table. The positions
+    /// of indexes refer to that table.
+    pub cost_elsewhere: Option<WriteCost>,
     /// The item as this write leaves it, if the item needs a further write. `None` if this is the item's only or last
     /// write. Only a plan with `split = true` has several writes for one item.
     pub next: Option<Box<NextWrite>>,
@@ -58,6 +64,7 @@ impl GuardedWrite {
             bytes_before: 100,
             bytes_after: 100,
             cost: WriteCost { table: 1.0, indexes: Vec::new() },
+            cost_elsewhere: None,
             next: None,
         }
     }
@@ -142,7 +149,25 @@ impl GuardedWrite {
         })
     }
 
-    /// Returns the key under which the journal records this write. It is the key of the item that the write changes.
+    /// Returns the table that the derived item of this write goes to. `None` if it is the table of the write, or if the
+    /// write puts no derived item.
+    pub fn other_table(&self) -> Option<&str> {
+        self.actions.iter().find_map(|action| match action {
+            Action::PutDerived { table, .. } => table.as_deref(),
+            Action::SetFrom { .. }
+            | Action::SetValue { .. }
+            | Action::Remove { .. }
+            | Action::DeleteItem { .. }
+            | Action::PutItem { .. } => None,
+        })
+    }
+
+    /// Returns the sum of all write capacity units that the write will consume, on all tables.
+    pub fn total_cost(&self) -> Units {
+        self.cost.total() + self.cost_elsewhere.as_ref().map_or(0.0, WriteCost::total)
+    }
+
+    /// Returns the key under which the journal records this write: that of the item that it changes.
     pub fn record_key(&self) -> &ItemKey {
         self.derived_key().unwrap_or(&self.key)
     }
@@ -227,7 +252,10 @@ pub enum Action {
     /// A derived item is put in the same transaction that checks the conditions of the write. The transaction leaves
     /// the item of the write unchanged. It also requires that no item with the derived key exists.
     PutDerived {
-        /// The key of the derived item. It differs from the key of the write.
+        /// The table that gets the derived item, in the account and region of the write. `None` for the table of the
+        /// write.
+        table: Option<Arc<str>>,
+        /// The key of the derived item. In the table of the write, it differs from the key of the write.
         key: ItemKey,
         /// The derived item, with its key.
         item: Item,

@@ -49,6 +49,7 @@ mod ops;
 mod options;
 #[cfg(test)]
 mod options_tests;
+mod other_table;
 mod pair;
 mod pre_image;
 mod properties;
@@ -98,6 +99,7 @@ pub use indexes::Indexes;
 pub use item_rules::{ItemRules, SelectingIndex};
 pub use leftover::Leftover;
 pub use options::{ChangeOptions, OptionsByTarget};
+pub use other_table::OtherTable;
 pub use pre_image::{ItemMark, PreImage, PriorValue};
 pub use properties::ChangePaths;
 pub use put::{DerivedItem, ExistingDerived};

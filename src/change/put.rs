@@ -35,6 +35,7 @@
 //! equal one, a repeated rollback leaves this item unchanged.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use super::draft::Draft;
 use super::formula::stored;
@@ -47,6 +48,8 @@ use crate::item::{Item, ItemKey, KeySchema, NotComputable, Path, Value};
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[cfg_attr(not(feature = "internals"), non_exhaustive)]
 pub struct DerivedItem {
+    /// The table that gets the derived items, in the account and region of the plan's table. `None` for the plan's table.
+    pub table: Option<Arc<str>>,
     /// The key attributes, each with its expression.
     pub key: Vec<(String, Expr)>,
     /// The other attributes, each with its expression.
@@ -149,40 +152,49 @@ impl Draft<'_> {
         // The key needs no condition, because the key of an item never changes.
         let is_key = |input: &&Path| schema.names().any(|key| key == input.root());
         derived.inputs().into_iter().filter(|input| !is_key(input)).for_each(|input| self.require_unchanged(input));
-        let item = match derived.of_source(self.item, schema, &self.rules.facts) {
+        let of_derived = self.other_table.map_or(schema, |table| &table.key);
+        let item = match derived.of_source(self.item, of_derived, &self.rules.facts) {
             Ok(item) => item,
             Err(why) => return self.mark_not_computable(why),
         };
-        let (Some(key), Some(source)) = (schema.key_of(&item), schema.key_of(self.item)) else {
+        let (Some(key), Some(source)) = (of_derived.key_of(&item), schema.key_of(self.item)) else {
             return self.reject("the item or its derived item has no key attributes".to_owned());
         };
-        if key == source {
-            return self.reject(
-                "the derived item would have the key of the item itself, so the derived item was not written"
-                    .to_owned(),
-            );
+        // A run reads no items of another table, so it derives nothing from a derived item there.
+        if self.other_table.is_none()
+            && let Some(why) = self.selection_fault(&item, key == source)
+        {
+            return self.reject(why);
         }
-        match self.rules.selects_derived(&item) {
-            Selected::No => {}
-            Selected::Yes => {
-                return self.reject(
-                    "the selection would include the derived item, so the next run would derive another item from it. \
-                     The derived item was not written"
-                        .to_owned(),
-                );
-            }
-            Selected::NotComputable(why) => {
-                return self.reject(format!(
-                    "it is unknown whether the selection would include the derived item: {}. The derived item was not \
-                     written",
-                    why.reason()
-                ));
-            }
-        }
-        let partition_key = &schema.partition.name;
+        let partition_key = &of_derived.partition.name;
         self.pre_images.push(PreImage::source_of(partition_key, &source));
         self.pre_images.push(PreImage::of_item(partition_key, &item));
-        self.actions.push(Action::PutDerived { key, item });
+        self.actions.push(Action::PutDerived {
+            table: self.other_table.map(|table| Arc::clone(&table.name)),
+            key,
+            item,
+        });
+    }
+
+    /// Returns why the table of the sources cannot get this derived item. `is_itself` says whether it has the key of its
+    /// source.
+    fn selection_fault(&self, item: &Item, is_itself: bool) -> Option<String> {
+        if is_itself {
+            let why = "the derived item would have the key of the item itself, so the derived item was not written";
+            return Some(why.to_owned());
+        }
+        match self.rules.selects_derived(item) {
+            Selected::No => None,
+            Selected::Yes => Some(
+                "the selection would include the derived item, so the next run would derive another item from it. The \
+                 derived item was not written"
+                    .to_owned(),
+            ),
+            Selected::NotComputable(why) => Some(format!(
+                "it is unknown whether the selection would include the derived item: {}. The derived item was not written",
+                why.reason()
+            )),
+        }
     }
 
     /// Plans the delete of the derived item that this migration put. `self.item` is the derived item.

@@ -10,7 +10,7 @@ use super::tests::{item, key};
 use super::*;
 use crate::dynamodb::memory::rules::{DerivedEffect, derived_effect};
 use crate::expr::{Expected, Expr, Facts};
-use crate::item::{Item, ItemKey, KeySchema, write_units};
+use crate::item::{IndexSchema, Item, ItemKey, KeyAttribute, KeySchema, Projection, write_units};
 
 fn path(text: &str) -> Path {
     text.parse().unwrap()
@@ -23,6 +23,7 @@ fn expression(text: &str) -> Expr {
 /// The derived item of a user: the user's email address is the key.
 fn by_email() -> DerivedItem {
     DerivedItem {
+        table: None,
         key: vec![("pk".to_owned(), expression("\"EMAIL#\" + item.email"))],
         attributes: vec![("user".to_owned(), expression("item.pk")), ("rank".to_owned(), expression("item.rank"))],
     }
@@ -260,6 +261,7 @@ fn the_record_names_the_source() {
 #[test]
 fn inputs_are_listed_once() {
     let derived = DerivedItem {
+        table: None,
         key: vec![("pk".to_owned(), expression("item.doc.a + string(size(item.doc))"))],
         attributes: vec![("x".to_owned(), expression("item.doc.a")), ("y".to_owned(), expression("item.b"))],
     };
@@ -328,6 +330,7 @@ fn both_parts_of_the_key_are_checked() {
         sort: Some(crate::item::KeyAttribute { name: "sk".to_owned(), kind: "N".to_owned() }),
     };
     let derived = |sort: &str| DerivedItem {
+        table: None,
         key: vec![("pk".to_owned(), expression("\"A\"")), ("sk".to_owned(), expression(sort))],
         attributes: Vec::new(),
     };
@@ -336,4 +339,39 @@ fn both_parts_of_the_key_are_checked() {
     assert_eq!(of("item.rank"), Ok(expected.clone()));
     assert!(of("item.email").is_err());
     assert_eq!(wide.key_of(&expected), Some(ItemKey::new(expected)));
+}
+
+/// In another table, the derived item has the key of that table, and the selection does not matter. The cost of each table
+/// is counted for itself, and the rules of that table's indexes apply.
+#[test]
+fn a_derived_item_goes_into_another_table() {
+    let derived = DerivedItem {
+        table: Some("lookup".into()),
+        key: vec![("email".to_owned(), expression("item.email"))],
+        attributes: vec![("rank".to_owned(), expression("item.rank"))],
+    };
+    let attribute = |name: &str, kind: &str| KeyAttribute { name: name.into(), kind: kind.into() };
+    let schema = KeySchema { partition: attribute("email", "S"), sort: None };
+    let index = IndexSchema {
+        name: "by-rank".into(),
+        key: vec![attribute("rank", "N")],
+        partition: 1,
+        projection: Projection::All,
+        local: false,
+    };
+    let other = OtherTable::new("lookup", schema.clone(), vec![index]);
+    // The selection includes the derived item.
+    let changes = run_with(derived, "has(item.rank)").with_other_table(Some(other));
+    let image = user(json!({}));
+    let write = write(changes.decide(&image));
+    let put = Item::from([("email".to_owned(), image["email"].clone()), ("rank".to_owned(), image["rank"].clone())]);
+    assert_eq!((write.other_table(), write.derived_item()), (Some("lookup"), Some(&put)));
+    assert_eq!(write.derived_key(), schema.key_of(&put).as_ref());
+    assert_eq!(write.cost, WriteCost { table: 2.0, indexes: Vec::new() });
+    assert_eq!(write.cost_elsewhere, Some(WriteCost { table: 2.0, indexes: vec![(0, 1.0)] }));
+    assert_eq!(write.total_cost(), 5.0);
+    assert_eq!(write.pre_images.last(), Some(&PreImage::of_item("email", &put)));
+    // DynamoDB would reject this value in the key of the other table's index.
+    let text = user(json!({"rank": {"S": "first"}}));
+    assert!(matches!(changes.decide(&text), Decision::Refused(..)), "{:?}", changes.decide(&text));
 }

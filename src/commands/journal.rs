@@ -63,13 +63,15 @@ async fn list(global: &Global, args: &JournalArgs) -> anyhow::Result<Exit> {
     found.truncate(args.limit as usize);
     let phase = |row: &PreImageRecord| runs.iter().find(|run| run.id == row.run).map_or("?", |run| run.phase.as_str());
     let last = found.last().map(|row| row.as_ref().map_or_else(|unreadable| unreadable.id, PreImageRecord::cursor));
+    // A plan with `put` records only derived items.
+    let table = migration.plan().other_table();
     let values: Vec<_> = found.iter().map(|row| row.as_ref().map(|row| (row, phase(row)))).collect();
     output::write_data(
         global,
         &CommandResult::done(),
         || {
             let row = |row: &Result<(&PreImageRecord, &str), &UnreadableRow>| match row {
-                Ok((row, phase)) => to_json(row, phase, args.show_values),
+                Ok((row, phase)) => to_json(row, (phase, table), args.show_values),
                 Err(row) => json!({ "id": row.id, "readable": false, "why": row.why }),
             };
             json!({ "type": "journal", "values": values.iter().map(row).collect::<Vec<_>>(), "more": more })
@@ -77,7 +79,7 @@ async fn list(global: &Global, args: &JournalArgs) -> anyhow::Result<Exit> {
         |out| {
             for row in &values {
                 match row {
-                    Ok((row, phase)) => write_row(out, row, phase, args.show_values)?,
+                    Ok((row, phase)) => write_row(out, row, (phase, table), args.show_values)?,
                     Err(row) => writeln!(out, "{}  (unreadable: {})", row.id, row.why)?,
                 }
             }
@@ -90,7 +92,7 @@ async fn list(global: &Global, args: &JournalArgs) -> anyhow::Result<Exit> {
     )
 }
 
-fn to_json(row: &PreImageRecord, phase: &str, show_values: bool) -> Json {
+fn to_json(row: &PreImageRecord, (phase, table): (&str, Option<&str>), show_values: bool) -> Json {
     let (write, confirmed_at, source) = match &row.write {
         JournaledWrite::Value => ("value", None, None),
         JournaledWrite::Delete { confirmed_at, .. } => ("delete", confirmed_at.as_deref(), None),
@@ -99,7 +101,7 @@ fn to_json(row: &PreImageRecord, phase: &str, show_values: bool) -> Json {
     let mut json = json!({
         "id": row.id, "run": row.run, "phase": phase, "key": item_to_json(row.key.attributes()),
         "path": row.path.to_string(), "at": row.at, "write": write, "confirmed_at": confirmed_at,
-        "source": source.map(|source| item_to_json(source.attributes())),
+        "source": source.map(|source| item_to_json(source.attributes())), "table": table,
     });
     if let (true, Some(map), JournaledWrite::Delete { removed: Some(removed), .. }) =
         (show_values, json.as_object_mut(), &row.write)
@@ -113,9 +115,15 @@ fn to_json(row: &PreImageRecord, phase: &str, show_values: bool) -> Json {
     json
 }
 
-fn write_row(out: &mut Vec<u8>, row: &PreImageRecord, phase: &str, show_values: bool) -> IoResult<()> {
+fn write_row(
+    out: &mut Vec<u8>,
+    row: &PreImageRecord,
+    (phase, table): (&str, Option<&str>),
+    show_values: bool,
+) -> IoResult<()> {
     let PreImageRecord { id, run, key, path, value, at, write } = row;
-    write!(out, "{}  {at}  run {} ({phase})  {key}  {path}", id, run)?;
+    let table = table.map_or_else(String::new, |table| format!("table {table}: "));
+    write!(out, "{}  {at}  run {} ({phase})  {table}{key}  {path}", id, run)?;
     let confirmation = |at: &Option<String>| match at {
         Some(at) => format!("confirmed {at}"),
         None => "not confirmed".to_owned(),

@@ -145,6 +145,17 @@ impl UnitPrices {
         }
     }
 
+    /// Returns the higher of both prices of each kind of unit, for a job that uses units of two tables. The basis stays that
+    /// of the first table.
+    #[must_use]
+    pub(crate) fn at_least(self, other: UnitPrices) -> UnitPrices {
+        UnitPrices {
+            write_per_million: self.write_per_million.max(other.write_per_million),
+            read_per_million: self.read_per_million.max(other.read_per_million),
+            basis: self.basis,
+        }
+    }
+
     /// Returns the estimated cost of these units in US dollars.
     pub fn dollars(&self, spend: Spend) -> f64 {
         (spend.write * self.write_per_million + spend.read * self.read_per_million) / MILLION

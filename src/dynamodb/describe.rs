@@ -64,6 +64,9 @@ pub struct TableDescription {
     /// The sink's description, if source and sink are different tables ([`Tables`](super::Tables)). `indexes` then
     /// lists the sink's indexes, because only writes consume index capacity.
     pub sink: Option<Box<TableDescription>>,
+    /// The description of the table that gets the plan's derived items. `None` if they go into the table of their
+    /// sources, or if there are none.
+    pub derived: Option<Box<TableDescription>>,
 }
 
 /// The parts of a secondary index's description that the tool uses.
@@ -119,6 +122,7 @@ impl TableDescription {
             indexes: Vec::new(),
             features: Features::default(),
             sink: None,
+            derived: None,
         }
     }
 

@@ -43,6 +43,17 @@ pub struct Tables {
     /// The index that the first pass of `run` reads instead of the source. `None` if the plan does not select items
     /// through an index.
     pub(crate) index: Option<Arc<dyn Source>>,
+    /// The table that gets the plan's derived items. `None` if they go into the table of their sources.
+    pub(crate) derived: Option<DerivedTable>,
+}
+
+/// A table that gets derived items.
+#[derive(Clone)]
+pub struct DerivedTable {
+    /// Describes the table.
+    pub metadata: Arc<dyn Describe>,
+    /// Reads single items, and deletes the derived items in a rollback.
+    pub sink: Arc<dyn Sink>,
 }
 
 impl Tables {
@@ -54,6 +65,7 @@ impl Tables {
             sink_metadata: table.clone(),
             sink: table,
             index: None,
+            derived: None,
         }
     }
 
@@ -63,7 +75,14 @@ impl Tables {
         T: Describe + Source + 'static,
         U: Describe + Sink + 'static,
     {
-        Tables { source_metadata: source.clone(), source, sink_metadata: sink.clone(), sink, index: None }
+        Tables {
+            source_metadata: source.clone(),
+            source,
+            sink_metadata: sink.clone(),
+            sink,
+            index: None,
+            derived: None,
+        }
     }
 
     /// Returns the same tables, but the first pass of `run` reads this index.
@@ -78,22 +97,48 @@ impl Tables {
         Tables { source: Arc::new(KeysSource::new(keys)), ..self }
     }
 
+    /// Returns the same tables, and puts derived items into this table. It is in the same account and region.
+    #[must_use]
+    pub fn with_derived<T: Describe + Sink + 'static>(self, table: Arc<T>) -> Tables {
+        Tables { derived: Some(DerivedTable { metadata: table.clone(), sink: table }), ..self }
+    }
+
+    /// Returns the table that gets derived items as the only table, for a rollback that deletes them there. `None` if it
+    /// is the table of their sources. Every page of such a rollback comes from the journal.
+    pub(crate) fn of_derived(&self) -> Option<Tables> {
+        let DerivedTable { metadata, sink } = self.derived.clone()?;
+        Some(Tables {
+            source_metadata: metadata.clone(),
+            sink_metadata: metadata,
+            sink,
+            index: None,
+            derived: None,
+            source: Arc::clone(&self.source),
+        })
+    }
+
+    /// Returns the same tables without the table that gets derived items.
+    #[must_use]
+    pub(crate) fn without_derived(self) -> Tables {
+        Tables { derived: None, ..self }
+    }
+
     /// Returns whether source and sink are the same table.
     pub(crate) fn is_one(&self) -> bool {
         Arc::ptr_eq(&self.source_metadata, &self.sink_metadata)
     }
 }
 
-/// Describes the source. If the sink is a different table, its description is in [`TableDescription::sink`]. The other
-/// methods send their requests to the sink, because the preflight checks the table that the migration writes.
+/// Describes the source. If the sink is a different table, its description is in [`TableDescription::sink`]. That of the
+/// table that gets derived items is in [`TableDescription::derived`]. All other requests go to the sink, because the
+/// preflight checks the table that the migration writes to.
 #[async_trait]
 impl Describe for Tables {
     async fn describe(&self) -> Result<TableDescription, TableError> {
-        if self.is_one() {
-            return self.source_metadata.describe().await;
-        }
-        let (source, sink) = try_join(self.source_metadata.describe(), self.sink_metadata.describe()).await?;
-        Ok(TableDescription { indexes: sink.indexes.clone(), sink: Some(Box::new(sink)), ..source })
+        let described = self.describe_first().await?;
+        let Some(derived) = &self.derived else { return Ok(described) };
+        let derived = derived.metadata.describe().await?;
+        Ok(TableDescription { derived: Some(Box::new(derived)), ..described })
     }
 
     async fn recovery(&self) -> Result<Recovery, TableError> {
@@ -102,5 +147,36 @@ impl Describe for Tables {
 
     async fn time_to_live(&self) -> Result<Option<String>, TableError> {
         self.sink_metadata.time_to_live().await
+    }
+}
+
+impl Tables {
+    async fn describe_first(&self) -> Result<TableDescription, TableError> {
+        if self.is_one() {
+            return self.source_metadata.describe().await;
+        }
+        let (source, sink) = try_join(self.source_metadata.describe(), self.sink_metadata.describe()).await?;
+        Ok(TableDescription { indexes: sink.indexes.clone(), sink: Some(Box::new(sink)), ..source })
+    }
+}
+
+/// Returns whether an ARN of a table or of an index, or the name of a table, names this table.
+pub(crate) fn names_table(resource: &str, table: &str) -> bool {
+    let name = resource.split_once("table/").map_or(resource, |(_, rest)| rest.split('/').next().unwrap_or(rest));
+    name == table
+}
+
+#[cfg(test)]
+mod tests {
+    use super::names_table;
+
+    #[test]
+    fn a_table_is_named_by_its_name_and_by_arns() {
+        let arn = "arn:aws:dynamodb:eu-west-1:1:table/shop";
+        let by_mail = format!("{arn}/index/by-mail");
+        for resource in ["shop", "table/shop", arn, by_mail.as_str()] {
+            assert!(names_table(resource, "shop") && !names_table(resource, "sho"), "{resource}");
+        }
+        assert!(!names_table("arn:aws:dynamodb:eu-west-1:1:table/shop-2", "shop"));
     }
 }

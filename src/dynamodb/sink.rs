@@ -3,6 +3,8 @@
 use async_trait::async_trait;
 
 use super::TableError;
+#[cfg(doc)]
+use super::ThrottlingReason;
 use crate::change::GuardedWrite;
 use crate::item::{Item, ItemKey, Units};
 
@@ -14,8 +16,10 @@ use crate::item::{Item, ItemKey, Units};
 ///   them takes effect. If DynamoDB cannot copy values with this transport, the implementation sends
 ///   [`GuardedWrite::pinned`] instead. That write contains the values, and its condition requires that the sources have
 ///   not changed.
-/// - **Derived items.** A write that puts a derived item is one transaction. It puts the derived item only if the
-///   conditions of the write are true and no item with the derived key exists.
+/// - **Derived items.** A write that puts a derived item is one transaction. It checks the conditions of the write, and
+///   puts the derived item only if no item with the derived key exists. Both happen, or neither. The derived item goes
+///   into the table that [`GuardedWrite::other_table`] names, or else into the sink's own table. If only one of two
+///   tables throttles the transaction, the throttling reason names that table in [`ThrottlingReason::resource`].
 /// - **Replies.** The result contains exactly one reply for each write, in the same order as the writes. An applied
 ///   write is never reported as refused. If an error does not show whether the write was applied, the error is
 ///   ambiguous ([`TableError::is_ambiguous`]).
@@ -77,11 +81,18 @@ pub struct WriteConsumption {
     pub table: Units,
     /// The name and the consumed write capacity units of each global index that the request touched.
     pub indexes: Vec<(String, Units)>,
+    /// What the put of a derived item consumed on another table. `None` if the request touched only one table.
+    pub elsewhere: Option<Box<WriteConsumption>>,
 }
 
 impl WriteConsumption {
-    /// Returns the total write capacity units, which AWS bills.
+    /// Returns the total write capacity units of all tables, which AWS bills.
     pub fn total(&self) -> Units {
+        self.of_table() + self.elsewhere.as_ref().map_or(0.0, |other| other.total())
+    }
+
+    /// Returns the write capacity units of the table of the write and of its indexes.
+    pub fn of_table(&self) -> Units {
         self.table + self.indexes.iter().map(|(_, units)| units).sum::<Units>()
     }
 }

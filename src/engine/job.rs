@@ -9,14 +9,15 @@ use tokio::time::Instant;
 use crate::change::{Changes, Filter};
 use crate::cost::UnitPrices;
 use crate::cutover::Validity;
-use crate::dynamodb::{TableDescription, Tables};
-use crate::engine::client::{RequestLimits, Requests};
+use crate::dynamodb::{Sink, Source, TableDescription, Tables};
+use crate::engine::client::{OtherClient, RequestLimits, Requests};
 use crate::engine::decisions::Decisions;
 use crate::engine::limits::allowance::Allowance;
 use crate::engine::limits::pause::PauseSwitch;
 use crate::engine::limits::segments::{SegmentChoice, auto_segments};
 use crate::engine::limits::table_watch::{DESCRIBE_INTERVAL, TableWatch, WatchedTable};
 use crate::engine::limits::window::WorkWindow;
+use crate::engine::other_table::OtherTableJob;
 use crate::engine::progress::Progress;
 use crate::engine::scan::read_settings::ReadSettings;
 use crate::engine::scan::schedule::LocalScheduler;
@@ -40,6 +41,8 @@ pub struct Job {
     pub tables: Tables,
     /// The table's description.
     pub description: TableDescription,
+    /// The table that gets derived items. `None` if it is the table of their sources.
+    pub other: Option<OtherTableJob>,
     /// The token buckets of every scope.
     pub scopes: Arc<Scopes>,
     /// The budget for reads of single items from the sink. `None` if the source and the sink are the same table.
@@ -106,13 +109,18 @@ impl Job {
         budgets: &Budgets,
     ) -> Job {
         let indexes: Vec<String> = description.indexes.iter().map(|index| index.schema.name.clone()).collect();
+        let other = OtherTableJob::new(&plan, &tables, &description);
         let prices = UnitPrices::for_table(&description, &plan.prices);
+        let prices = other
+            .as_ref()
+            .map_or(prices, |other| prices.at_least(UnitPrices::for_table(&other.description, &plan.prices)));
         let sink_reads = sink_reads(&description);
         let index_reads = plan.index.as_ref().and_then(|index| index_reads(&description, &index.name));
         let machine = Machine::system();
         let programs = Pools::new(&plan.changes).map(|pools| Arc::new(pools) as Arc<dyn Programs>);
         let mut job = Job {
             programs,
+            other,
             budgets: budgets.clone(),
             allowance: Allowance::new(&plan.limits, budgets.table, prices),
             work_window: WorkWindow::new(&plan.limits, machine.wall()),
@@ -152,17 +160,23 @@ impl Job {
         let from_plan = Some(resolve_within(&self.plan.capacity, &self.description));
         let from_plan = from_plan.filter(|resolved| resolved.budgets == self.budgets);
         self.table_watch = from_plan.map(|resolved| {
-            let table = WatchedTable {
-                table: Arc::new(self.tables.clone()),
+            let mut table = WatchedTable {
+                table: Arc::new(self.tables.clone().without_derived()),
                 description: self.description.clone(),
                 scopes: Arc::clone(&self.scopes),
                 sink_reads: self.sink_reads.clone(),
                 indexes: self.changes.indexes().clone(),
                 capacity: self.plan.capacity.clone(),
+                // A rollback of derived items works on their own table, but an operator steers the plan's table.
+                has_fixed_capacity: self.plan.other_table() == Some(&self.description.name),
                 scan: self.plan.scan.clone(),
                 urgent: self.urgent,
                 machine: self.machine.clone(),
+                other: None,
             };
+            if let (Some(other), Some(changed)) = (&self.other, self.changes.other_table()) {
+                table.other = Some(other.watch(changed.indexes(), &table, described, interval));
+            }
             TableWatch::new(table, &resolved, described, interval)
         });
     }
@@ -175,8 +189,28 @@ impl Job {
 
     /// Creates the client that sends all requests of this job.
     pub fn requests(&self) -> Requests {
+        let Tables { source, sink, .. } = self.tables.clone();
+        let requests = self.requests_to(source, sink, &self.description, &self.scopes);
+        let other = self.other.as_ref().map(|OtherTableJob { name, table, description, scopes, .. }| {
+            // Only single items of the other table are read.
+            let source = Arc::clone(&self.tables.source);
+            let requests = self.requests_to(source, Arc::clone(&table.sink), description, scopes);
+            OtherClient { name: Arc::clone(name), requests: Box::new(requests.without_measured_units()) }
+        });
+        let requests = requests.with_sink_reads(self.sink_reads.clone()).with_other(other);
+        requests.with_table_watch(self.table_watch.clone())
+    }
+
+    /// Creates a client for a table with this description, within its token buckets.
+    fn requests_to(
+        &self,
+        source: Arc<dyn Source>,
+        sink: Arc<dyn Sink>,
+        description: &TableDescription,
+        scopes: &Arc<Scopes>,
+    ) -> Requests {
         let request_limits = RequestLimits {
-            scopes: Arc::clone(&self.scopes),
+            scopes: Arc::clone(scopes),
             allowance: Arc::clone(&self.allowance),
             work_window: Arc::clone(&self.work_window),
             pause: self.pause.clone(),
@@ -184,12 +218,10 @@ impl Job {
             connections: host::max_connections(),
             random: self.machine.random.clone(),
         };
-        let Tables { source, sink, .. } = self.tables.clone();
         let stop = self.stop.clone();
         let progress = Arc::clone(&self.progress);
-        let requests = Requests::new(source, sink, &self.description, request_limits, stop, progress);
-        let requests = requests.with_sink_reads(self.sink_reads.clone());
-        requests.with_table_watch(self.table_watch.clone()).with_validities(&self.validities)
+        let requests = Requests::new(source, sink, description, request_limits, stop, progress);
+        requests.with_validities(&self.validities)
     }
 
     /// Creates the client for the first pass of `run` and for its dry run. If the plan selects items through an index,
@@ -205,6 +237,12 @@ impl Job {
     /// leaves out items that are not selected ([`scan_filter`]).
     pub(crate) fn first_pass_requests(&self) -> Requests {
         self.expand_requests().with_filter(scan_filter(&self.plan, &self.changes))
+    }
+
+    /// Returns the number of requests that DynamoDB throttled, by scope, on both tables if there are two.
+    pub(crate) fn throttles(&self) -> Vec<(String, u64)> {
+        let of_other = self.other.iter().flat_map(OtherTableJob::throttles);
+        self.scopes.throttles().into_iter().chain(of_other).collect()
     }
 
     /// Returns the number of segments and lanes for a new run of this job. A resumed run keeps its segments.

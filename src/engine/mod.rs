@@ -11,6 +11,7 @@ pub(crate) mod in_flight;
 pub(crate) mod job;
 pub(crate) mod limits;
 pub(crate) mod measure;
+pub(crate) mod other_table;
 pub(crate) mod progress;
 pub(crate) mod scan;
 pub(crate) mod stop;
@@ -30,6 +31,7 @@ pub use measure::{
     ConsumedUnits, ErrorClass, LATENCY_BOUNDS, LatencySnapshot, MAX_SEGMENT_RANGES, MeasuresSnapshot, Operation,
     SegmentRange, SegmentRanges, UnitPair,
 };
+pub use other_table::{OtherTableJob, other_budgets};
 pub use progress::{Progress, Snapshot};
 pub use scan::{
     FirstPage, LocalScheduler, ReadSettings, Scheduler, SchedulerError, WorkLease, scan_table, survey_item_limit,

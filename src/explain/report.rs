@@ -130,7 +130,7 @@ impl ExplainReport<'_> {
         json!({
             "bytes": item_bytes(&derived.item),
             "attributes": derived.item.iter().map(attribute).collect::<Vec<_>>(),
-            "condition_expression": derived.condition,
+            "condition_expression": derived.condition, "table": derived.table, "wcu": derived.units_elsewhere,
         })
     }
 }

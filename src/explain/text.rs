@@ -103,7 +103,8 @@ impl ExplainReport<'_> {
             label = "";
         }
         if let Some(derived) = &write.derived {
-            line(out, "put", &format!("an item of {}", bytes(item_bytes(&derived.item))))?;
+            let into = derived.table.as_ref().map_or_else(String::new, |table| format!(" into table {table}"));
+            line(out, "put", &format!("an item of {}{into}", bytes(item_bytes(&derived.item))))?;
             for (name, value) in &derived.item {
                 let name = Path::attribute(name.as_str());
                 line(out, "", &format!("{name} = {}", describe(value, self.show_values)))?;
@@ -132,6 +133,12 @@ impl ExplainReport<'_> {
             Some(wcu) => format!(", {} for the index `{}`", units(wcu), index.name),
             None => format!(" (with the local index `{}`)", index.name),
         };
+        if let Some((derived, other)) =
+            write.derived.as_ref().and_then(|derived| Some((derived, derived.table.as_ref()?)))
+        {
+            let put = units(derived.units_elsewhere);
+            return format!("estimate: {} WCU: {table} for the check, {put} for table {other}", units(write.units()));
+        }
         let (local, global): (Vec<_>, Vec<_>) = write.indexes.iter().partition(|index| index.units.is_none());
         let indexes: String = local.into_iter().chain(global).map(of).collect();
         format!("estimate: {} WCU: {table} for the table{indexes}", units(write.units()))

@@ -41,6 +41,10 @@ pub struct ExplainedPut {
     pub item: Item,
     /// `ConditionExpression` of the put.
     pub condition: String,
+    /// The table that gets the item, if it is not the table of the plan.
+    pub table: Option<String>,
+    /// Write capacity units that the put consumes on that other table and its indexes. 0 if there is no other table.
+    pub units_elsewhere: Units,
 }
 
 /// A value of an expression.
@@ -90,6 +94,8 @@ impl ExplainedWrite {
             item: item.clone(),
             // The transaction requires that no item with the derived key exists.
             condition: "attribute_not_exists(#0)".to_owned(),
+            table: write.other_table().map(str::to_owned),
+            units_elsewhere: write.cost_elsewhere.as_ref().map_or(0.0, WriteCost::total),
         });
         ExplainedWrite {
             is_sent,
@@ -114,7 +120,8 @@ impl ExplainedWrite {
 
     /// Returns the sum of all write capacity units.
     pub fn units(&self) -> Units {
-        self.table_units + self.indexes.iter().filter_map(|index| index.units).sum::<Units>()
+        let elsewhere = self.derived.as_ref().map_or(0.0, |derived| derived.units_elsewhere);
+        self.table_units + self.indexes.iter().filter_map(|index| index.units).sum::<Units>() + elsewhere
     }
 }
 

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use super::target::expand_description;
 use crate::dynamodb::{TableDescription, Tables};
-use crate::engine::Job;
+use crate::engine::{Job, other_budgets};
 use crate::passes::{contract, old_from_new, undo};
-use crate::plan::{Plan, PlanLimits};
+use crate::plan::{Capacity, Plan, PlanLimits};
 use crate::playbook::Phase;
 use crate::preflight::{PreflightError, run_changes};
 use crate::ratelimit::Budgets;
@@ -33,6 +33,14 @@ pub fn job_for_phase(
     if matches!(phase, Phase::OldFromNew | Phase::Undo) {
         // In a rollback or a step back, the plan's rate applies, but its limits do not.
         plan.limits = PlanLimits::none();
+    }
+    if phase == Phase::Undo
+        && let (Some(tables), Some(derived)) = (tables.of_derived(), &description.derived)
+    {
+        // The rollback deletes the derived items in their own table. `[capacity]` is about the plan's table.
+        plan.capacity = Capacity::default();
+        let budgets = other_budgets(derived).budgets;
+        return Ok(Job::new(plan, changes, tables, (**derived).clone(), &budgets));
     }
     let description = match phase {
         Phase::Expand => expand_description(&plan, description),

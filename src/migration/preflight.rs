@@ -49,7 +49,14 @@ pub async fn run_preflight(
     let plan = &target.plan;
     let facts =
         TableFacts::gather(&target.tables, target.on_loopback, &target.description, PATIENCE, &job.machine.random);
-    let (facts, flag) = tokio::join!(facts, Box::pin(read_flag(plan, &target.description, PATIENCE)));
+    let of_derived = async {
+        let (table, description) = (target.tables.derived.as_ref()?, target.description.derived.as_deref()?);
+        let metadata = table.metadata.as_ref();
+        Some(TableFacts::gather(metadata, target.on_loopback, description, PATIENCE, &job.machine.random).await)
+    };
+    let flag = Box::pin(read_flag(plan, &target.description, PATIENCE));
+    let (facts, of_derived, flag) = tokio::join!(facts, of_derived, flag);
+    let facts = facts.with_derived(of_derived);
     let none = Prediction::default();
     let (estimate, seen) = match read {
         ItemsRead::Nothing => (estimate_from_description(job), &none),

@@ -19,8 +19,8 @@ use crate::figure::count;
 use crate::plan::{LoadedPlan, Plan, PlanErrors, TableRef, load_bytes_with, load_with};
 use crate::playbook::EventBody;
 use crate::preflight::{
-    Acceptance, PlanCheck, PreflightError, ReachableTable, check_table, connect_plan_table, describe_given_table,
-    run_changes,
+    Acceptance, PlanCheck, PreflightError, ReachableTable, check_described_other, check_table, connect_plan_table,
+    describe_given_table, run_changes,
 };
 use crate::ratelimit::ResolvedBudgets;
 use crate::state::{self, Identity, State};
@@ -158,6 +158,7 @@ impl MigrationTarget {
         };
         let ReachableTable { tables, description, on_loopback } = reached;
         check_table(&loaded.plan.table, &description)?;
+        check_described_other(&loaded.plan, &description)?;
         let resolved = plan_check(&loaded, &description)?;
         resolved.reductions.iter().for_each(|line| observer.notice(&Notice::BudgetCut(line)));
         let (tables, description) = match loaded.prepare_keys(&description.key)? {

@@ -4,8 +4,8 @@
 use std::sync::Arc;
 
 use super::baseline::BaselineRecorder;
-use super::with_plan;
 use super::write_pass::WritePass;
+use super::{other_table, with_plan};
 use crate::change::Changes;
 use crate::dynamodb::TableDescription;
 use crate::engine::{Job, SessionResult};
@@ -16,7 +16,7 @@ use crate::state::{RunSession, State, StoreError};
 /// encrypted on the client, unless [`Job::allow_encrypted_edits`] was called.
 pub(crate) fn changes(plan: &Plan, table: &TableDescription) -> Changes {
     let changes = Changes::for_expand(&plan.changes, plan.strategy, table.key.clone(), table.index_schemas());
-    with_plan(changes, plan).with_encrypted_refused(true)
+    with_plan(changes, plan).with_encrypted_refused(true).with_other_table(other_table(plan, table))
 }
 
 /// Runs one session of an expand pass.

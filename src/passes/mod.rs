@@ -29,7 +29,8 @@ pub use dry_run::{
 pub use retry::RetryResult;
 pub(crate) use write_pass::deletes;
 
-use crate::change::Changes;
+use crate::change::{Changes, OtherTable};
+use crate::dynamodb::TableDescription;
 use crate::engine::{Job, SessionResult};
 use crate::plan::Plan;
 use crate::state::{RunSession, State, StoreError, phase};
@@ -39,6 +40,13 @@ use crate::state::{RunSession, State, StoreError, phase};
 fn with_plan(changes: Changes, plan: &Plan) -> Changes {
     let changes = changes.with_rules(plan.item_rules());
     if plan.needs_split() { changes.with_split(&plan.changes, plan.strategy) } else { changes }
+}
+
+/// Returns the table that gets the plan's derived items. `None` if it is the table of their sources, or if the plan puts
+/// none.
+fn other_table(plan: &Plan, table: &TableDescription) -> Option<OtherTable> {
+    let (name, derived) = (plan.other_table()?, table.derived.as_deref()?);
+    Some(OtherTable::new(name, derived.key.clone(), derived.index_schemas()))
 }
 
 impl Job {

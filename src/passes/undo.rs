@@ -12,11 +12,13 @@ use crate::dynamodb::{Source, TableDescription};
 use crate::engine::{Job, SessionResult};
 use crate::plan::Plan;
 use crate::state::{RunSession, State, StoreError};
-use deleted_items::DeletedItems;
+pub(super) use deleted_items::DeletedItems;
 
 /// Returns the changes of an undo pass for this plan and table. The pass also writes items that are signed or encrypted
-/// on the client, because it removes everything that the migration wrote.
+/// on the client, because it removes everything that the migration wrote. If the plan puts derived items into another
+/// table, these are the changes to that table.
 pub(crate) fn changes(plan: &Plan, table: &TableDescription) -> Changes {
+    let table = table.derived.as_deref().unwrap_or(table);
     with_plan(Changes::for_undo(&plan.changes, plan.strategy, table.key.clone(), table.index_schemas()), plan)
 }
 

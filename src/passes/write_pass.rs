@@ -99,7 +99,7 @@ impl<'a> WritePass<'a> {
         let run =
             store.end_session(run.session(), status, stopped.as_ref().map(ToString::to_string), abandoned).await?;
         let open = store.open_work(Some(run.id)).await?;
-        let throttles = job.scopes.throttles();
+        let throttles = job.throttles();
         let unusable_replies = job.progress.unusable_replies();
         let deletes = deletes(store, &job.plan, &run).await?;
         Ok(SessionResult { run, totals, spend, throttles, unusable_replies, open, deletes, stopped })

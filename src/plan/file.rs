@@ -155,10 +155,23 @@ impl LoadedPlan {
         let spans = &self.file.spans;
         rules::check_keys(&spans.changes, &actual, &mut problems);
         rules::check_delete_names(&spans.changes, spans.select.as_ref(), &actual, &mut problems);
-        rules::check_put_key(&spans.changes, &actual, &mut problems);
+        rules::check_put_key(&spans.changes, None, &actual, &mut problems);
         let known = key_types(schema);
         spans.check_expressions(&actual, &known, &mut problems);
-        rules::check_put_types(&spans.changes, schema, &known, spans.allows_not_computable, &mut problems);
+        rules::check_put_types(&spans.changes, (None, schema), &known, spans.allows_not_computable, &mut problems);
+        if problems.is_empty() { Ok(()) } else { Err(problems.into_errors(&self.file.label)) }
+    }
+
+    /// Checks the derived items against the table that gets them, if that is not the table of their sources. `sources`
+    /// is the key of the sources' table. The derived items must have the key of their own table.
+    pub fn check_other_table(&self, sources: &KeySchema, table: &str, schema: &KeySchema) -> Result<(), PlanErrors> {
+        let mut problems = Problems::new(self.file.text.clone());
+        let spans = &self.file.spans;
+        let names: Vec<&str> = schema.names().collect();
+        rules::check_put_key(&spans.changes, Some(table), &names, &mut problems);
+        let known = key_types(sources);
+        let of_table = (Some(table), schema);
+        rules::check_put_types(&spans.changes, of_table, &known, spans.allows_not_computable, &mut problems);
         if problems.is_empty() { Ok(()) } else { Err(problems.into_errors(&self.file.label)) }
     }
 
@@ -249,7 +262,7 @@ fn read_root(table: &DeTable<'_>, text: &str, problems: &mut Problems) -> Option
     let expand_contract = migration.as_ref().and_then(MigrationSection::stated_expand_contract);
     rules::check_delete(&root, &changes, expand_contract, problems);
     let in_place = migration.as_ref().and_then(MigrationSection::stated_in_place);
-    rules::check_put(&root, &changes, in_place, selection.is_some(), problems);
+    rules::check_put(&root, &changes, migrated, in_place, selection.is_some(), problems);
     let strategy = migration.as_ref().map_or(Strategy::ExpandContract, |migration| migration.strategy);
     rules::check_strategy(&changes, strategy, problems);
     let key_names = target.as_ref().and_then(|(table, _)| table.key.clone());
@@ -285,7 +298,7 @@ fn read_root(table: &DeTable<'_>, text: &str, problems: &mut Problems) -> Option
         let key: Vec<&str> = key.iter().map(String::as_str).collect();
         rules::check_keys(&spans.changes, &key, problems);
         rules::check_delete_names(&spans.changes, spans.select.as_ref(), &key, problems);
-        rules::check_put_key(&spans.changes, &key, problems);
+        rules::check_put_key(&spans.changes, None, &key, problems);
         let known = key.iter().fold(KnownTypes::default(), |known, name| known.with(name, None));
         spans.check_expressions(&key, &known, problems);
     }

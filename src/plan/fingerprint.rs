@@ -221,6 +221,11 @@ impl MeaningEncoder {
                     };
                     self.unordered(attributes.iter().map(encode).collect());
                 }
+                // A plan without this field keeps the bytes that it had in earlier versions.
+                if let Some(table) = &derived.table {
+                    self.tag(b'T');
+                    self.text(table);
+                }
             }
             Change::Delete { gap, keeps_image } => {
                 self.tag(b'd');

@@ -116,7 +116,8 @@ impl fmt::Display for Change {
                     };
                     attributes.iter().map(one).collect::<Vec<_>>().join(", ")
                 };
-                write!(f, "put an item with the key {}", list(&derived.key))?;
+                let table = derived.table.as_deref().map_or_else(String::new, |table| format!(" into table {table}"));
+                write!(f, "put an item{table} with the key {}", list(&derived.key))?;
                 if derived.attributes.is_empty() { Ok(()) } else { write!(f, " and {}", list(&derived.attributes)) }
             }
             Change::Delete { gap, keeps_image } => {

@@ -195,7 +195,19 @@ impl Plan {
         self.derived().is_some()
     }
 
-    /// Returns the expressions that compute derived items. Returns `None` if the plan puts no derived items.
+    /// Returns whether a verification looks up the derived items that the journal records. The scan of the selection does
+    /// not read them if they are in another table, or if the plan lists the keys of its sources.
+    pub fn looks_up_derived(&self) -> bool {
+        self.puts_items() && (self.keys.is_some() || self.other_table().is_some())
+    }
+
+    /// Returns the name of the table that gets the derived items. `None` if it is the table of the plan, or if the plan
+    /// puts no derived items.
+    pub fn other_table(&self) -> Option<&str> {
+        self.derived()?.table.as_deref()
+    }
+
+    /// Returns how the plan computes derived items. Returns `None` if it puts none.
     pub fn derived(&self) -> Option<&Arc<DerivedItem>> {
         self.changes.iter().find_map(Change::derived)
     }

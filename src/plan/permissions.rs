@@ -23,9 +23,23 @@ const TABLE_WRITE_ACTIONS: &[&str] = &["dynamodb:UpdateItem"];
 /// The action of a plan that deletes items.
 const DELETE_ACTION: &str = "dynamodb:DeleteItem";
 
-/// The actions of a plan that puts derived items. IAM has no action for `TransactWriteItems`, so a transaction needs
-/// the actions of its parts. A rollback needs `DeleteItem` to delete the derived items.
-const DERIVE_ACTIONS: &[&str] = &["dynamodb:ConditionCheckItem", "dynamodb:PutItem", DELETE_ACTION];
+/// The actions of a plan that puts derived items. IAM has no action for `TransactWriteItems`: a transaction needs the
+/// actions of its parts. A rollback deletes the derived items.
+const DERIVE_ACTIONS: &[&str] = &[CHECK_ACTION, "dynamodb:PutItem", DELETE_ACTION];
+
+/// The action that checks the source of a derived item in a transaction.
+const CHECK_ACTION: &str = "dynamodb:ConditionCheckItem";
+
+/// Actions that read the table that gets derived items, if it is not the table of their sources.
+const OTHER_READ_ACTIONS: &[&str] = &[
+    "dynamodb:DescribeTable",
+    "dynamodb:DescribeContinuousBackups",
+    "dynamodb:DescribeTimeToLive",
+    "dynamodb:GetItem",
+];
+
+/// Actions that put derived items into another table, and delete them there in a rollback.
+const OTHER_WRITE_ACTIONS: &[&str] = &["dynamodb:PutItem", DELETE_ACTION];
 
 /// The action that restores deleted items.
 const RESTORE_ACTION: &str = "dynamodb:PutItem";
@@ -57,6 +71,11 @@ pub fn least_privilege_policy(plan: &Plan, read_only: bool) -> Json {
     let items = TABLE_READ_ACTIONS.iter().copied().chain(writes);
     let items: Vec<&str> = items.filter(|action| scans || *action != SCAN_ACTION).collect();
     let mut statements = vec![statement("BackfillTable", &items, &plan.table, &plan.table.name)];
+    if let Some(other) = plan.other_table() {
+        let writes: &[&str] = if read_only { &[] } else { OTHER_WRITE_ACTIONS };
+        let actions = [OTHER_READ_ACTIONS, writes].concat();
+        statements.push(statement("BackfillDerivedItems", &actions, &plan.table, other));
+    }
     if let Some(index) = &plan.index {
         let index = format!("{}/index/{}", plan.table.name, index.name);
         statements.push(statement("BackfillIndex", &[SCAN_ACTION], &plan.table, &index));
@@ -83,6 +102,9 @@ pub fn least_privilege_policy(plan: &Plan, read_only: bool) -> Json {
 
 /// Returns the actions of the plan's passes. A plan that deletes items or puts derived items never sends updates.
 fn write_actions(plan: &Plan) -> Vec<&'static str> {
+    if plan.other_table().is_some() {
+        return vec![CHECK_ACTION];
+    }
     if plan.puts_items() {
         return DERIVE_ACTIONS.to_vec();
     }
@@ -155,6 +177,28 @@ mod tests {
         assert_eq!(flag["Resource"], "arn:aws-cn:dynamodb:cn-north-1:123456789012:table/flags");
         assert!(items["Action"].as_array().unwrap().contains(&"dynamodb:UpdateItem".into()));
         assert_eq!(flag["Action"], json!(FLAG_ACTIONS));
+    }
+
+    /// A run reads and checks the sources in one table, and puts and deletes derived items only in the other one.
+    #[test]
+    fn derived_items_in_another_table_need_no_writes_to_the_plans_table() {
+        let text = "[migration]\nname = \"m\"\non_not_computable = \"fail\"\n[table]\nname = \"shop\"\n\
+                    account = \"123456789012\"\n[[change]]\n\
+                    put = { table = \"lookup\", key = { email = \"item.email\" } }\n";
+        let plan = load("t.toml", text).unwrap().plan;
+        let policy = |read_only| least_privilege_policy(&plan, read_only);
+        let found = policy(false);
+        let [sources, derived] = &found["Statement"].as_array().unwrap()[..] else { panic!("{found:#}") };
+        assert_eq!(sources["Resource"], "arn:aws:dynamodb:*:123456789012:table/shop");
+        assert_eq!(derived["Resource"], "arn:aws:dynamodb:*:123456789012:table/lookup");
+        let has = |statement: &Json, action: &str| statement["Action"].as_array().unwrap().contains(&action.into());
+        assert!(has(sources, CHECK_ACTION) && has(sources, SCAN_ACTION) && !has(derived, SCAN_ACTION));
+        for write in ["dynamodb:PutItem", "dynamodb:DeleteItem"] {
+            assert!(has(derived, write) && !has(sources, write), "{found:#}");
+        }
+        let found = policy(true).to_string();
+        assert!(!["Put", "Delete", "Check"].iter().any(|write| found.contains(write)), "{found}");
+        assert!(found.contains("table/lookup"), "{found}");
     }
 
     #[test]

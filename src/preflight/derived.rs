@@ -34,8 +34,25 @@ pub(super) fn derived_findings(input: &FindingInput<'_>) -> Vec<Finding> {
 fn expiry(input: &FindingInput<'_>) -> Option<Finding> {
     let FactLookup::Known(Some(attribute)) = &input.facts.time_to_live else { return None };
     let derived = input.plan.derived()?;
-    if derived.expressions().any(|(name, _)| name == attribute) {
+    // In another table, items expire by the attribute of that table.
+    let of_derived = match input.facts.derived.as_deref().map(|other| &other.time_to_live) {
+        None => attribute,
+        Some(FactLookup::Known(Some(attribute))) => attribute,
+        Some(FactLookup::Known(None)) => return Some(never_expires(attribute)),
+        Some(FactLookup::Denied(_) | FactLookup::NotSupported | FactLookup::Failed(_)) => return None,
+    };
+    if derived.expressions().any(|(name, _)| name == of_derived) {
         return None;
+    }
+    if of_derived != attribute {
+        let what = format!(
+            "Sources expire by `{attribute}`, but the derived items do not have `{of_derived}`, by which items of their table expire"
+        );
+        return Some(
+            Finding::new(Warning, "derived-items-expiry", what)
+                .with_reason("If a source expires, its derived item stays without a source")
+                .with_action(format!("If sources expire, compute `{of_derived}` in the `attributes` of `put`")),
+        );
     }
     let what = format!("Items expire by `{attribute}`, which the derived items do not have");
     Some(
@@ -43,4 +60,12 @@ fn expiry(input: &FindingInput<'_>) -> Option<Finding> {
             .with_reason("If a source expires, its derived item stays without a source")
             .with_action(format!("If sources expire, compute `{attribute}` in the `attributes` of `put`")),
     )
+}
+
+/// Returns the finding that sources expire by this attribute, but nothing in the other table expires.
+fn never_expires(attribute: &str) -> Finding {
+    let what = format!("Sources expire by `{attribute}`, but the table of the derived items has no time to live");
+    Finding::new(Warning, "derived-items-expiry", what)
+        .with_reason("If a source expires, its derived item stays without a source")
+        .with_action("If sources expire, set a time to live for that table too, and compute its attribute in `put`")
 }

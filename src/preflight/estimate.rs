@@ -11,6 +11,7 @@ use super::range::Range;
 use super::tally::SampleTally;
 use super::touched::TouchedPaths;
 use crate::cost::UnitPrices;
+use crate::dynamodb::TableDescription;
 use crate::figure::{count, dollars, duration, number, units};
 use crate::item::MAX_ITEM_BYTES;
 use crate::ratelimit::Scope;
@@ -38,12 +39,25 @@ pub struct Estimate {
     pub index_write_units: BTreeMap<String, Range>,
     /// Total cost in US dollars, for all regions.
     pub dollars: Range,
+    /// The part of the units that the table with the derived items consumes. `None` if it is the plan's table.
+    pub elsewhere: Option<ElsewhereEstimate>,
     /// Number of regions that are billed for each write.
     pub regions: u64,
     /// The prices of capacity units.
     pub prices: UnitPrices,
     /// The duration of the run, and the needs that determine the duration.
     pub pace: RunPace,
+}
+
+/// The needs of a run on the table that gets derived items, if it is not the table of their sources.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ElsewhereEstimate {
+    /// The name of the table.
+    pub table: String,
+    /// Number of read capacity units.
+    pub read_units: Range,
+    /// Number of write capacity units of the table and its indexes.
+    pub write_units: Range,
 }
 
 /// The data on which an estimate is based.
@@ -79,10 +93,15 @@ pub struct TableTotals {
     pub exceeding: Option<Range>,
     /// Write capacity units of the table and its local indexes.
     pub table_write: Range,
-    /// Write capacity units of each global index, by name.
+    /// Write capacity units of each global index, by name. The name of an index of the table with the derived items begins
+    /// with the name of the table and a `/`.
     pub index_write: BTreeMap<String, Range>,
+    /// Write capacity units of the table with the derived items and its local indexes, if it is not the plan's table.
+    pub elsewhere_write: Range,
     /// The capacity that the most demanding partition key needs. Zero if each partition key has only one item.
     pub key: KeyLoad,
+    /// The same for the table with the derived items, if it is not the plan's table.
+    pub key_elsewhere: KeyLoad,
 }
 
 /// Maximum size of a page of a scan in bytes (developer guide, "Scan").
@@ -91,26 +110,60 @@ const PAGE_BYTES: f64 = 1024.0 * 1024.0;
 impl Estimate {
     /// Makes an estimate from these figures.
     pub fn new(basis: Basis, counted: TableTotals, input: &EstimateInput<'_>) -> Estimate {
-        let TableTotals { items, unaccounted, bytes, changed, exceeding, table_write, index_write, key } = counted;
+        let TableTotals { items, unaccounted, bytes, changed, exceeding, table_write, index_write, key, .. } = counted;
         let pages = pages(items, bytes, input);
-        let read_units = match input.reads {
+        let own_reads = match input.reads {
             ItemReads::Scan => read_units(bytes, pages, input),
             ItemReads::Keys => get_units(items, bytes),
             ItemReads::Index(bytes_of_index) => get_units(items, bytes).plus(index_units(bytes_of_index, pages)),
         };
-        // The run reads each derived item once with a strongly consistent read. This costs one unit, because few
-        // derived items are larger than 4 KB.
-        let read_units = match input.derives {
-            true => read_units.plus(Range::between(changed.low, items.high)),
-            false => read_units,
+        // The run reads each derived item once, strongly consistently. This costs one unit, because few derived items
+        // are larger than 4 KB.
+        let derived_reads = match input.derives {
+            true => Range::between(changed.low, items.high),
+            false => Range::exactly(0.0),
         };
-        let write_units = index_write.values().fold(table_write, |sum, index| sum.plus(*index));
-        let regions = 1 + input.table.written().features.replicas.len() as u64;
-        let UnitPrices { write_per_million, read_per_million, .. } = input.prices;
-        let dollars =
-            write_units.times(write_per_million / 1e6 * regions as f64).plus(read_units.times(read_per_million / 1e6));
-        let pace =
-            RunPace::new(&CapacityTotals { table_write, index_write: &index_write, read: read_units, key }, input);
+        let nothing = Range::exactly(0.0);
+        let sum = |of_other: bool| {
+            let is_of_other = |(name, _): &(&String, &Range)| name.contains('/') == of_other;
+            index_write.iter().filter(is_of_other).fold(nothing, |sum, (_, index)| sum.plus(*index))
+        };
+        let own_writes = table_write.plus(sum(false));
+        let elsewhere = input.other.map(|other| ElsewhereEstimate {
+            table: other.name.to_owned(),
+            read_units: derived_reads,
+            write_units: counted.elsewhere_write.plus(sum(true)),
+        });
+        let own_reads = if elsewhere.is_some() { own_reads } else { own_reads.plus(derived_reads) };
+        let of_other = |select: fn(&ElsewhereEstimate) -> Range| elsewhere.as_ref().map_or(nothing, select);
+        let read_units = own_reads.plus(of_other(|other| other.read_units));
+        let write_units = own_writes.plus(of_other(|other| other.write_units));
+        let written = input.other.map_or(input.table.written(), |other| other.table);
+        let regions = 1 + written.features.replicas.len() as u64;
+        let cost = |prices: UnitPrices, writes: Range, reads: Range, regions: u64| {
+            let writes = writes.times(prices.write_per_million / 1e6 * regions as f64);
+            writes.plus(reads.times(prices.read_per_million / 1e6))
+        };
+        let dollars = match (&elsewhere, input.other) {
+            // A check writes nothing, so it is billed only in its own region.
+            (Some(found), Some(other)) => cost(input.prices, own_writes, own_reads, 1).plus(cost(
+                other.prices,
+                found.write_units,
+                found.read_units,
+                regions,
+            )),
+            (_, _) => cost(input.prices, write_units, read_units, regions),
+        };
+        let totals = CapacityTotals {
+            table_write,
+            index_write: &index_write,
+            read: own_reads,
+            key,
+            elsewhere_write: counted.elsewhere_write,
+            elsewhere_read: of_other(|other| other.read_units),
+            key_elsewhere: counted.key_elsewhere,
+        };
+        let pace = RunPace::new(&totals, input);
         Estimate {
             basis,
             items,
@@ -122,6 +175,7 @@ impl Estimate {
             write_units,
             index_write_units: index_write,
             dollars,
+            elsewhere,
             regions,
             prices: input.prices,
             pace,
@@ -138,30 +192,45 @@ impl Estimate {
         // DynamoDB rounds the size of each item up to a multiple of 1 KB. This adds less than one unit per item.
         let writes = input.max_writes as f64;
         let whole = Range::between(items.max(bytes / 1024.0), (items + bytes / 1024.0) * writes);
-        // A transaction puts the derived item and checks the source. Each of the two actions costs twice the usual
-        // units. The estimate assumes that the derived item is at most as large as its source.
-        let mut table_write = match input.derives {
-            true => Range::between(2.0 * whole.low + 2.0 * items, 4.0 * whole.high),
-            false => whole,
+        // A transaction puts the derived item and checks the source. Each of the two costs twice the usual units. The
+        // estimate assumes that the derived item is at most as large as its source.
+        let (checks, puts) =
+            (Range::between(2.0 * whole.low, 2.0 * whole.high), Range::between(2.0 * items, 2.0 * whole.high));
+        let (table_write, elsewhere_write) = match (input.derives, input.other) {
+            (false, _) => (whole, Range::exactly(0.0)),
+            (true, None) => (checks.plus(puts), Range::exactly(0.0)),
+            (true, Some(_)) => (checks, puts),
         };
+        let written = input.other.map_or(table, |other| other.table);
         let mut index_write = BTreeMap::new();
-        for index in touched.indexes(table) {
+        let mut local_write = Range::exactly(0.0);
+        for index in touched.indexes(written) {
             // At the lower bound, no index entry changes. At the upper bound, every entry changes. A change to an
             // item's index key removes one entry and adds another.
             let most = whole.high * if index.key { 2.0 } else { 1.0 };
+            let name =
+                input.other.map_or_else(|| index.name.to_owned(), |other| format!("{}/{}", other.name, index.name));
             match index.local {
-                true => table_write = table_write.plus(Range::between(0.0, most)),
-                false => drop(index_write.insert(index.name.to_owned(), Range::between(0.0, most))),
+                true => local_write = local_write.plus(Range::between(0.0, most)),
+                false => drop(index_write.insert(name, Range::between(0.0, most))),
             }
         }
-        // If the table has a sort key, all items can have the same partition key.
-        let one = if table.key.sort.is_some() { 1.0 } else { 0.0 };
-        let all = |most: f64| Range::between(0.0, most * one);
+        let (table_write, elsewhere_write) = match input.other {
+            None => (table_write.plus(local_write), elsewhere_write),
+            Some(_) => (table_write, elsewhere_write.plus(local_write)),
+        };
+        // If the table has a sort key, all items may have the same partition key.
+        let of_key = |table: &TableDescription, write: f64, bytes: f64| {
+            let one = if table.key.sort.is_some() { 1.0 } else { 0.0 };
+            KeyLoad { write: Range::between(0.0, write * one), bytes: Range::between(0.0, bytes * one) }
+        };
         let counted = TableTotals {
             items: Range::exactly(items),
             unaccounted: 0.0,
             bytes: Range::exactly(bytes),
-            key: KeyLoad { write: all(table_write.high), bytes: all(bytes) },
+            key: of_key(table, table_write.high, bytes),
+            elsewhere_write,
+            key_elsewhere: of_key(written, elsewhere_write.high, 0.0),
             changed: Range::between(0.0, items),
             exceeding: None,
             table_write,
@@ -230,6 +299,9 @@ impl Estimate {
         let index_line =
             |(name, range): (&String, &Range)| ("", format!("{} of them on index {name}", capacity(*range)));
         lines.extend(self.index_write_units.iter().map(index_line));
+        lines.extend(self.elsewhere.iter().map(|ElsewhereEstimate { table, read_units, write_units }| {
+            ("", format!("{} WCU and {} RCU of these on table {table}", capacity(*write_units), capacity(*read_units)))
+        }));
         lines.extend(self.exceeding.map(|range| ("past 400 KB", count(range))));
         let cost = format_range(self.dollars, dollars);
         lines.push(("cost", format!("{cost} (an estimate {}{regions})", self.prices.basis.text())));
@@ -271,6 +343,10 @@ impl Estimate {
             "would_change": range_json(self.changed), "would_exceed_400_kb": self.exceeding.map(range_json),
             "pages": range_json(self.pages), "read_units": range_json(self.read_units),
             "write_units": range_json(self.write_units), "index_write_units": indexes,
+            "elsewhere": self.elsewhere.as_ref().map(|elsewhere| json!({
+                "table": elsewhere.table, "read_units": range_json(elsewhere.read_units),
+                "write_units": range_json(elsewhere.write_units),
+            })),
             "usd": range_json(self.dollars), "price_basis": self.prices.basis.name(), "regions": self.regions,
             "seconds": seconds, "decided_by": decides,
         })
@@ -315,17 +391,20 @@ pub enum Figure {
     NotComputable,
     /// Write units of the table and its local indexes.
     TableWrite,
+    /// Write units of the table with the derived items and its local indexes, if it is not the plan's table.
+    ElsewhereWrite,
 }
 
-/// Number of figures per cluster, not counting the figures of the indexes.
-pub const FIGURE_COUNT: usize = Figure::TableWrite as usize + 1;
+/// Number of figures per cluster, without the figures of the indexes.
+pub const FIGURE_COUNT: usize = Figure::ElsewhereWrite as usize + 1;
 
 impl TableTotals {
     /// Extrapolates the clusters of a sample to the whole table.
     ///
-    /// `drawn` is the capacity that the most demanding partition key in the drawn clusters needs.
-    pub fn from_sample(tally: &SampleTally, indexes: &[String], drawn: KeyLoad) -> TableTotals {
-        // An item needs at most the units of an item of the maximum size.
+    /// `drawn` is the capacity that the most demanding partition key in the drawn clusters needs, in the plan's table and in
+    /// the table with the derived items.
+    pub fn from_sample(tally: &SampleTally, indexes: &[String], [drawn, elsewhere]: [KeyLoad; 2]) -> TableTotals {
+        // No item needs more units than the largest possible item.
         let most = (MAX_ITEM_BYTES / 1024) as f64;
         // In the worst case, all items that the sample does not account for have the same partition key. This is
         // impossible if each partition key has only one item.
@@ -344,7 +423,9 @@ impl TableTotals {
             exceeding: Some(total(tally, Figure::Exceeding)),
             table_write: tally.amount(Figure::TableWrite as usize, most),
             index_write: index_write.filter(|(_, range)| range.low > 0.0).collect(),
+            elsewhere_write: tally.amount(Figure::ElsewhereWrite as usize, most),
             key,
+            key_elsewhere: elsewhere,
         }
     }
 }

@@ -26,11 +26,26 @@ pub struct EstimateInput<'a> {
     /// Whether the run puts derived items. If so, the run first reads each derived item, and then puts it in a
     /// transaction. A transaction costs twice as much as a write.
     pub derives: bool,
-    /// Maximum number of writes that an item needs if there are no other writers.
+    /// The table that gets derived items. `None` if it is the table of their sources.
+    pub other: Option<OtherTableInput<'a>>,
+    /// Maximum number of writes that an item needs, without other writers.
     pub max_writes: usize,
 }
 
-/// The way in which a run reads items.
+/// A table that gets derived items from another table.
+#[derive(Debug, Clone, Copy)]
+pub struct OtherTableInput<'a> {
+    /// The name of the table.
+    pub name: &'a str,
+    /// The table.
+    pub table: &'a TableDescription,
+    /// The budgets for the table, in capacity units per second.
+    pub budgets: &'a Budgets,
+    /// The prices of the table's units.
+    pub prices: UnitPrices,
+}
+
+/// How a run reads the items.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ItemReads {
     /// The run scans the table.

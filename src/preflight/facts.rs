@@ -30,6 +30,8 @@ pub struct TableFacts {
     pub recovery: FactLookup<Recovery>,
     /// The attribute that expires items, if the table has one.
     pub time_to_live: FactLookup<Option<String>>,
+    /// The facts about the table that gets derived items. `None` if it is the same table.
+    pub derived: Option<Box<TableFacts>>,
 }
 
 impl TableFacts {
@@ -47,7 +49,13 @@ impl TableFacts {
         let (recovery, time_to_live) = tokio::join!(recovery, time_to_live);
         let recovery = FactLookup::from_result(recovery);
         let time_to_live = FactLookup::from_result(time_to_live);
-        TableFacts { table: description.clone(), loopback, recovery, time_to_live }
+        TableFacts { table: description.clone(), loopback, recovery, time_to_live, derived: None }
+    }
+
+    /// Returns the same facts, with those about the table that gets derived items.
+    #[must_use]
+    pub fn with_derived(self, derived: Option<TableFacts>) -> TableFacts {
+        TableFacts { derived: derived.map(Box::new), ..self }
     }
 }
 

@@ -114,6 +114,11 @@ impl Finding {
         Finding { why: why.into(), ..self }
     }
 
+    /// Returns the same finding about this table, of a plan with two tables. `role` says which table it is.
+    pub(super) fn about_table(self, name: &str, role: &str) -> Finding {
+        Finding { what: format!("Table `{name}`, {role}: {}", self.what), ..self }
+    }
+
     pub(super) fn with_action(self, action: impl Into<String>) -> Finding {
         Finding { action: action.into(), ..self }
     }

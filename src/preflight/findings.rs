@@ -28,24 +28,31 @@ use crate::item::MAX_ITEM_BYTES;
 /// Returns all findings that an operator should know before `run`, most severe first.
 pub fn findings(input: &FindingInput<'_>) -> Vec<Finding> {
     let touched = TouchedPaths::from_plan(input.plan);
+    // A run that puts derived items into another table writes only to that table.
+    let written = FindingInput { facts: input.facts.derived.as_deref().unwrap_or(input.facts), ..*input };
+    let named = |finding: Finding| match &input.facts.derived {
+        Some(other) => finding.about_table(&other.table.name, "which gets the derived items"),
+        None => finding,
+    };
     let mut found: Vec<Finding> = [
-        recovery(input.facts),
-        multi_region(input),
+        recovery(written.facts).map(named),
+        multi_region(&written).map(named),
         client_encryption(input),
-        status(input),
-        stream(input, &touched),
-        time_to_live(input, &touched),
-        item_size(input, &touched),
-        capacity(input),
-        auto_scaling(input),
-        deletion_protection(input),
-        table_class(input),
+        status(&written).map(named),
+        stream(&written, &touched).map(named),
+        time_to_live(&written, &touched).map(named),
+        item_size(&written, &touched).map(named),
+        capacity(&written).map(named),
+        auto_scaling(&written).map(named),
+        deletion_protection(&written).map(named),
+        table_class(&written).map(named),
         backup(input.facts, input.plan),
         filter(input),
     ]
     .into_iter()
     .flatten()
     .collect();
+    found.extend(of_sources(input));
     found.extend(template_findings(input.plan));
     found.extend(conversion_findings(input.plan));
     found.extend(delete_findings(input));
@@ -54,10 +61,21 @@ pub fn findings(input: &FindingInput<'_>) -> Vec<Finding> {
     found.extend(no_inverse(input.plan));
     found.extend(split_finding(input.plan));
     found.extend(program_findings(input.plan));
-    found.extend(indexes(input, &touched));
-    found.extend(vector_indexes(&input.facts.table, &touched));
+    found.extend(indexes(&written, &touched).into_iter().map(named));
+    found.extend(vector_indexes(&written.facts.table, &touched).into_iter().map(named));
     found.sort_by_key(|finding| finding.severity);
     found
+}
+
+/// Returns the findings about the table of the sources, if the derived items go into another table. A run only reads the
+/// sources and checks them in transactions.
+fn of_sources(input: &FindingInput<'_>) -> Vec<Finding> {
+    if input.facts.derived.is_none() {
+        return Vec::new();
+    }
+    let name = &input.facts.table.name;
+    let found = [multi_region(input), status(input), capacity(input), auto_scaling(input), table_class(input)];
+    found.into_iter().flatten().map(|finding| finding.about_table(name, "which has the sources")).collect()
 }
 
 const WHY_RECOVERY_IS_NEEDED: &str = "A run can write every selected item. Its journal can restore the values that the plan destroys, \
@@ -135,13 +153,18 @@ fn multi_region(input: &FindingInput<'_>) -> Option<Finding> {
          item in another region at the same moment, one of the two writes is lost without notice"
             .to_owned()
     };
+    let estimate = input.estimate;
+    let written = estimate.elsewhere.as_ref().map_or(estimate.write_units, |elsewhere| elsewhere.write_units);
     let multiplied = format!(
         "Each write is executed, billed and streamed in {} regions: {} WCU in total, {}",
         others + 1,
-        format_range(input.estimate.write_units.times(input.estimate.regions as f64), crate::figure::units),
-        format_range(input.estimate.dollars, crate::figure::dollars)
+        format_range(written.times(estimate.regions as f64), crate::figure::units),
+        format_range(estimate.dollars, crate::figure::dollars)
     );
-    let finding = Finding::new(Refusal, "multi-region", what).with_reason(format!("{race}. {multiplied}"));
+    // A transaction only checks an item in the table of the sources, so nothing is written in another region.
+    let is_only_checked = input.facts.derived.is_some();
+    let why = if is_only_checked { race } else { format!("{race}. {multiplied}") };
+    let finding = Finding::new(Refusal, "multi-region", what).with_reason(why);
     let action = if input.plan.puts_items() {
         "Make the application write only in this region during the run. A transaction is atomic only in its own region, so \
          another region can change an item just before its derived item arrives. Then use --accept multi-region"
@@ -329,14 +352,18 @@ fn index_finding(input: &FindingInput<'_>, index: &TouchedIndex<'_>) -> Finding 
     let TouchedIndex { name, local, key, attributes } = index;
     let names = attributes.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
     let kind = if *local { "local" } else { "global" };
-    let range = input.estimate.index_write_units.get(*name);
+    let of_other = input.plan.other_table().map(|table| format!("{table}/{name}"));
+    let range = input.estimate.index_write_units.get(of_other.as_deref().unwrap_or(name));
     let cost = match range {
         _ if *local => "the table's units include it".to_owned(),
         Some(range) => format!("the index needs {} additional WCU", format_range(*range, crate::figure::units)),
         None => "the index needs no additional write units".to_owned(),
     };
     let action = if *local {
-        "With local indexes, an item collection is limited to 10 GB".to_owned()
+        "Mind the limit of 10 GB for an item collection with local indexes".to_owned()
+    } else if input.plan.other_table().is_some() {
+        "An index that is short of capacity throttles writes to the table. Its budget follows its own capacity"
+            .to_owned()
     } else {
         "Set its budget in [capacity.index]: an index with too little capacity throttles writes to the table".to_owned()
     };

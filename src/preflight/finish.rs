@@ -98,6 +98,7 @@ impl FinishRequirements {
         let mut obstacles = Vec::new();
         needs.iter().for_each(|needed| obstacles.extend(needed.partition_obstacle()));
         needs.iter().for_each(|needed| obstacles.extend(needed.table_obstacles(table)));
+        obstacles.extend(obstacles_elsewhere(estimate, seconds));
         obstacles.extend(limit_obstacles(estimate, &plan.limits));
         let table_rate = |access| {
             let of_table = needs.iter().find(|n| n.need.scope == Scope::Table && n.need.access == access);
@@ -189,9 +190,8 @@ impl FinishRequirements {
 /// Returns the budget that the run needs from each scope to end within `seconds`.
 fn needed(estimate: &Estimate, budgets: &Budgets, lanes: f64, seconds: f64) -> Vec<RequiredBudget> {
     let mut all: Vec<RequiredBudget> = Vec::new();
-    for need in &estimate.pace.needs {
-        // Use the upper bounds of the totals. For a partition key, use the lower bound, because its upper bound is not
-        // known.
+    for need in estimate.pace.needs.iter().filter(|need| need.table.is_none()) {
+        // Use the upper bound of the totals. For the need of a partition key, only the lower bound is known.
         let counted = match need.scope {
             Scope::PartitionKey => need.units.low,
             Scope::Table | Scope::KeyRange | Scope::Index(_) => need.units.high,
@@ -220,6 +220,23 @@ fn needed(estimate: &Estimate, budgets: &Budgets, lanes: f64, seconds: f64) -> V
         }
     }
     all
+}
+
+/// Returns an obstacle for each scope of the table with the derived items that delays the run, if that is not the plan's
+/// table. No `[capacity]` raises the budgets of that table.
+fn obstacles_elsewhere(estimate: &Estimate, seconds: f64) -> Vec<FinishObstacle> {
+    let needs = estimate.pace.needs.iter().filter(|need| need.table.is_some() && need.units.low > need.rate * seconds);
+    let obstacle = |need: &CapacityNeed| {
+        let least = Duration::try_from_secs_f64(need.units.low / need.rate);
+        let least = least.map_or_else(|_| "too long".to_owned(), duration);
+        let text = format!(
+            "{}, which takes at least {least}. The budgets of this table follow its own capacity, and [capacity] does not \
+             change them",
+            need.text(|range| range.low)
+        );
+        FinishObstacle { id: "other-table", text, is_final: false }
+    };
+    needs.map(obstacle).collect()
 }
 
 /// Returns an obstacle for each limit in the plan that would stop the run early, even if the run needs only the lower
@@ -254,7 +271,8 @@ fn limit_obstacles(estimate: &Estimate, limits: &PlanLimits) -> Vec<FinishObstac
 /// works on more segments at the same time.
 fn raised_budgets(estimate: &Estimate, budgets: &Budgets, seconds: f64) -> Budgets {
     let mut budgets = budgets.clone();
-    let of_table = estimate.pace.needs.iter().filter(|need| need.scope == Scope::Table && need.units.high.is_finite());
+    let is_of_table = |need: &&CapacityNeed| need.scope == Scope::Table && need.table.is_none();
+    let of_table = estimate.pace.needs.iter().filter(is_of_table).filter(|need| need.units.high.is_finite());
     for need in of_table {
         let budget = match need.access {
             Access::Write => &mut budgets.table.write,

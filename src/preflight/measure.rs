@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::PreflightError;
 use super::estimate::{Basis, Estimate, FIGURE_COUNT, Figure, TableTotals};
-use super::estimate_input::{EstimateInput, ItemReads};
+use super::estimate_input::{EstimateInput, ItemReads, OtherTableInput};
 use super::pace::KeyLoad;
 use super::range::Range;
 use super::sample::{SampleDesign, SampleSize};
@@ -12,7 +12,7 @@ use super::tally::{ClusterFigures, SampleTally};
 use super::touched::TouchedPaths;
 use crate::cost::UnitPrices;
 use crate::engine::{Job, ReadPage};
-use crate::passes::{Prediction, predict_page, read_clusters};
+use crate::passes::{HeaviestKeys, Prediction, predict_page, read_clusters};
 
 /// The result of a sample.
 #[derive(Debug, Clone, PartialEq)]
@@ -36,8 +36,13 @@ pub async fn sample(job: &Job, size: SampleSize, seed: u64) -> Result<SampleResu
         (None, SampleSize::Items(items)) => return Err(PreflightError::ItemCountUnknown(items)),
         (None, SampleSize::Percent(_)) => SampleDesign { total: 1, chosen: vec![0] },
     };
-    let indexes: Vec<String> =
-        job.changes.indexes().schemas().iter().filter(|index| !index.local).map(|index| index.name.clone()).collect();
+    let of_plan = job.changes.indexes().schemas();
+    let names = of_plan.iter().filter(|index| !index.local).map(|index| index.name.clone());
+    let of_other = job.changes.other_table().map_or_else(Vec::new, |other| {
+        let schemas = other.indexes().schemas();
+        schemas.iter().filter(|index| !index.local).map(|index| other.index_name(&index.name)).collect()
+    });
+    let indexes: Vec<String> = names.chain(of_other).collect();
     let mut tally = SampleTally::new(design.total, FIGURE_COUNT + indexes.len(), job.description.item_count);
     let mut totals = Prediction::default();
     let read_settings = job.dry_run_read_settings(design.total);
@@ -66,7 +71,7 @@ pub fn estimate_from_sample(job: &Job, sampled: &SampleResult) -> Estimate {
     let basis = if sampled.tally.is_whole() { Basis::Whole } else { Basis::Sample(read, total, counted) };
     Estimate::new(
         basis,
-        TableTotals::from_sample(&sampled.tally, &sampled.indexes, key_load(&sampled.totals)),
+        TableTotals::from_sample(&sampled.tally, &sampled.indexes, key_loads(&sampled.totals)),
         &estimate_input(job),
     )
 }
@@ -84,7 +89,9 @@ pub fn estimate_from_all_items(job: &Job, found: &Prediction) -> Estimate {
         exceeding: Some(exactly(found.would_exceed)),
         table_write: Range::exactly(table_write(found)),
         index_write: by_index,
-        key: key_load(found),
+        elsewhere_write: Range::exactly(found.elsewhere_write_units),
+        key: key_load(&found.heaviest),
+        key_elsewhere: key_load(&found.heaviest_elsewhere),
     };
     Estimate::new(Basis::Whole, counted, &estimate_input(job))
 }
@@ -102,6 +109,12 @@ fn estimate_input(job: &Job) -> EstimateInput<'_> {
         consistent: job.reads_consistently(),
         reads: item_reads(job),
         derives: job.plan.puts_items(),
+        other: job.other.as_ref().map(|other| OtherTableInput {
+            name: &other.name,
+            table: &other.description,
+            budgets: &other.resolved.budgets,
+            prices: UnitPrices::for_table(&other.description, &job.plan.prices),
+        }),
         max_writes: job.plan.max_writes(),
     }
 }
@@ -119,15 +132,20 @@ fn item_reads(job: &Job) -> ItemReads {
     }
 }
 
-/// Returns the capacity need of the most demanding partition key, based on the items that were read.
-fn key_load(found: &Prediction) -> KeyLoad {
-    let least = found.heaviest.lower_bound();
-    let most = found.heaviest.upper_bound();
+/// Returns the needs of the most demanding partition keys of the plan's table and of the table with the derived items.
+fn key_loads(found: &Prediction) -> [KeyLoad; 2] {
+    [key_load(&found.heaviest), key_load(&found.heaviest_elsewhere)]
+}
+
+/// Returns the need of the most demanding partition key, based on the items that were read.
+fn key_load(heaviest: &HeaviestKeys) -> KeyLoad {
+    let least = heaviest.lower_bound();
+    let most = heaviest.upper_bound();
     KeyLoad { write: Range::between(least.write, most.write), bytes: Range::between(least.bytes, most.bytes) }
 }
 
 fn table_write(found: &Prediction) -> f64 {
-    found.write_units - found.index_write_units.values().sum::<f64>()
+    found.write_units - found.index_write_units.values().sum::<f64>() - found.elsewhere_write_units
 }
 
 /// Returns the figures of one cluster, in the order of [`Figure`].
@@ -145,6 +163,7 @@ fn figures(cluster: &Prediction, indexes: &[String]) -> ClusterFigures {
         (Figure::Rejected, cluster.rejected as f64),
         (Figure::NotComputable, cluster.not_computable as f64),
         (Figure::TableWrite, table_write(cluster)),
+        (Figure::ElsewhereWrite, cluster.elsewhere_write_units),
     ] {
         figures[figure as usize] = value;
     }

@@ -60,7 +60,7 @@ use std::time::Duration;
 use crate::change::Changes;
 use crate::dynamodb::lean::LeanTable;
 use crate::dynamodb::sdk::{DynamoTable, connect};
-use crate::dynamodb::{Directive, TableDescription, TableError, Tables};
+use crate::dynamodb::{Directive, FatalKind, TableDescription, TableError, Tables};
 use crate::engine::describe;
 use crate::passes::expand;
 use crate::plan::{DynamoClient, LoadedPlan, Plan, PlanErrors, ReadableIndex, TableRef};
@@ -77,6 +77,17 @@ pub enum PreflightError {
     /// The table cannot be reached or described.
     #[error("table `{table}` cannot be used: {error}. Nothing was done. {}", remedy(.error))]
     Unusable {
+        /// Table name.
+        table: String,
+        /// The reason.
+        error: TableError,
+    },
+    /// The table that gets the derived items cannot be reached or described.
+    #[error(
+        "table `{table}`, into which the plan puts derived items, cannot be used: {error}. Nothing was done. {}",
+        remedy_of_other(.error)
+    )]
+    OtherTableUnusable {
         /// Table name.
         table: String,
         /// The reason.
@@ -120,7 +131,24 @@ pub enum PreflightError {
          `strategy = \"in-place\"`"
     )]
     NothingToRun,
-    /// The plan has a file of keys, but the migration reads from one table and writes to a different table.
+    /// The plan puts derived items into another table, but the caller passed no such table.
+    #[error(
+        "the plan puts derived items into table `{0}`, but the caller did not pass that table. Nothing was done. Pass it with \
+         `Tables::with_derived`, or remove `table` from `put`"
+    )]
+    NoOtherTable(String),
+    /// The table that gets the derived items is in another account or region than the plan's table.
+    #[error(
+        "derived items go into a table of the same account and region as the plan's table, but {other} is not in those of \
+         {arn}. Nothing was done. Pass a table of the same account and region"
+    )]
+    OtherTableElsewhere {
+        /// The ARN of the plan's table.
+        arn: String,
+        /// The ARN of the table that gets the derived items.
+        other: String,
+    },
+    /// The plan selects keys, but the migration reads from one table and writes to another one.
     #[error(
         "a plan with `keys` in [select] reads and writes the same table, but the caller passed two tables. Nothing was \
          done. Pass one table, or remove `keys`"
@@ -178,8 +206,13 @@ pub async fn connect_plan_table(plan: &Plan) -> Result<ReachableTable, Preflight
         Some(index) => tables.with_index(index),
         None => tables,
     };
-    let description = describe(&tables, PATIENCE).await.map_err(unusable)?;
-    Ok(ReachableTable { tables, description, on_loopback: connection.is_on_loopback() })
+    let mut description = describe(&tables, PATIENCE).await.map_err(unusable)?;
+    let on_loopback = connection.is_on_loopback();
+    let Some(name) = plan.other_table() else { return Ok(ReachableTable { tables, description, on_loopback }) };
+    let other = DynamoTable::new(&connection, name);
+    let unusable = |error| PreflightError::OtherTableUnusable { table: name.to_owned(), error };
+    description.derived = Some(Box::new(describe(&other, PATIENCE).await.map_err(unusable)?));
+    Ok(ReachableTable { tables: tables.with_derived(Arc::new(other)), description, on_loopback })
 }
 
 /// Connects to a table and describes it, without a plan. Changes nothing.
@@ -201,7 +234,8 @@ pub fn check_table(table: &TableRef, description: &TableDescription) -> Result<(
     if let Some(stated) = table.account.as_ref().filter(|a| *a != description.account()) {
         return Err(PreflightError::WrongAccount { stated: stated.clone(), arn: description.arn.clone() });
     }
-    for TableDescription { arn, status, .. } in [description, description.written()] {
+    let derived = description.derived.as_deref();
+    for TableDescription { arn, status, .. } in [description, description.written()].into_iter().chain(derived) {
         if !matches!(status.as_str(), "ACTIVE" | "UPDATING") {
             return Err(PreflightError::NotActive { arn: arn.clone(), status: status.clone() });
         }
@@ -209,7 +243,23 @@ pub fn check_table(table: &TableRef, description: &TableDescription) -> Result<(
     Ok(())
 }
 
-/// A check of a plan against the table. It is [`check_new_plan`], [`check_plan`], [`check_begun_plan`] or
+/// Checks that the plan's derived items go into the table that was described for them.
+pub fn check_described_other(plan: &Plan, description: &TableDescription) -> Result<(), PreflightError> {
+    let Some(stated) = plan.other_table() else { return Ok(()) };
+    match &description.derived {
+        None => Err(PreflightError::NoOtherTable(stated.to_owned())),
+        Some(found) if found.name != stated => {
+            Err(PreflightError::OtherTable { stated: stated.to_owned(), found: found.name.clone() })
+        }
+        Some(found) if (found.account(), found.region()) != (description.account(), description.region()) => {
+            let (arn, other) = (description.arn.clone(), found.arn.clone());
+            Err(PreflightError::OtherTableElsewhere { arn, other })
+        }
+        Some(_) => Ok(()),
+    }
+}
+
+/// The check of a plan against the table: [`check_new_plan`], [`check_plan`], [`check_begun_plan`] or
 /// [`check_rollback_plan`].
 pub type PlanCheck = fn(&LoadedPlan, &TableDescription) -> Result<ResolvedBudgets, PlanErrors>;
 
@@ -235,13 +285,25 @@ pub fn check_begun_plan(loaded: &LoadedPlan, description: &TableDescription) -> 
         .iter()
         .map(|index| ReadableIndex { schema: &index.schema, is_ready: index.is_ready })
         .collect();
-    combine(combine(budgets, loaded.check_key_schema(&description.key)), loaded.check_selected_index(&indexes))
+    let checked =
+        combine(combine(budgets, loaded.check_key_schema(&description.key)), check_other(loaded, description));
+    combine(checked, loaded.check_selected_index(&indexes))
+}
+
+/// Checks the derived items against the table that gets them, if that is not the table of their sources.
+fn check_other(loaded: &LoadedPlan, description: &TableDescription) -> Result<(), PlanErrors> {
+    match (loaded.plan.other_table(), &description.derived) {
+        (Some(name), Some(derived)) => loaded.check_other_table(&description.key, name, &derived.key),
+        (_, _) => Ok(()),
+    }
 }
 
 /// Like [`check_begun_plan`], but for a rollback or `cutover --back`. A budget must not block a rollback or a step
 /// back, so a budget above the table's capacity is reduced to that capacity.
 pub fn check_rollback_plan(loaded: &LoadedPlan, description: &TableDescription) -> Result<ResolvedBudgets, PlanErrors> {
-    combine(Ok(resolve_within(&loaded.plan.capacity, description)), loaded.check_key_schema(&description.key))
+    let checked =
+        combine(Ok(resolve_within(&loaded.plan.capacity, description)), loaded.check_key_schema(&description.key));
+    combine(checked, check_other(loaded, description))
 }
 
 /// Returns the result of the first check if both checks succeed. Otherwise, returns the errors of both checks.
@@ -261,6 +323,20 @@ fn combine<T>(checked: Result<T, PlanErrors>, other: Result<(), PlanErrors>) -> 
 pub fn run_changes(plan: &Plan, description: &TableDescription) -> Result<Arc<Changes>, PreflightError> {
     let changes = expand::changes(plan, description);
     if changes.is_empty() { Err(PreflightError::NothingToRun) } else { Ok(Arc::new(changes)) }
+}
+
+fn remedy_of_other(error: &TableError) -> &'static str {
+    match error {
+        TableError::Fatal { kind: FatalKind::TableMissing, .. } => {
+            "Check `table` in `put`. The table must exist in the account and region of the plan's table: create it, or \
+             correct its name"
+        }
+        TableError::Throttled { .. }
+        | TableError::Transient { .. }
+        | TableError::UnusableReply { .. }
+        | TableError::Rejected { .. }
+        | TableError::Fatal { .. } => remedy(error),
+    }
 }
 
 fn remedy(error: &TableError) -> &'static str {

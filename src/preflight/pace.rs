@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::estimate_input::EstimateInput;
+use super::estimate_input::{EstimateInput, OtherTableInput};
 use super::range::Range;
 use crate::figure::units;
 use crate::item::Units;
@@ -25,6 +25,8 @@ pub struct CapacityNeed {
     pub units: Range,
     /// Maximum number of units per second.
     pub rate: Units,
+    /// The name of the table, if it is not the plan's table but the one that gets derived items.
+    pub table: Option<String>,
 }
 
 /// The need of the most demanding partition key.
@@ -42,6 +44,10 @@ pub(super) struct CapacityTotals<'a> {
     pub(super) index_write: &'a BTreeMap<String, Range>,
     pub(super) read: Range,
     pub(super) key: KeyLoad,
+    /// The units that the table with the derived items needs, if it is not the plan's table.
+    pub(super) elsewhere_write: Range,
+    pub(super) elsewhere_read: Range,
+    pub(super) key_elsewhere: KeyLoad,
 }
 
 /// The duration of a run, and the needs that determine the duration.
@@ -89,11 +95,16 @@ impl CapacityNeed {
             Access::Write => "writes",
             Access::Read => "reads",
         };
+        let of_table = |what: String| match &self.table {
+            Some(table) => format!("{what} of table {table}"),
+            None => what,
+        };
         match &self.scope {
+            Scope::Table if self.table.is_some() => of_table(format!("the {kind}")),
             Scope::Table => format!("the table's {kind}"),
             Scope::Index(name) => format!("index {name}"),
-            Scope::KeyRange => format!("the {kind} of all segments that are worked on at a time"),
-            Scope::PartitionKey => format!("the {kind} of one partition key"),
+            Scope::KeyRange => of_table(format!("the {kind} of all segments that are worked on at a time")),
+            Scope::PartitionKey => of_table(format!("the {kind} of one partition key")),
         }
     }
 
@@ -109,7 +120,7 @@ impl CapacityNeed {
 
 fn needs(totals: &CapacityTotals<'_>, input: &EstimateInput<'_>) -> Vec<CapacityNeed> {
     let budgets = input.budgets;
-    let need = |scope, access, units, rate| CapacityNeed { scope, access, units, rate };
+    let need = |scope, access, units, rate| CapacityNeed { scope, access, units, rate, table: None };
     let mut needs = vec![
         need(Scope::Table, Access::Write, totals.table_write, budgets.table.write),
         need(Scope::Table, Access::Read, totals.read, budgets.table.read),
@@ -129,6 +140,29 @@ fn needs(totals: &CapacityTotals<'_>, input: &EstimateInput<'_>) -> Vec<Capacity
         let place = input.table.indexes.iter().position(|index| index.schema.name == *name);
         if let Some(budget) = place.and_then(|place| budgets.indexes.get(place).copied().flatten()) {
             needs.push(need(Scope::Index(name.clone()), Access::Write, *range, budget));
+        }
+    }
+    needs.extend(needs_elsewhere(totals, input, lanes));
+    needs
+}
+
+/// Returns the needs of the table that gets derived items, if it is not the plan's table.
+fn needs_elsewhere(totals: &CapacityTotals<'_>, input: &EstimateInput<'_>, lanes: f64) -> Vec<CapacityNeed> {
+    let Some(OtherTableInput { name, table, budgets, .. }) = input.other else { return Vec::new() };
+    let need = |scope, access, units, rate| CapacityNeed { scope, access, units, rate, table: Some(name.to_owned()) };
+    let (write, read) = (totals.elsewhere_write, totals.elsewhere_read);
+    let of_key = budgets.per_partition_key.write.min(PARTITION.write);
+    let mut needs = vec![
+        need(Scope::Table, Access::Write, write, budgets.table.write),
+        need(Scope::Table, Access::Read, read, budgets.table.read),
+        need(Scope::KeyRange, Access::Write, write, budgets.per_key_range.write * lanes),
+        need(Scope::KeyRange, Access::Read, read, budgets.per_key_range.read * lanes),
+        need(Scope::PartitionKey, Access::Write, totals.key_elsewhere.write, of_key),
+    ];
+    for (index, budget) in table.indexes.iter().zip(&budgets.indexes) {
+        let units = totals.index_write.get(&format!("{name}/{}", index.schema.name));
+        if let (Some(units), Some(budget)) = (units, budget) {
+            needs.push(need(Scope::Index(format!("{name}/{}", index.schema.name)), Access::Write, *units, *budget));
         }
     }
     needs

@@ -10,12 +10,12 @@ use super::finding::{Acceptance, Finding, Severity};
 use super::finish::FinishRequirements;
 use crate::command_line::CommandLine;
 use crate::dynamodb::TableDescription;
-use crate::engine::SegmentChoice;
+use crate::engine::{SegmentChoice, other_budgets};
 use crate::figure::{count, labelled, number};
 use crate::item::IndexSchema;
 use crate::keys_file::KeysFile;
 use crate::plan::{Plan, SelectedKeys};
-use crate::ratelimit::{ResolvedBudgets, ScopeBudget};
+use crate::ratelimit::{ResolvedBudgets, ScopeBudget, lines};
 
 /// The data that `check` shows.
 #[derive(Debug, Clone, Copy)]
@@ -63,6 +63,10 @@ impl CheckReport<'_> {
         let mut line = |label: &str, text: String| writeln!(out, "{label:<12} {text}");
         let key = table.key.names().collect::<Vec<_>>().join(" + ");
         line("table", format!("{} ({}, key {key})", table.arn, table.status))?;
+        if let Some(derived) = &table.derived {
+            let key = derived.key.names().collect::<Vec<_>>().join(" + ");
+            line("derived", format!("{} ({}, key {key}): gets the derived items", derived.arn, derived.status))?;
+        }
         let bytes = count(table.size_bytes, "byte", "bytes");
         let size = match &plan.keys {
             Some(keys) => {
@@ -92,11 +96,16 @@ impl CheckReport<'_> {
             "at a time",
             format!("{} ({}), plus up to {large} with large item collections", segments.active, segments.active_reason),
         )?;
-        resolved.lines().try_for_each(|(scope, budget)| line("budget", format!("{scope}: {budget}")))?;
+        let budgets = all_budgets(resolved, table);
+        lines(&budgets).try_for_each(|(scope, budget)| line("budget", format!("{scope}: {budget}")))?;
         line("state", self.state_path.display().to_string())?;
         if !table.indexes.is_empty() {
             let kind = |index: &IndexSchema| if index.local { "local: uses the table's capacity" } else { "global" };
             let names = table.indexes.iter().map(|i| format!("{} ({})", i.schema.name, kind(&i.schema)));
+            line("indexes", names.collect::<Vec<_>>().join(", "))?;
+        }
+        if let Some(derived) = table.derived.as_deref().filter(|derived| !derived.indexes.is_empty()) {
+            let names = derived.indexes.iter().map(|index| format!("{}/{}", derived.name, index.schema.name));
             line("indexes", names.collect::<Vec<_>>().join(", "))?;
         }
         line("estimate", estimate.basis_text())?;
@@ -123,7 +132,12 @@ impl CheckReport<'_> {
             "indexes": table.indexes.iter().map(|index| &index.schema.name).collect::<Vec<_>>(),
             "segments": segments.segments, "active_segments": segments.active, "segments_because": segments.reason,
             "active_segments_because": segments.active_reason,
-            "state": self.state_path, "budgets": resolved.scopes.iter().map(ScopeBudget::to_json).collect::<Vec<_>>(),
+            "state": self.state_path, "budgets": all_budgets(resolved, table).iter().map(ScopeBudget::to_json).collect::<Vec<_>>(),
+            "derived_table": table.derived.as_deref().map(|derived| json!({
+                "name": derived.name, "arn": derived.arn, "id": derived.id, "status": derived.status,
+                "key": derived.key.names().collect::<Vec<_>>(),
+                "indexes": derived.indexes.iter().map(|index| &index.schema.name).collect::<Vec<_>>(),
+            })),
             "keys": plan.keys.as_ref().and_then(SelectedKeys::file).map(|file| json!({
                 "path": file.path(), "sha256": file.sha256(), "lines": file.keys(), "keys": table.item_count,
             })),
@@ -132,6 +146,15 @@ impl CheckReport<'_> {
             "accepted": accepted.iter().map(|accept| accept.name()).collect::<Vec<_>>(), "refuses": self.refuses(),
         })
     }
+}
+
+/// Returns the budgets of a run: those of the plan's table, and then those of the table that gets derived items.
+fn all_budgets(resolved: &ResolvedBudgets, table: &TableDescription) -> Vec<ScopeBudget> {
+    let mut budgets = resolved.scopes.clone();
+    if let Some(derived) = table.derived.as_deref() {
+        budgets.extend(other_budgets(derived).scopes.iter().map(|budget| budget.of_table(&derived.name)));
+    }
+    budgets
 }
 
 /// Writes a finding as text for people.

@@ -177,6 +177,12 @@ impl Scopes {
         true
     }
 
+    /// Gives units of partition keys back that were taken for a request that is not sent.
+    pub fn give_back_keys(&self, access: Access, taken: &[(PartitionHash, Units)]) {
+        let keys = &self.access_buckets(access).keys;
+        taken.iter().for_each(|(key, units)| keys.reconcile(*key, *units, 0.0));
+    }
+
     /// Waits for units of partition keys, one after the other, and takes them. The future can be dropped at any point.
     /// The units that it has already taken then become available again.
     pub async fn acquire_keys(&self, access: Access, wanted: &[(PartitionHash, Units)]) {

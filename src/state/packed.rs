@@ -137,6 +137,7 @@ mod tests {
             bytes_before: 0,
             bytes_after: 0,
             cost: crate::change::WriteCost::default(),
+            cost_elsewhere: None,
             next: None,
         })
     }

@@ -2,6 +2,8 @@
 //! live writers, the findings of a verification, and the rollback.
 
 mod counts;
+mod elsewhere;
+mod keys;
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
@@ -29,10 +31,14 @@ struct Migration {
 
 impl Migration {
     async fn new(items: Vec<Item>) -> Migration {
+        Migration::with_plan(items, PLAN).await
+    }
+
+    async fn with_plan(items: Vec<Item>, rest: &str) -> Migration {
         let harness = Harness::start();
         let table = harness.create_table().await;
         harness.load(&table, items.into_iter()).await;
-        let plan = harness.plan("derived", &table, FAIL, PLAN);
+        let plan = harness.plan("derived", &table, FAIL, rest);
         let plan = plan.to_str().unwrap().to_owned();
         let before = harness.dump(&table).await;
         Migration { harness, table, plan, before }

@@ -132,9 +132,14 @@ impl Harness {
 
     /// Creates a table for a flag. The table's key is a single string `id`.
     pub async fn create_flag_table(&self) -> String {
+        self.create_table_with_key("id").await
+    }
+
+    /// Creates a table whose key is a single string with this name.
+    pub async fn create_table_with_key(&self, key: &str) -> String {
         let name = format!("flags_{}_{}", std::process::id(), fastrand::u32(..));
-        let id = KeyAttribute { name: "id".into(), kind: "S".into() };
-        let element = KeySchemaElement::builder().attribute_name("id").key_type(KeyType::Hash);
+        let id = KeyAttribute { name: key.into(), kind: "S".into() };
+        let element = KeySchemaElement::builder().attribute_name(key).key_type(KeyType::Hash);
         self.client
             .create_table()
             .table_name(&name)

@@ -57,6 +57,7 @@ fn description(has_index: bool) -> TableDescription {
         indexes: has_index.then_some(index).into_iter().collect(),
         features: Features::default(),
         sink: None,
+        derived: None,
     }
 }
 

@@ -55,6 +55,7 @@ fn shop() -> TableDescription {
         indexes: vec![index("by-mail", false), index("by-date", true)],
         features: Features::default(),
         sink: None,
+        derived: Some(Box::new(TableDescription::new("lookup", "", schema(&["email"])))),
     }
 }
 

@@ -10,6 +10,7 @@ use backfill::internals::item::{Item, ItemKey, Num, Path, Value};
 use backfill::internals::state::{Checkpoints, Cursor, History, ListQuery, RunId, Runs, Verdict, Verifications, phase};
 
 use super::claims::{Claim, bumps};
+use super::put::is_derived;
 use super::scene::World;
 use super::select::{is_read, is_selected};
 use super::verdicts::{KnownItem, move_verdicts, verdicts};
@@ -201,8 +202,11 @@ impl World {
             let of_kind = self.state.mismatches(report.run, verdict, u32::MAX).await.unwrap();
             found.extend(of_kind.into_iter().map(|mismatch| (mismatch.key.to_text(), mismatch.verdict)));
         }
-        // If the plan has a file of keys, its passes read only the items in this file.
-        let items: Vec<_> = self.items().into_iter().filter(|(_, item, _)| is_read(&self.plan, item)).collect();
+        // If the plan has a file of keys, its passes read no other items. Then the verification looks derived items up.
+        let is_looked_up = |key: &ItemKey| self.plan.looks_up_derived() && is_derived(key);
+        let mut items = self.items();
+        items.retain(|(key, item, _)| is_looked_up(key) || (is_read(&self.plan, item) && !is_looked_up(key)));
+        let mut looked_up = 0;
         let mut maybe_put = 0;
         for (key, item, before) in &items {
             let (best, worst) = if self.plan.deletes_items() {
@@ -210,6 +214,11 @@ impl World {
                 (verdict, verdict)
             } else if self.plan.puts_items() {
                 match self.put_verdict(key, item) {
+                    // Such an item counts only if it is an orphan.
+                    Verdict::NotSelected if is_looked_up(key) && !found.contains_key(&key.to_text()) => {
+                        looked_up += 1;
+                        (Verdict::NotSelected, Verdict::NotSelected)
+                    }
                     Verdict::NotSelected if found.contains_key(&key.to_text()) && self.is_maybe_put(key, item) => {
                         maybe_put += 1;
                         (Verdict::Unexpected, Verdict::Unexpected)
@@ -242,9 +251,10 @@ impl World {
                 || values::computes(&self.plan) && self.computed_verdict(key, item) == Verdict::NotSelected
                 || self.is_left_out(item)
         };
-        let not_selected = items.iter().filter(left_out).count() - maybe_put;
+        let not_selected = items.iter().filter(left_out).count() - maybe_put - looked_up;
         let counted = [&json["compared"], &json["not_selected"]].map(serde_json::Value::as_u64);
-        if counted != [Some((items.len() - not_selected) as u64), Some(not_selected as u64)] {
+        let compared = items.len() - not_selected - looked_up;
+        if counted != [Some(compared as u64), Some(not_selected as u64)] {
             self.violation(format!(
                 "`verify` compared {counted:?} of {} items, {not_selected} not selected",
                 items.len()

@@ -57,6 +57,7 @@ pub(crate) fn description() -> TableDescription {
         indexes: vec![index(INDEX, "new"), index(GROUPS, "group")],
         features: Features::default(),
         sink: None,
+        derived: None,
     }
 }
 

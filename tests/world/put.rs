@@ -61,7 +61,7 @@ fn derived(source: &Item) -> Option<Item> {
     Some(item)
 }
 
-fn is_derived(key: &ItemKey) -> bool {
+pub(crate) fn is_derived(key: &ItemKey) -> bool {
     key.attributes().get("sk") == Some(&Value::S(LOOKUP.to_owned()))
 }
 

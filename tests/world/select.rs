@@ -45,6 +45,7 @@ pub(crate) fn section(may: Selections, wish: Option<Kind>, rng: &mut Rng) -> Str
     };
     let condition = wheres[rng.usize(..wheres.len())];
     let source = match (wish, rng.u8(..6)) {
+        (_, 0 | 1) if may == Selections::OfSources => format!("keys = \"{KEYS_FILE}\"\n"),
         _ if may == Selections::OfSources => String::new(),
         (Some(Kind::Keys), _) | (None, 0) => format!("keys = \"{KEYS_FILE}\"\n"),
         (Some(Kind::Index), _) => format!("index = \"{GROUPS}\"\n"),

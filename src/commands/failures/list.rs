@@ -13,7 +13,7 @@ use backfill::internals::change::Leftover;
 use backfill::internals::figure::count;
 use backfill::internals::item::item_to_json;
 use backfill::internals::state::{
-    self, AffectedItems, Cursor, DivergedRecord, FailureRecord, ListQuery, Mismatch, RunRecord, StateReader,
+    self, AffectedItems, Cursor, DivergedRecord, FailureRecord, ListQuery, Mismatch, RunId, RunRecord, StateReader,
     StoreError, UnreadableRow, phase,
 };
 use backfill::internals::telemetry::affected_json;
@@ -32,6 +32,7 @@ pub(crate) async fn list(global: &Global, plan: &Path, limit: u32) -> anyhow::Re
     let mismatches = state.open_mismatches(limit).await?;
     let repaired_over = noted(state.as_ref(), &summary.runs, Leftover::RepairedOver, limit).await?;
     let reply_lost = noted(state.as_ref(), &summary.runs, Leftover::DeleteReplyLost, limit).await?;
+    let elsewhere = OfRollback { table: migration.plan().other_table(), runs: &summary.runs };
     let failed = summary.open_failures;
     let unequal = summary.open_diverged;
     output::write_data(
@@ -39,12 +40,13 @@ pub(crate) async fn list(global: &Global, plan: &Path, limit: u32) -> anyhow::Re
         &CommandResult::done(),
         || {
             json!({ "type": "failures", "open_failures": failed, "open_diverged": unequal,
-                    "failures": rows_json(&failures), "diverged": rows_json(&diverged),
+                    "failures": rows_json(&failures, |row| elsewhere.table(row.run)),
+                    "diverged": rows_json(&diverged, |row| elsewhere.table(row.run)),
                     "mismatches": mismatches.iter().map(mismatch_json).collect::<Vec<_>>(),
                     "repaired_over": affected_json(&repaired_over), "reply_lost": affected_json(&reply_lost) })
         },
         |out| {
-            write_lists(out, &failures, &diverged)?;
+            write_lists(out, &failures, &diverged, &elsewhere)?;
             if migration.plan().puts_items() && has_diverged_source(&diverged, &summary.runs) {
                 let explain = terminal::commands(global, plan).render("explain --key KEY --show-values");
                 writeln!(
@@ -58,16 +60,34 @@ pub(crate) async fn list(global: &Global, plan: &Path, limit: u32) -> anyhow::Re
             }
             mismatches.iter().try_for_each(|mismatch| write_mismatch(out, mismatch))?;
             let journal = terminal::commands(global, plan).render("journal --show-values");
-            write_noted(out, Leftover::RepairedOver, &repaired_over, &journal)?;
-            write_noted(out, Leftover::DeleteReplyLost, &reply_lost, &journal)?;
+            write_noted(out, (Leftover::RepairedOver, None), &repaired_over, &journal)?;
+            write_noted(out, (Leftover::DeleteReplyLost, elsewhere.table), &reply_lost, &journal)?;
             let failures = count(failed, "open failure", "open failures");
             writeln!(out, "{failures}, {}", count(unequal, "diverged item", "diverged items"))
         },
     )
 }
 
-/// Returns whether a run found at least one of these items diverged. Items that only a rollback found diverged do not
-/// count.
+/// The table in which a rollback works, if it is not the plan's table.
+struct OfRollback<'a> {
+    table: Option<&'a str>,
+    runs: &'a [RunRecord],
+}
+
+impl OfRollback<'_> {
+    /// Returns the table of the items that this run worked on. `None` for the plan's table.
+    fn table(&self, run: RunId) -> Option<&str> {
+        let is_rollback = || self.runs.iter().any(|known| known.id == run && known.phase == phase::ROLLBACK);
+        self.table.filter(|_| is_rollback())
+    }
+}
+
+/// Returns the name of another table than the plan's as the beginning of a key, or an empty text.
+fn prefix(table: Option<&str>) -> String {
+    table.map_or_else(String::new, |table| format!("table {table}: "))
+}
+
+/// Returns whether a run, and not a rollback, found one of these items diverged.
 fn has_diverged_source(diverged: &Rows<DivergedRecord>, runs: &[RunRecord]) -> bool {
     let is_run = |record: &DivergedRecord| runs.iter().any(|run| run.id == record.run && run.phase == phase::EXPAND);
     diverged.iter().flatten().any(is_run)
@@ -84,10 +104,15 @@ fn mismatch_json(mismatch: &Mismatch) -> Json {
             "paths": mismatch.paths.iter().map(ToString::to_string).collect::<Vec<_>>(), "why": mismatch.why })
 }
 
-/// Writes the items that the passes of a rollback recorded with this reason.
-fn write_noted(out: &mut Vec<u8>, reason: Leftover, items: &AffectedItems, journal: &str) -> IoResult<()> {
+/// Writes the items that the passes of a rollback noted for this reason.
+fn write_noted(
+    out: &mut Vec<u8>,
+    (reason, table): (Leftover, Option<&str>),
+    items: &AffectedItems,
+    journal: &str,
+) -> IoResult<()> {
     for (key, path) in &items.first {
-        writeln!(out, "{}  {key}  {path}", reason.label())?;
+        writeln!(out, "{}  {}{key}  {path}", reason.label(), prefix(table))?;
     }
     match items.count {
         0 => Ok(()),
@@ -120,13 +145,19 @@ async fn noted(
     Ok(all)
 }
 
-fn write_lists(out: &mut Vec<u8>, failures: &Rows<FailureRecord>, diverged: &Rows<DivergedRecord>) -> IoResult<()> {
+fn write_lists(
+    out: &mut Vec<u8>,
+    failures: &Rows<FailureRecord>,
+    diverged: &Rows<DivergedRecord>,
+    elsewhere: &OfRollback<'_>,
+) -> IoResult<()> {
     for row in failures {
         match row {
             Ok(f) => writeln!(
                 out,
-                "{:<9} {}  {} ({})",
+                "{:<9} {}{}  {} ({})",
                 f.outcome.name(),
+                prefix(elsewhere.table(f.run)),
                 f.key,
                 f.reason,
                 count(f.attempts.into(), "attempt", "attempts")
@@ -138,7 +169,8 @@ fn write_lists(out: &mut Vec<u8>, failures: &Rows<FailureRecord>, diverged: &Row
         match row {
             Ok(d) => {
                 let paths = d.paths.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
-                writeln!(out, "diverged  {}  {paths} differs from the value that the plan implies", d.key)?;
+                let table = prefix(elsewhere.table(d.run));
+                writeln!(out, "diverged  {table}{}  {paths} differs from the value that the plan implies", d.key)?;
             }
             Err(row) => writeln!(out, "unreadable  diverged item {}: {}", row.id, row.why)?,
         }
@@ -146,9 +178,16 @@ fn write_lists(out: &mut Vec<u8>, failures: &Rows<FailureRecord>, diverged: &Row
     Ok(())
 }
 
-fn rows_json<T: serde::Serialize>(rows: &Rows<T>) -> Vec<Json> {
+/// Returns the rows as JSON. `table` returns the table of a row, if it is not the plan's table.
+fn rows_json<'a, T: serde::Serialize>(rows: &Rows<T>, table: impl Fn(&T) -> Option<&'a str>) -> Vec<Json> {
     let json = |row: &Result<T, UnreadableRow>| match row {
-        Ok(record) => serde_json::to_value(record).unwrap_or_default(),
+        Ok(record) => {
+            let mut json = serde_json::to_value(record).unwrap_or_default();
+            if let (Some(table), Some(map)) = (table(record), json.as_object_mut()) {
+                map.insert("table".into(), table.into());
+            }
+            json
+        }
         Err(row) => json!({ "id": row.id, "readable": false, "why": row.why }),
     };
     rows.iter().map(json).collect()

@@ -17,9 +17,17 @@ use crate::item::{ItemKey, Position};
 pub struct MemoryConnection {
     pub(super) table: MemoryTable,
     pub(super) author: Author,
+    /// The table that gets derived items. `None` if it is the same table.
+    pub(super) other: Option<MemoryTable>,
 }
 
 impl MemoryConnection {
+    /// Returns the same connection, which can also put derived items into this table.
+    #[must_use]
+    pub fn with_other(self, other: &MemoryTable) -> MemoryConnection {
+        MemoryConnection { other: Some(other.clone()), ..self }
+    }
+
     pub(super) fn sender(&self) -> Sender {
         Sender { author: self.author, sent: self.table.began.elapsed() }
     }
@@ -66,8 +74,10 @@ impl Sink for MemoryConnection {
         for write in chunk {
             let write = GuardedWrite::clone(write);
             let sender = self.sender();
-            let sent =
-                self.table.send(Request::Write, "UpdateItem", move |table, fault| table.write(&write, sender, fault));
+            let other = self.other.clone();
+            let sent = self.table.send(Request::Write, "UpdateItem", move |table, fault| {
+                table.write(&write, other.as_ref(), sender, fault)
+            });
             replies.push(sent.await);
         }
         replies

@@ -24,7 +24,8 @@ pub use history::{Author, Charge, ChargedUnits, TableHistory, Version};
 pub use index::{MemoryIndex, with_index};
 
 use super::{
-    BackupStatus, FilteredPage, GetReply, Page, PageRequest, TableDescription, TableError, ThrottlingReason, WriteReply,
+    BackupStatus, FilteredPage, GetReply, Page, PageRequest, TableDescription, TableError, ThrottlingReason,
+    WriteConsumption, WriteReply,
 };
 use crate::change::{Filter, GuardedWrite};
 use crate::item::{IndexSchema, Item, ItemKey, Position, item_bytes, read_units};
@@ -79,7 +80,7 @@ impl MemoryTable {
 
     /// Connects one process of the tool to the table.
     pub fn connect(&self, process: u32) -> MemoryConnection {
-        MemoryConnection { table: self.clone(), author: Author::Tool(process) }
+        MemoryConnection { table: self.clone(), author: Author::Tool(process), other: None }
     }
 
     /// Calls `change` with the current item, and immediately replaces the item with the result. `None` stands for a
@@ -293,11 +294,12 @@ impl MemoryTable {
     fn write(
         &self,
         write: &GuardedWrite,
+        other: Option<&MemoryTable>,
         sender: Sender,
         fault: Option<SimulatedFault>,
     ) -> Result<WriteReply, TableError> {
         if write.derived_item().is_some() {
-            return self.transact(write, sender, fault);
+            return self.transact(write, other, sender, fault);
         }
         let place = self.place(&write.key);
         let mut guard = self.inner();
@@ -325,41 +327,61 @@ impl MemoryTable {
 }
 
 impl MemoryTable {
-    /// Carries out a transaction that checks the item of the write and puts a derived item.
+    /// Carries out a transaction that checks the item of the write and puts a derived item into `other`, or into this
+    /// table if there is no other one.
     fn transact(
         &self,
         write: &GuardedWrite,
+        other: Option<&MemoryTable>,
         sender: Sender,
         fault: Option<SimulatedFault>,
     ) -> Result<WriteReply, TableError> {
         let (Some(derived), Some(derived_key)) = (write.derived_item(), write.derived_key()) else {
             return Err(TableError::unsupported("TransactWriteItems"));
         };
-        let mut guard = self.inner();
-        let Inner { history, faults, .. } = &mut *guard;
-        let source = history.current(&self.place(&write.key)).cloned();
-        let place = self.place(derived_key);
-        let existing = history.current(&place).cloned();
-        let effect = rules::derived_effect(write, source.as_ref(), existing.as_ref(), &self.indexes);
-        let mut consumed =
-            rules::consumed_by_transaction(source.as_ref(), derived, &self.description.key, &self.indexes);
+        let other = match (write.other_table(), other) {
+            (None, _) => None,
+            (Some(name), Some(other)) if other.description.name == name => Some(other),
+            (Some(_), _) => return Err(TableError::Rejected { message: "Requested resource not found".into() }),
+        };
+        // No other code locks two tables, so the order of the two locks does not matter.
+        let mut ours = self.inner();
+        let mut theirs = other.map(MemoryTable::inner);
+        let target = other.unwrap_or(self);
+        let place = target.place(derived_key);
+        let source = ours.history.current(&self.place(&write.key)).cloned();
+        let existing = theirs.as_ref().unwrap_or(&ours).history.current(&place).cloned();
+        let effect = rules::derived_effect(write, source.as_ref(), existing.as_ref(), &target.indexes);
+        let mut put = rules::consumed_by_put(derived, &target.description.key, &target.indexes);
         if !matches!(effect, Some(DerivedEffect::Put(_))) {
-            // A canceled transaction does not write to indexes.
-            consumed.indexes.clear();
+            // A canceled transaction writes to no index.
+            put.indexes.clear();
         }
+        let check = rules::consumed_by_check(source.as_ref());
+        let consumed = match theirs {
+            None => WriteConsumption { table: put.table + check, ..put },
+            Some(_) => WriteConsumption { table: check, elsewhere: Some(Box::new(put)), ..WriteConsumption::default() },
+        };
         if !matches!(effect, Some(DerivedEffect::Rejected(_))) {
-            history.charge(sender.sent, sender.author, ChargedUnits::Write(write.key.clone(), consumed.clone()));
+            let (sent, author) = (sender.sent, sender.author);
+            if let (Some(theirs), Some(put)) = (&mut theirs, &consumed.elsewhere) {
+                theirs.history.charge(sent, author, ChargedUnits::Write(derived_key.clone(), (**put).clone()));
+            }
+            let own = WriteConsumption { elsewhere: None, ..consumed.clone() };
+            ours.history.charge(sent, author, ChargedUnits::Write(write.key.clone(), own));
         }
         let mut without_image = |image: Option<Item>| {
             let is_lost = fault == Some(SimulatedFault::NoImage) && image.is_some();
             if is_lost {
-                faults.fired(SimulatedFault::NoImage);
+                ours.faults.fired(SimulatedFault::NoImage);
             }
             image.filter(|_| !is_lost)
         };
         match effect {
             Some(DerivedEffect::Put(item)) => {
-                history.put(place, derived_key, self.began.elapsed(), sender.author, Some(item));
+                let at = target.began.elapsed();
+                let history = &mut theirs.as_mut().unwrap_or(&mut ours).history;
+                history.put(place, derived_key, at, sender.author, Some(item));
                 Ok(WriteReply::Applied { consumed: Some(consumed), removed: None })
             }
             Some(DerivedEffect::ConditionFailed) => Ok(WriteReply::ConditionFailed { image: without_image(source) }),

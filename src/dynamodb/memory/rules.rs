@@ -76,8 +76,8 @@ pub enum DerivedEffect {
     Rejected(&'static str),
 }
 
-/// Returns the effect of a transaction that puts a derived item. Returns `None` if `write` puts no derived item.
-/// `source` is the current item with the write's key, and `existing` is the current item with the derived key.
+/// Returns the effect of a transaction that puts a derived item, or `None` if `write` puts none. `source` is the
+/// current item of the write, and `existing` the item with the derived key. `indexes` are those of the derived item's table.
 pub fn derived_effect(
     write: &GuardedWrite,
     source: Option<&Item>,
@@ -99,18 +99,17 @@ pub fn derived_effect(
     })
 }
 
-/// Returns the write capacity that a transaction consumes if it checks `source` and puts `derived`. The table consumes
-/// twice the usual units for each of the two items. Each index consumes the usual units (third-party recordings).
-pub fn consumed_by_transaction(
-    source: Option<&Item>,
-    derived: &Item,
-    key: &KeySchema,
-    indexes: &[IndexSchema],
-) -> WriteConsumption {
+/// Returns the write capacity that a transaction consumes on the table of the derived item, if it puts this item there.
+/// The table consumes twice the usual units, and each index the usual units (third-party recordings).
+pub fn consumed_by_put(derived: &Item, key: &KeySchema, indexes: &[IndexSchema]) -> WriteConsumption {
     let put = consumed(None, Some(derived), key, indexes);
-    let put_alone = write_units(0, item_bytes(derived));
-    let check = write_units(source.map_or(0, item_bytes), 0);
-    WriteConsumption { table: put.table + put_alone + 2.0 * check, indexes: put.indexes }
+    WriteConsumption { table: put.table + write_units(0, item_bytes(derived)), ..put }
+}
+
+/// Returns the write capacity that a transaction consumes on the table of the source for the check of this item: twice
+/// the usual units.
+pub fn consumed_by_check(source: Option<&Item>) -> Units {
+    2.0 * write_units(source.map_or(0, item_bytes), 0)
 }
 
 fn is_met(condition: &Condition, item: &Item) -> bool {
@@ -255,7 +254,8 @@ pub fn consumed(
     indexes: &[IndexSchema],
 ) -> WriteConsumption {
     let bytes = |item: Option<&Item>| item.map_or(0, item_bytes);
-    let mut consumed = WriteConsumption { table: write_units(bytes(before), bytes(after)), indexes: Vec::new() };
+    let mut consumed =
+        WriteConsumption { table: write_units(bytes(before), bytes(after)), ..WriteConsumption::default() };
     for index in indexes {
         let [old, new] = [before, after].map(|item| item.and_then(|item| entry(item, key, index)));
         let units = entry_units(old.as_ref(), new.as_ref(), index);

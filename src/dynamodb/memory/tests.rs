@@ -36,6 +36,7 @@ fn write(n: u32) -> GuardedWrite {
         bytes_before: 0,
         bytes_after: 0,
         cost: WriteCost::default(),
+        cost_elsewhere: None,
         next: None,
     }
 }

@@ -57,6 +57,7 @@ pub(super) fn describe(table: &SdkDescription) -> Option<TableDescription> {
         indexes: global.chain(local).collect(),
         features: features(table),
         sink: None,
+        derived: None,
     })
 }
 

@@ -213,7 +213,7 @@ pub(in crate::dynamodb) fn divide(total: Units, table: Units, mut indexes: Vec<(
     indexes.retain(|(_, units)| *units > 0.0);
     indexes.sort_by(|a, b| a.0.cmp(&b.0));
     let beside = indexes.iter().map(|(_, units)| units).sum::<Units>();
-    WriteConsumption { table: table.max(total - beside), indexes }
+    WriteConsumption { table: table.max(total - beside), indexes, elsewhere: None }
 }
 
 fn units(consumed: Option<&ConsumedCapacity>) -> Option<Units> {
@@ -237,7 +237,7 @@ mod tests {
         let total = |units| ConsumedCapacity::builder().table_name("t").capacity_units(units);
         let named = |table, indexes: &[(&str, f64)]| {
             let indexes = indexes.iter().map(|(name, units)| ((*name).to_owned(), *units)).collect();
-            Some(WriteConsumption { table, indexes })
+            Some(WriteConsumption { table, indexes, elsewhere: None })
         };
         let whole = total(9.0)
             .table(capacity(2.0))

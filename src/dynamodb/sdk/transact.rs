@@ -12,8 +12,8 @@ use std::collections::HashMap;
 use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
 use aws_sdk_dynamodb::types::error::TransactionCanceledException;
 use aws_sdk_dynamodb::types::{
-    CancellationReason, ConditionCheck, Put, ReturnConsumedCapacity, ReturnValuesOnConditionCheckFailure,
-    TransactWriteItem,
+    CancellationReason, ConditionCheck, ConsumedCapacity, Put, ReturnConsumedCapacity,
+    ReturnValuesOnConditionCheckFailure, TransactWriteItem,
 };
 
 use super::classify::{Call, classify, clean};
@@ -21,7 +21,7 @@ use super::values::{from_sdk_item, to_sdk_item};
 use super::write::{names, values};
 use super::{DynamoTable, consumed, unusable_reply};
 use crate::change::{Condition, Expression, GuardedWrite};
-use crate::dynamodb::{FatalKind, TableError, WriteReply};
+use crate::dynamodb::{FatalKind, TableError, ThrottlingReason, WriteConsumption, WriteReply, names_table};
 use crate::item::{Item, ItemKey};
 
 impl DynamoTable {
@@ -33,10 +33,15 @@ impl DynamoTable {
         expression: &Expression,
         (derived_key, derived): (&ItemKey, &Item),
     ) -> Result<WriteReply, TableError> {
-        let Some(partition_key) = write.conditions.iter().find_map(partition_key) else {
+        if !write.conditions.iter().any(|condition| matches!(condition, Condition::ItemExists(_))) {
             return Err(unusable_reply("the transaction does not require that its source item exists"));
+        }
+        // An existing item has all its key attributes, so any of them shows whether the item exists.
+        let Some(of_key) = derived_key.attributes().keys().next() else {
+            return Err(unusable_reply("the derived item has no key"));
         };
-        if derived_key == &write.key {
+        let derived_table = write.other_table().unwrap_or(&self.name);
+        if derived_table == self.name && derived_key == &write.key {
             return Err(unusable_reply("a transaction cannot check and put the same item"));
         }
         let check = ConditionCheck::builder()
@@ -48,10 +53,10 @@ impl DynamoTable {
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
             .build();
         let put = Put::builder()
-            .table_name(&self.name)
+            .table_name(derived_table)
             .set_item(Some(to_sdk_item(derived)))
             .condition_expression("attribute_not_exists(#0)")
-            .set_expression_attribute_names(Some(HashMap::from([("#0".to_owned(), partition_key.to_owned())])))
+            .set_expression_attribute_names(Some(HashMap::from([("#0".to_owned(), of_key.clone())])))
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
             .build();
         let (Ok(check), Ok(put)) = (check, put) else {
@@ -72,33 +77,31 @@ impl DynamoTable {
             })
             .await;
         match sent {
-            // Both actions use the same table, so the reply contains one figure.
             Ok(reply) => {
-                Ok(WriteReply::Applied { consumed: consumed(reply.consumed_capacity().first()), removed: None })
+                let consumed = consumed_by_tables(reply.consumed_capacity(), &self.name, write.other_table());
+                Ok(WriteReply::Applied { consumed, removed: None })
             }
             Err(error) => match error.as_service_error() {
-                Some(TransactWriteItemsError::TransactionCanceledException(canceled)) => reply_of(canceled),
+                Some(TransactWriteItemsError::TransactionCanceledException(canceled)) => {
+                    reply_of(canceled, write.other_table().map(|other| [self.name.as_str(), other]))
+                }
                 _ => Err(classify(&error, Call::TransactWriteItems)),
             },
         }
     }
 }
 
-/// Returns the name of the partition key, from the condition that the source item exists.
-fn partition_key(condition: &Condition) -> Option<&str> {
-    match condition {
-        Condition::ItemExists(name) => Some(name),
-        Condition::ItemMissing(_)
-        | Condition::Exists(_)
-        | Condition::Missing(_)
-        | Condition::IsMap(_)
-        | Condition::Equals(..)
-        | Condition::PathsEqual(..) => None,
-    }
+/// Returns the capacity that a transaction consumed. The reply has one figure for each table. Without a figure for each
+/// of two tables, the consumption is unknown.
+fn consumed_by_tables(replied: &[ConsumedCapacity], name: &str, other: Option<&str>) -> Option<WriteConsumption> {
+    let Some(other) = other else { return consumed(replied.first()) };
+    let of = |table: &str| consumed(replied.iter().find(|one| names_table(one.table_name().unwrap_or(""), table)));
+    Some(WriteConsumption { elsewhere: Some(Box::new(of(other)?)), ..of(name)? })
 }
 
-/// Returns why DynamoDB canceled the transaction. A canceled transaction changed nothing.
-fn reply_of(canceled: &TransactionCanceledException) -> Result<WriteReply, TableError> {
+/// Returns why DynamoDB canceled the transaction. A canceled transaction changed nothing. `tables` has the names of the
+/// tables of the two actions, if they differ.
+fn reply_of(canceled: &TransactionCanceledException, tables: Option<[&str; 2]>) -> Result<WriteReply, TableError> {
     let reasons = canceled.cancellation_reasons();
     let code = |reason: &CancellationReason| reason.code().unwrap_or("None").to_owned();
     let codes: Vec<String> = reasons.iter().map(code).collect();
@@ -120,8 +123,15 @@ fn reply_of(canceled: &TransactionCanceledException) -> Result<WriteReply, Table
         let text = reasons[at].message().map(clean).unwrap_or_default();
         if text.is_empty() { codes[at].clone() } else { format!("{}: {text}", codes[at]) }
     };
-    if let Some(at) = has(&["ProvisionedThroughputExceeded", "ThrottlingError", "RequestLimitExceeded"]) {
-        return Err(TableError::Throttled { reasons: Vec::new(), message: codes[at].clone() });
+    const THROTTLES: &[&str] = &["ProvisionedThroughputExceeded", "ThrottlingError", "RequestLimitExceeded"];
+    if let Some(at) = has(THROTTLES) {
+        let reason = |(code, table): (&String, &str)| ThrottlingReason {
+            reason: code.clone(),
+            resource: format!("table/{table}"),
+        };
+        let throttled = codes.iter().zip(tables.iter().flatten().copied());
+        let reasons = throttled.filter(|(code, _)| THROTTLES.contains(&code.as_str())).map(reason).collect();
+        return Err(TableError::Throttled { reasons, message: codes[at].clone() });
     }
     if let Some(at) = has(&["TransactionConflict", "InternalServerError"]) {
         return Err(TableError::Transient { message: codes[at].clone(), ambiguous: false });
@@ -153,7 +163,7 @@ mod tests {
             if *code == "ConditionalCheckFailed" { built.set_item(Some(item.clone())).build() } else { built.build() }
         };
         let reasons = codes.iter().map(reason).collect();
-        reply_of(&TransactionCanceledException::builder().set_cancellation_reasons(Some(reasons)).build())
+        reply_of(&TransactionCanceledException::builder().set_cancellation_reasons(Some(reasons)).build(), None)
     }
 
     #[test]
@@ -178,6 +188,31 @@ mod tests {
         for code in ["ProvisionedThroughputExceeded", "ThrottlingError"] {
             assert!(matches!(canceled(&["None", code]), Err(TableError::Throttled { .. })), "{code}");
         }
+    }
+
+    /// A throttle of one of two tables names that table. The capacity of each table is counted for itself.
+    #[test]
+    fn two_tables_are_told_apart() {
+        let throttled = |codes: [&str; 2]| {
+            let reasons = codes.map(|code| CancellationReason::builder().code(code).build()).to_vec();
+            let canceled = TransactionCanceledException::builder().set_cancellation_reasons(Some(reasons)).build();
+            match reply_of(&canceled, Some(["shop", "lookup"])) {
+                Err(TableError::Throttled { reasons, .. }) => {
+                    reasons.into_iter().map(|reason| reason.resource).collect::<Vec<_>>()
+                }
+                other => panic!("{other:?}"),
+            }
+        };
+        let throttle = "ThrottlingError";
+        assert_eq!(throttled(["None", throttle]), ["table/lookup"]);
+        assert_eq!(throttled([throttle, "TransactionConflict"]), ["table/shop"]);
+        assert_eq!(throttled([throttle, throttle]), ["table/shop", "table/lookup"]);
+        let units =
+            |table: &str, units: f64| ConsumedCapacity::builder().table_name(table).capacity_units(units).build();
+        let arn = "arn:aws:dynamodb:eu-west-1:123456789012:table/lookup";
+        let found = consumed_by_tables(&[units(arn, 2.0), units("shop", 4.0)], "shop", Some("lookup")).unwrap();
+        assert_eq!((found.table, found.total(), found.elsewhere.unwrap().table), (4.0, 6.0, 2.0));
+        assert_eq!(consumed_by_tables(&[units("shop", 4.0)], "shop", Some("lookup")), None);
     }
 
     #[test]

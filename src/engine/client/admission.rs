@@ -1,5 +1,7 @@
 //! Admits requests: waits until a request may be sent. A request needs permits from every scope that it touches. The
-//! permits are acquired in this order: partition key, key range, each index, table. A write also needs a slot.
+//! permits are acquired in this order: partition key, key range, each index, table. A write also needs a slot. If a write
+//! touches two tables, it needs permits of both, in the same order: of each kind of scope, first those of the table of the
+//! write, then those of the other table.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,14 +10,16 @@ use tokio::sync::{Mutex, OwnedSemaphorePermit};
 use tokio::time::Instant;
 
 use super::Requests;
+use super::derived::Elsewhere;
 use crate::change::GuardedWrite;
 use crate::cutover::Validity;
 use crate::engine::client::Lane;
 use crate::engine::limits::allowance::Grant;
 use crate::engine::limits::window::Opening;
 use crate::engine::stop::Stopped;
-use crate::item::PartitionHash;
+use crate::item::{PartitionHash, Units};
 use crate::plan::Access;
+use crate::ratelimit::Scopes;
 
 /// Permission to send a chunk of writes. The permission consists of a slot and of permits from every scope that the
 /// writes touch.
@@ -45,9 +49,9 @@ impl Requests {
     /// Takes the units of a write's partition key if they are available now, even if items with this partition key are
     /// waiting. The caller must hold the lock that [`Requests::turn`] returns for this partition key.
     pub(crate) fn try_key_in_turn(&self, write: &GuardedWrite) -> bool {
-        match self.derived_hash(write) {
+        match write.derived_key() {
             None => self.scopes.try_acquire_key(Access::Write, self.hash_of(write), write.cost.table),
-            Some(derived) => self.scopes.try_acquire_keys(Access::Write, &self.units_of_keys(write, derived)),
+            Some(_) => self.try_acquire_both(write),
         }
     }
 
@@ -59,14 +63,15 @@ impl Requests {
     /// Waits for the units of these writes' partition keys, and takes them. Stops waiting if the run stops. If the
     /// future is dropped, no units are taken.
     pub(crate) async fn admit_keys(&self, chunk: &[&GuardedWrite]) -> Result<(), Stopped> {
-        let mut wanted = Vec::with_capacity(chunk.len());
-        for write in chunk {
-            match self.derived_hash(write) {
-                None => wanted.push((self.hash_of(write), write.cost.table)),
-                Some(derived) => wanted.extend(self.units_of_keys(write, derived)),
-            }
-        }
-        self.stop.unless_stopping(self.scopes.acquire_keys(Access::Write, &wanted)).await
+        let wanted: Vec<_> = chunk.iter().flat_map(|write| self.units_of_keys(write)).collect();
+        self.stop.unless_stopping(self.scopes.acquire_keys(Access::Write, &wanted)).await?;
+        let elsewhere: Vec<_> = chunk.iter().filter_map(|write| self.elsewhere(write)).collect();
+        let Some(Elsewhere { requests, .. }) = elsewhere.first() else { return Ok(()) };
+        let mut taken = TakenKeys { from: &self.scopes, keys: &wanted };
+        let wanted: Vec<_> = elsewhere.iter().map(|other| (other.hash, other.cost.table)).collect();
+        self.stop.unless_stopping(requests.scopes.acquire_keys(Access::Write, &wanted)).await?;
+        taken.keys = &[];
+        Ok(())
     }
 
     /// Waits until these writes may be sent. First acquires units of the partition keys, unless `has_key_units` says
@@ -90,12 +95,17 @@ impl Requests {
             }
             for write in chunk {
                 self.stop.unless_stopping(self.scopes.acquire_narrow_write(&self.range, &write.cost)).await?;
+                if let Some(Elsewhere { requests, cost, .. }) = self.elsewhere(write) {
+                    let acquired = requests.scopes.acquire_narrow_write(&requests.range, cost);
+                    self.stop.unless_stopping(acquired).await?;
+                }
             }
             let _turn = match self.lane() {
                 Lane::Shared => Some(self.stop.unless_stopping(self.shared_lane_turn.lock()).await?),
                 Lane::Large => None,
             };
-            let budget = self.scopes.table(Access::Write).budget();
+            let other = self.other.as_ref().map_or(Units::INFINITY, |other| other.requests.write_budget());
+            let budget = self.write_budget().min(other);
             let without_slot = self.progress.without_slot();
             let slot = self.stop.unless_stopping(self.slots.take(budget)).await?.ok_or(Stopped)?;
             drop(without_slot);
@@ -105,13 +115,20 @@ impl Requests {
                 continue;
             }
             // The allowance may first have to reserve a slice, so do not take the table's units yet.
-            let grant = self.allowance.write(chunk.iter().map(|write| write.cost.total()).sum(), &self.stop).await?;
+            let grant = self.allowance.write(chunk.iter().map(|write| write.total_cost()).sum(), &self.stop).await?;
             let units = chunk.iter().map(|write| write.cost.table).sum();
             self.stop.unless_stopping(self.scopes.table(Access::Write).acquire(units)).await?;
+            for Elsewhere { requests, cost, .. } in chunk.iter().filter_map(|write| self.elsewhere(write)) {
+                self.stop.unless_stopping(requests.scopes.table(Access::Write).acquire(cost.table)).await?;
+            }
             if self.wait_until_open().await? == opening {
                 return Ok(Admission { grant, _slot: slot, waited: since.elapsed() });
             }
         }
+    }
+
+    fn write_budget(&self) -> Units {
+        self.scopes.table(Access::Write).budget()
     }
 
     /// Waits until the run is not paused, the work window is open, and the lease and the flag are confirmed.
@@ -135,5 +152,18 @@ impl Requests {
             SendingPeriod { opening, holds, pauses }
         };
         self.stop.unless_stopping(all).await
+    }
+}
+
+/// Units of partition keys that a call has already taken while it waits for units of another table. They are given back
+/// on drop.
+struct TakenKeys<'a> {
+    from: &'a Scopes,
+    keys: &'a [(PartitionHash, Units)],
+}
+
+impl Drop for TakenKeys<'_> {
+    fn drop(&mut self) {
+        self.from.give_back_keys(Access::Write, self.keys);
     }
 }

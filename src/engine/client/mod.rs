@@ -15,6 +15,7 @@ use tokio::sync::Mutex;
 use tokio_util::task::AbortOnDropHandle;
 
 pub(crate) use admission::Admission;
+pub(crate) use derived::OtherClient;
 pub(crate) use failure::{Attempts, stop_reason};
 pub use lane::Lane;
 
@@ -35,6 +36,7 @@ use crate::machine::Random;
 use crate::plan::{Access, Retry};
 use crate::ratelimit::{Bucket, KeyRange, Scopes};
 use crate::state::Spend;
+use derived::ConsumedByTables;
 use slots::Slots;
 
 /// The limits that apply to a job's requests.
@@ -84,6 +86,10 @@ pub struct Requests {
     scopes: Arc<Scopes>,
     /// The token bucket for reads of single items from the sink. `None` if source and sink are the same table.
     sink_reads: Option<Arc<Bucket>>,
+    /// The table that gets derived items. `None` if it is the table of their sources.
+    other: Option<OtherClient>,
+    /// Whether the measurements count the units of this client's reads.
+    measures_units: bool,
     /// The token bucket for the scan of a global index. `None` if the source is not a global index.
     index_reads: Option<Arc<Bucket>>,
     /// The filter by which DynamoDB leaves items out of a scan's pages. `None` if no items are left out.
@@ -151,6 +157,8 @@ impl Requests {
             partition_key,
             scopes,
             sink_reads: None,
+            other: None,
+            measures_units: true,
             index_reads: None,
             filter: None,
             is_filter_rejected: Arc::default(),
@@ -206,12 +214,13 @@ impl Requests {
 
     /// Watches the clock and the table until the returned handles are dropped. The watching tasks can stop the run and
     /// change its budgets.
-    pub(crate) async fn watch(&self) -> [Option<AbortOnDropHandle<()>>; 2] {
-        let table_watcher = match &self.table_watch {
-            Some(watch) => Some(watch.watch(&self.stop).await),
-            None => None,
+    pub(crate) async fn watch(&self) -> Vec<AbortOnDropHandle<()>> {
+        let mut watchers = match &self.table_watch {
+            Some(watch) => watch.watch(&self.stop).await,
+            None => Vec::new(),
         };
-        [self.work_window.watch(&self.stop), table_watcher]
+        watchers.extend(self.work_window.watch(&self.stop));
+        watchers
     }
 
     /// Returns the same client, but it sends requests only while all of `validities` are valid.
@@ -221,8 +230,18 @@ impl Requests {
 
     /// Returns the same client for a new segment, which gets its own key range.
     pub(crate) fn in_segment(&self, segment: u32) -> Requests {
-        let in_flight = self.progress.begin_segment(Some(segment));
-        Requests { range: self.scopes.segment_key_range(segment), large: Arc::default(), in_flight, ..self.clone() }
+        self.in_segment_with(segment, self.progress.begin_segment(Some(segment)))
+    }
+
+    /// Returns the same client for a new segment with this counter. Derived items go anywhere in the other table, but
+    /// each segment has a key range there too, so that no segment uses the whole budget of that table.
+    fn in_segment_with(&self, segment: u32, in_flight: Arc<SegmentRequests>) -> Requests {
+        let other = self.other.as_ref().map(|OtherClient { name, requests }| OtherClient {
+            name: Arc::clone(name),
+            requests: Box::new(requests.in_segment_with(segment, Arc::clone(&in_flight))),
+        });
+        let range = self.scopes.segment_key_range(segment);
+        Requests { range, large: Arc::default(), in_flight, other, ..self.clone() }
     }
 
     /// Tells the watchdog that the items of this page are now being processed.
@@ -271,12 +290,17 @@ impl Requests {
     /// Returns the capacity units per second that the segment is currently allowed to use: the segment's rate or the
     /// table's rate, whichever is lower.
     pub(crate) fn rate(&self, access: Access) -> Units {
-        self.scopes.table(access).rate().min(self.range.rate(access))
+        self.table_rate(access).min(self.range.rate(access))
     }
 
     /// Returns the capacity units per second that the whole job is currently allowed to use.
     pub(crate) fn table_rate(&self, access: Access) -> Units {
-        self.scopes.table(access).rate()
+        let own = self.scopes.table(access).rate();
+        match (access, &self.other) {
+            // Each write touches both tables.
+            (Access::Write, Some(other)) => own.min(other.requests.table_rate(access)),
+            (Access::Write | Access::Read, _) => own,
+        }
     }
 
     /// Returns the hash of the changed item's partition key.
@@ -301,34 +325,27 @@ impl Requests {
         }
         let mut spent = RequestSpend::default();
         for (write, reply) in chunk.iter().zip(&replies) {
-            let key = self.hash_of(write);
             let consumed = match reply {
-                Ok(WriteReply::Applied { consumed: Some(consumed), .. }) => {
-                    spent.write += consumed.total();
-                    // Compare the estimate only with consumption that a reply reports.
-                    spent.estimated_write += write.cost.total();
-                    let listed = self.to_write_cost(consumed);
-                    self.progress.measures().record_write(consumed, &listed, &write.cost);
-                    listed
-                }
-                Ok(WriteReply::Applied { consumed: None, .. }) => write.cost.clone(),
-                // A canceled transaction costs the same table units as a successful one (developer guide, "Amazon
-                // DynamoDB Transactions: How it works"). It writes nothing, so it costs no index units.
+                Ok(WriteReply::Applied { consumed: Some(consumed), .. }) => self.reported(write, consumed, &mut spent),
+                Ok(WriteReply::Applied { consumed: None, .. }) => ConsumedByTables::estimated(write),
+                // A canceled transaction costs as much of the table's units as one that succeeds (developer guide,
+                // "Amazon DynamoDB Transactions: How it works"). It writes nothing, so it uses no units of an index.
                 Ok(WriteReply::ConditionFailed { .. } | WriteReply::DerivedExists { .. })
                     if write.derived_item().is_some() =>
                 {
-                    WriteCost { table: write.cost.table, indexes: Vec::new() }
+                    ConsumedByTables::estimated(write).without_indexes()
                 }
-                Ok(WriteReply::DerivedExists { .. }) => write.cost.clone(),
+                Ok(WriteReply::DerivedExists { .. }) => ConsumedByTables::estimated(write),
                 // For a failed condition, DynamoDB charges the item's current size, but at least one unit. It charges
                 // nothing for indexes.
                 Ok(WriteReply::ConditionFailed { image }) => {
                     let bytes = image.as_ref().map_or(0, item_bytes);
-                    WriteCost { table: crate::item::write_units(bytes, 0), indexes: Vec::new() }
+                    let own = WriteCost { table: crate::item::write_units(bytes, 0), indexes: Vec::new() };
+                    ConsumedByTables { own, ..ConsumedByTables::default() }
                 }
                 Err(error) => {
-                    self.handle_failure(Access::Write, Some(key), error);
-                    if error.is_ambiguous() { write.cost.clone() } else { WriteCost::default() }
+                    self.handle_write_failure(write, error);
+                    if error.is_ambiguous() { ConsumedByTables::estimated(write) } else { ConsumedByTables::default() }
                 }
             };
             if !matches!(reply, Ok(WriteReply::Applied { consumed: Some(_), .. })) {
@@ -340,16 +357,6 @@ impl Requests {
         }
         grant.reconcile(Spend { write: spent.write + spent.assumed_write, read: 0.0 });
         (replies, spent)
-    }
-
-    /// Corrects the units that were taken for a write, in every scope. A transaction takes units from two partition
-    /// keys. If the request consumed nothing, each key gets back the units that were taken from it.
-    fn reconcile(&self, write: &GuardedWrite, consumed: &WriteCost) {
-        let keys = match self.derived_hash(write) {
-            None => vec![(self.hash_of(write), write.cost.table, consumed.table)],
-            Some(derived) => self.consumed_by_keys(write, derived, consumed.table).to_vec(),
-        };
-        self.scopes.reconcile_write(&self.range, &keys, &write.cost, consumed);
     }
 
     /// Converts the consumption that a reply reports. Replaces each index name with the index's position in the list of

@@ -174,7 +174,7 @@ impl Requests {
                 self.answered();
             }
             let reported = result.as_ref().ok().and_then(&consumed);
-            if let Some((units, _)) = reported {
+            if let Some((units, _)) = reported.filter(|_| self.measures_units) {
                 self.progress.measures().record_read(units, estimate);
             }
             let (units, of_key) = match &result {

@@ -7,7 +7,7 @@ use super::read::MAX_LISTED_BYTES;
 use super::*;
 use crate::change::Action;
 use crate::cost::UnitPrices;
-use crate::dynamodb::{FatalKind, FilteredPage, GetReply, PageRequest};
+use crate::dynamodb::{FatalKind, FilteredPage, GetReply, PageRequest, ThrottlingReason};
 use crate::item::Value;
 use crate::item::{Item, ItemKey, Position};
 use crate::machine::Random;
@@ -60,7 +60,8 @@ impl Source for RecordingTable {
 impl Sink for RecordingTable {
     async fn write(&self, chunk: &[&GuardedWrite]) -> Vec<Result<WriteReply, TableError>> {
         self.record().await;
-        let consumed = |write: &&GuardedWrite| Some(WriteConsumption { table: write.cost.table, indexes: Vec::new() });
+        let consumed =
+            |write: &&GuardedWrite| Some(WriteConsumption { table: write.cost.table, ..WriteConsumption::default() });
         chunk.iter().map(|write| Ok(WriteReply::Applied { consumed: consumed(write), removed: None })).collect()
     }
 
@@ -232,17 +233,67 @@ fn write() -> GuardedWrite {
 fn each_key_of_a_transaction_gets_its_own_units_back() {
     let (requests, _) = with_closing_window([WIDE; 3]);
     let derived = GuardedWrite::for_test("d").key;
-    let action = Action::PutDerived { item: derived.attributes().clone(), key: derived };
+    let action = Action::PutDerived { table: None, item: derived.attributes().clone(), key: derived };
     let cost = WriteCost { table: 6.0, indexes: Vec::new() };
     let write = GuardedWrite { actions: vec![action], cost, ..write() };
     let hash = requests.derived_hash(&write).unwrap();
     let source = requests.hash_of(&write);
-    let of = |consumed| requests.consumed_by_keys(&write, hash, consumed);
+    let of = |consumed| requests.consumed_by_keys(&write, consumed);
     // The put costs two units, and the check costs four.
     assert_eq!(of(0.0), [(source, 4.0, 0.0), (hash, 2.0, 0.0)]);
     assert_eq!(of(6.0), [(source, 4.0, 4.0), (hash, 2.0, 2.0)]);
     assert_eq!(of(4.0), [(source, 4.0, 2.0), (hash, 2.0, 2.0)]);
     assert_eq!(of(10.0), [(source, 4.0, 8.0), (hash, 2.0, 2.0)]);
+}
+
+/// If a transaction touches two tables, a throttle slows only the table that it names. A throttle without a reason slows
+/// both.
+#[tokio::test(start_paused = true)]
+async fn a_throttle_slows_only_the_table_that_it_names() {
+    for (reasons, slows) in [
+        (vec!["table/lookup"], [false, true]),
+        (vec!["arn:aws:dynamodb:eu-west-1:123456789012:table/shop"], [true, false]),
+        (vec!["table/shop", "table/lookup"], [true, true]),
+        (vec![], [true, true]),
+    ] {
+        let (other, _) = with_closing_window([WIDE; 3]);
+        let (requests, _) = with_closing_window([WIDE; 3]);
+        let other = OtherClient { name: "lookup".into(), requests: Box::new(other) };
+        let requests = requests.with_other(Some(other));
+        let derived = GuardedWrite::for_test("d").key;
+        let action =
+            Action::PutDerived { table: Some("lookup".into()), item: derived.attributes().clone(), key: derived };
+        let cost = WriteCost { table: 2.0, indexes: Vec::new() };
+        let write = GuardedWrite { actions: vec![action], cost_elsewhere: Some(cost.clone()), cost, ..write() };
+        let reason =
+            |resource: &&str| ThrottlingReason { reason: "ThrottlingError".into(), resource: (*resource).into() };
+        let error = TableError::Throttled { reasons: reasons.iter().map(reason).collect(), message: String::new() };
+        assert!(requests.try_acquire_key(&write));
+        requests.handle_write_failure(&write, &error);
+        let rates = [&requests, requests.of_derived()].map(|client| client.scopes.table(Access::Write).rate());
+        assert_eq!(rates.map(|rate| rate < WIDE), slows, "{reasons:?}: {rates:?}");
+    }
+}
+
+/// A transaction over two tables waits for both. Units of the other table are taken from its own buckets.
+#[tokio::test(start_paused = true)]
+async fn the_slower_of_two_tables_decides_the_rate() {
+    let (other, _) = with_closing_window([RATE, WIDE, WIDE]);
+    let (requests, _) = with_closing_window([WIDE; 3]);
+    let other = OtherClient { name: "lookup".into(), requests: Box::new(other) };
+    let requests = requests.with_other(Some(other));
+    let derived = GuardedWrite::for_test("d").key;
+    let action = Action::PutDerived { table: Some("lookup".into()), item: derived.attributes().clone(), key: derived };
+    let cost = WriteCost { table: 1.0, indexes: Vec::new() };
+    let write = GuardedWrite { actions: vec![action], cost_elsewhere: Some(cost.clone()), cost, ..write() };
+    let began = Instant::now();
+    let writes = 5 * RATE as u32;
+    for _ in 0..writes {
+        drop(requests.admit(&[&write], false).await.unwrap());
+    }
+    let took = began.elapsed();
+    assert!((Duration::from_secs(3)..=Duration::from_secs(6)).contains(&took), "{took:?}");
+    assert_eq!(requests.table_rate(Access::Write), RATE);
 }
 
 /// Asserts that no request arrived while the window was closed. Also asserts that requests arrived at their rate before

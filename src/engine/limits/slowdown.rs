@@ -52,7 +52,7 @@ mod tests {
     use crate::ratelimit::Scope;
 
     fn budget(units: f64) -> ScopeBudget {
-        ScopeBudget { scope: Scope::Table, access: Access::Write, units, basis: "from the plan".into() }
+        ScopeBudget { scope: Scope::Table, access: Access::Write, units, basis: "from the plan".into(), table: None }
     }
 
     fn slowdown(percent: u8) -> Slowdown {

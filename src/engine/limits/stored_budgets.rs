@@ -18,6 +18,15 @@ pub struct CurrentBudgets {
     pub failed_descriptions: u32,
 }
 
+impl CurrentBudgets {
+    /// Adds the budgets of the table that gets derived items.
+    pub(crate) fn add_other(&mut self, name: &str, other: &CurrentBudgets) {
+        self.scopes.extend(other.scopes.iter().map(|budget| budget.of_table(name)));
+        self.changes += other.changes;
+        self.failed_descriptions = self.failed_descriptions.max(other.failed_descriptions);
+    }
+}
+
 /// The stored form of a run's budgets.
 #[derive(Debug, Clone, PartialEq)]
 pub struct StoredBudgets {
@@ -102,7 +111,8 @@ mod tests {
 
     #[test]
     fn stored_budgets_can_be_read_and_shown() {
-        let budget = |scope, access, units| ScopeBudget { scope, access, units, basis: "80% of \"it\"".into() };
+        let budget =
+            |scope, access, units| ScopeBudget { scope, access, units, basis: "80% of \"it\"".into(), table: None };
         let scopes = vec![
             budget(Scope::Table, Access::Write, 80.5),
             budget(Scope::Table, Access::Read, 400.0),

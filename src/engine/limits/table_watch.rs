@@ -14,6 +14,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use futures::future::join_all;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 use tokio_util::task::AbortOnDropHandle;
@@ -71,12 +72,16 @@ pub(crate) struct WatchedTable {
     pub(crate) indexes: Indexes,
     /// The plan's `[capacity]`, from which the budgets are recalculated.
     pub(crate) capacity: Capacity,
+    /// Whether `capacity` never changes, because an operator steers another table.
+    pub(crate) has_fixed_capacity: bool,
     /// The plan's `[scan]`, which determines the number of lanes.
     pub(crate) scan: ScanOptions,
     /// Whether the job waits only briefly for an overdue description.
     pub(crate) urgent: bool,
     /// The job's clocks, and the source of the jitter in the backoff.
     pub(crate) machine: Machine,
+    /// The watch of the table that gets derived items. `None` if it is the same table.
+    pub(crate) other: Option<Arc<TableWatch>>,
 }
 
 /// Describes the table of one job repeatedly, and adjusts the job's budgets.
@@ -91,6 +96,9 @@ pub struct TableWatch {
     urgent: bool,
     /// The job's clocks, and the source of the jitter in the backoff.
     machine: Machine,
+    has_fixed_capacity: bool,
+    /// The watch of the table that gets derived items.
+    other: Option<Arc<TableWatch>>,
     state: Mutex<WatchState>,
     published: watch::Sender<CurrentBudgets>,
     /// The task that stores the budgets in the state file.
@@ -124,7 +132,8 @@ impl TableWatch {
         described: Instant,
         interval: Duration,
     ) -> Arc<TableWatch> {
-        let WatchedTable { table, description, scopes, sink_reads, indexes, capacity, scan, urgent, machine } = of;
+        let WatchedTable { table, description, scopes, sink_reads, indexes, capacity, scan, urgent, machine, .. } = of;
+        let (has_fixed_capacity, other) = (of.has_fixed_capacity, of.other);
         let tracker = BudgetTracker::new(capacity, resolved);
         let due = described + interval;
         Arc::new(TableWatch {
@@ -136,6 +145,8 @@ impl TableWatch {
             interval,
             urgent,
             machine,
+            has_fixed_capacity,
+            other,
             state: Mutex::new(WatchState { description, tracker, due, failed: 0, slowdown: None }),
             published: watch::Sender::new(CurrentBudgets {
                 scopes: resolved.scopes.clone(),
@@ -155,15 +166,20 @@ impl TableWatch {
     /// the current budgets are durable.
     pub(crate) async fn start_storing(&self, events: Arc<dyn Events>, run: RunId) -> Result<(), StoreError> {
         let mut current_budgets = self.current_budgets();
+        let mut of_other =
+            self.other.as_ref().map(|other| (other.state().description.name.clone(), other.current_budgets()));
         let machine = self.machine.clone();
-        let text = move |now: &CurrentBudgets| {
-            StoredBudgets::new(run, clock::to_text(machine.now()), now.clone()).to_json().to_string()
+        let text = move |mut now: CurrentBudgets, other: &mut Option<(String, watch::Receiver<CurrentBudgets>)>| {
+            if let Some((name, budgets)) = other {
+                now.add_other(name, &budgets.borrow_and_update());
+            }
+            StoredBudgets::new(run, clock::to_text(machine.now()), now).to_json().to_string()
         };
-        let now = text(&current_budgets.borrow_and_update());
+        let now = text(current_budgets.borrow_and_update().clone(), &mut of_other);
         events.set_fact(StoredFact::Budgets, now).await?;
         let storing = tokio::spawn(async move {
-            while current_budgets.changed().await.is_ok() {
-                let now = text(&current_budgets.borrow_and_update());
+            while any_changed(&mut current_budgets, of_other.as_mut().map(|(_, budgets)| budgets)).await {
+                let now = text(current_budgets.borrow_and_update().clone(), &mut of_other);
                 if let Err(error) = events.set_fact(StoredFact::Budgets, now).await {
                     // If the store fails, the next commit fails too and stops the run. So a warning is enough here.
                     tracing::warn!("the budgets could not be stored for `status`: {error}");
@@ -184,6 +200,9 @@ impl TableWatch {
     /// budgets stay unchanged. Returns the current budgets.
     pub(crate) fn set_capacity(&self, capacity: &Capacity) -> Vec<ScopeBudget> {
         let mut state = self.state();
+        if self.has_fixed_capacity {
+            return state.budgets();
+        }
         let description = state.description.clone();
         let is_stale = state.failed >= FAILURES_BEFORE_HALVING;
         state.tracker.steer(capacity, &description, is_stale);
@@ -196,6 +215,9 @@ impl TableWatch {
     /// Lowers all budgets as this slowdown states. `None` ends the slowdown. The change applies immediately, even to
     /// waiting requests. Budgets that change later are lowered in the same way.
     pub(crate) fn set_slowdown(&self, slowdown: Option<Slowdown>) {
+        if let Some(other) = &self.other {
+            other.set_slowdown(slowdown.clone());
+        }
         self.state().slowdown = slowdown;
         self.apply();
     }
@@ -210,7 +232,12 @@ impl TableWatch {
     /// Describes the table repeatedly until the handle is dropped. If a description is overdue, for example after a
     /// long wait between two passes, this function reads it before it returns. An urgent job waits only briefly for an
     /// overdue description.
-    pub(crate) async fn watch(self: &Arc<Self>, stop: &Stopper) -> AbortOnDropHandle<()> {
+    pub(crate) async fn watch(self: &Arc<Self>, stop: &Stopper) -> Vec<AbortOnDropHandle<()>> {
+        let watches = [Some(self), self.other.as_ref()].into_iter().flatten();
+        join_all(watches.map(|watch| watch.watch_table(stop))).await
+    }
+
+    async fn watch_table(self: &Arc<Self>, stop: &Stopper) -> AbortOnDropHandle<()> {
         let waits = if self.urgent { URGENT_DESCRIBE_TIMEOUT } else { Duration::MAX };
         // If the description does not arrive in time, the task below requests it again. The job sends its own requests
         // meanwhile.
@@ -354,6 +381,18 @@ impl TableWatch {
 
     fn state(&self) -> MutexGuard<'_, WatchState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Waits until one of the budgets changes. Returns false if those of the plan's table can change no more.
+async fn any_changed(
+    budgets: &mut watch::Receiver<CurrentBudgets>,
+    other: Option<&mut watch::Receiver<CurrentBudgets>>,
+) -> bool {
+    let Some(other) = other else { return budgets.changed().await.is_ok() };
+    tokio::select! {
+        changed = budgets.changed() => changed.is_ok(),
+        changed = other.changed() => changed.is_ok(),
     }
 }
 

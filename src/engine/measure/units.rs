@@ -58,7 +58,7 @@ impl LiveUnits {
             }
             units.indexes[index].add(consumed, estimated);
         }
-        units.unlisted += (consumed.total() - listed.total()).max(0.0);
+        units.unlisted += (consumed.of_table() - listed.total()).max(0.0);
     }
 
     pub(crate) fn snapshot(&self) -> ConsumedUnits {
@@ -77,7 +77,11 @@ mod tests {
     #[test]
     fn units_are_counted_for_the_table_and_for_each_index() {
         let live = LiveUnits::default();
-        let consumed = WriteConsumption { table: 2.0, indexes: vec![("by-email".into(), 3.0), ("new".into(), 1.0)] };
+        let consumed = WriteConsumption {
+            table: 2.0,
+            indexes: vec![("by-email".into(), 3.0), ("new".into(), 1.0)],
+            elsewhere: None,
+        };
         let listed = WriteCost { table: 2.0, indexes: vec![(1, 3.0)] };
         let estimated = WriteCost { table: 4.0, indexes: vec![(0, 1.0), (1, 2.0)] };
         live.record_write(&consumed, &listed, &estimated);

@@ -52,6 +52,12 @@ impl Migration {
         let target = Box::pin(self.target_of(loaded.clone(), plan_check, &Silent)).await?;
         let identity = Identity::from_plan(&target.plan, &target.description);
         let explainer = self.explainer_of(pass, loaded, Some(target.description.clone()), Some(identity)).await?;
+        // A rollback changes the derived items, which may be in another table.
+        let is_undo = pass == ExplainedPass::Undo;
+        if let (true, Some(tables), Some(derived)) = (is_undo, target.tables.of_derived(), &target.description.derived)
+        {
+            return Ok((explainer, ItemReader { tables, description: (**derived).clone() }));
+        }
         Ok((explainer, ItemReader { tables: target.tables, description: target.description }))
     }
 
@@ -190,12 +196,12 @@ impl Explainer<'_> {
         let plan = &self.loaded.plan;
         match &self.table {
             Some(table) => self.changes(table),
-            None => self.changes(&TableDescription::new(&plan.table.name, "", offline_key(plan, item))),
+            None => self.changes(&offline_table(plan, item)),
         }
     }
 
     fn is_listed(&self, changes: &Changes, key: Option<&ItemKey>) -> Result<bool, MigrationError> {
-        Ok(match key {
+        Ok(match key.filter(|_| !changes.removes_derived_items()) {
             Some(key) => self.loaded.lists_key(key, changes.key())?,
             None => true,
         })
@@ -255,6 +261,21 @@ impl Explainer<'_> {
         let refuses_encrypted = changes.refuses_encrypted() && !self.writes_encrypted;
         changes.with_encrypted_refused(refuses_encrypted)
     }
+}
+
+/// Returns a description of the plan's table for an item of it, as far as the plan and the item show it.
+fn offline_table(plan: &Plan, item: &Item) -> TableDescription {
+    let table = TableDescription::new(&plan.table.name, "", offline_key(plan, item));
+    let Some(name) = plan.other_table() else { return table };
+    // The types of the key attributes are those of the derived item's values.
+    let parts = plan.derived().into_iter().flat_map(|derived| &derived.key).map(|(name, expression)| KeyAttribute {
+        name: name.clone(),
+        kind: expression.evaluate(item, &plan.facts).map_or("S", |value| value.type_name()).to_owned(),
+    });
+    let mut parts = parts;
+    let unnamed = || KeyAttribute { name: String::new(), kind: "S".to_owned() };
+    let key = KeySchema { partition: parts.next().unwrap_or_else(unnamed), sort: parts.next() };
+    TableDescription { derived: Some(Box::new(TableDescription::new(name, "", key))), ..table }
 }
 
 /// Returns the key schema that the plan states. The types of the key attributes are those of the item's values.

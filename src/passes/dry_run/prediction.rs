@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::heaviest::{HeaviestKeys, KeyUsage};
 use super::predicted_outcome::PredictedOutcome;
 use super::shape::{Shape, shape};
-use crate::change::{Action, Changes, Decision, GuardedWrite, ItemHistory, Leftover, PreImage};
+use crate::change::{Action, Changes, Decision, GuardedWrite, ItemHistory, Leftover, OtherTable, PreImage, WriteCost};
 use crate::item::{ExpiryCounts, Item, ItemKey, PartitionHash, Path, Units, Value, encryption_marker, item_bytes};
 use crate::state::reject_if_unreadable;
 
@@ -59,6 +59,11 @@ pub struct Prediction {
     /// The part of `write_units` that each global index would consume, by index name. Indexes that would consume
     /// nothing are omitted.
     pub index_write_units: BTreeMap<String, Units>,
+    /// The part of `write_units` that the table itself would consume that gets derived items, if it is not the table of
+    /// their sources. Without the units of its global indexes, which are in `index_write_units`.
+    pub elsewhere_write_units: Units,
+    /// The partition keys with the largest loads in that other table.
+    pub heaviest_elsewhere: HeaviestKeys,
     /// The partition keys with the largest loads. Empty if the table has no sort key, because each partition key then
     /// has at most one item.
     pub heaviest: HeaviestKeys,
@@ -162,7 +167,7 @@ impl Prediction {
                 let mut writes = changes.all_writes(write, record);
                 self.writes += writes.len() as u64;
                 for write in &writes {
-                    self.write_units += write.cost.total();
+                    self.write_units += write.total_cost();
                     usage.write += write.cost.table;
                     self.add_derived_usage(changes, write);
                     for (place, units) in &write.cost.indexes {
@@ -209,6 +214,8 @@ impl Prediction {
         self.write_units += other.write_units;
         self.read_units += other.read_units;
         self.heaviest.merge(other.heaviest);
+        self.elsewhere_write_units += other.elsewhere_write_units;
+        self.heaviest_elsewhere.merge(other.heaviest_elsewhere);
         other.index_write_units.iter().for_each(|(name, units)| self.add_to_index(name, *units));
         other.shapes.into_iter().for_each(|shape| self.add_shape(shape));
         for (class, reasons) in other.reasons {
@@ -249,9 +256,24 @@ impl Prediction {
     /// Adds the load that a derived item causes on its own partition key. The transaction also checks the source, which
     /// causes load on the partition key of the source.
     fn add_derived_usage(&mut self, changes: &Changes, write: &GuardedWrite) {
+        if let (Some(table), Some(cost)) = (changes.other_table(), &write.cost_elsewhere) {
+            return self.add_usage_elsewhere(table, write, cost);
+        }
         if let Some(key) = write.derived_key().filter(|_| changes.key().sort.is_some()) {
             let usage = KeyUsage { write: write.cost.table, bytes: 0.0 };
             self.heaviest.add(key.partition_hash(&changes.key().partition.name), usage);
+        }
+    }
+
+    /// Adds the load that a derived item puts on another table. Names each index of that table after the table too.
+    fn add_usage_elsewhere(&mut self, table: &OtherTable, write: &GuardedWrite, cost: &WriteCost) {
+        self.elsewhere_write_units += cost.table;
+        for (place, units) in &cost.indexes {
+            self.add_to_index(&table.index_name(&table.indexes().schemas()[*place].name), *units);
+        }
+        if let Some(key) = write.derived_key().filter(|_| table.key.sort.is_some()) {
+            let usage = KeyUsage { write: cost.table, bytes: 0.0 };
+            self.heaviest_elsewhere.add(key.partition_hash(&table.key.partition.name), usage);
         }
     }
 

@@ -1,4 +1,4 @@
-//! The source of a rollback that restores deleted items. This source is the journal.
+//! The journal as a source: the items that the migration deleted, or the derived items that it put.
 
 use std::sync::Arc;
 
@@ -11,19 +11,27 @@ use crate::state::{DeletedItemsQuery, History, PreImageId, RunId, StoreError};
 /// The largest number of items on a page. Each of them becomes a write.
 const MAX_PAGE: u32 = 100;
 
-/// Yields the items that the migration may have deleted. A segment is a part of the journal, and a position is the
+/// Yields the items that the migration may have deleted, or the derived items that it may have put. A segment is a part of the journal, and a position is the
 /// number of a journal row. The list does not change during a rollback, because only earlier runs delete items.
 ///
 /// Each yielded item has only its key. If the key cannot be read, the item has no attributes, and the writer makes it a
 /// failure.
-pub(super) struct DeletedItems {
+pub(in crate::passes) struct DeletedItems {
     history: Arc<dyn History>,
-    rollback: RunId,
+    /// Only records of runs before this one are read.
+    before: RunId,
+    /// Whether each segment is a part of the journal.
+    is_divided: bool,
 }
 
 impl DeletedItems {
     pub(super) fn new(history: Arc<dyn History>, rollback: RunId) -> DeletedItems {
-        DeletedItems { history, rollback }
+        DeletedItems { history, before: rollback, is_divided: true }
+    }
+
+    /// Yields what the journal records now, for a pass that changes no items. Every segment is the whole journal.
+    pub(in crate::passes) fn of_all_runs(history: Arc<dyn History>) -> DeletedItems {
+        DeletedItems { history, before: RunId::from_number(i64::MAX), is_divided: false }
     }
 }
 
@@ -39,13 +47,8 @@ impl Source for DeletedItems {
             }
             Some(Position::Key(_)) => return Err(TableError::foreign_position()),
         };
-        let query = DeletedItemsQuery {
-            before: self.rollback,
-            part: request.segment,
-            parts: request.total_segments,
-            after,
-            limit,
-        };
+        let (part, parts) = if self.is_divided { (request.segment, request.total_segments) } else { (0, 1) };
+        let query = DeletedItemsQuery { before: self.before, part, parts, after, limit };
         let rows = self.history.deleted_items(query).await.map_err(unreadable)?;
         let next = rows.last().filter(|_| rows.len() == limit as usize);
         let next = next.map(|last| Position::Offset(last.id.number().unsigned_abs()));

@@ -73,6 +73,13 @@ pub struct VerifyReport {
     /// records.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub puts: bool,
+    /// Whether `verify --all` reads the derived items that the journal records one by one, because the scan of the
+    /// selection does not read them.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub lists_derived: bool,
+    /// Number of derived items in the journal that were looked up. `None` if the scan reads them, or for a sample.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub derived_items_read: Option<u64>,
     /// Number of items that were read and compared.
     pub compared: u64,
     /// Number of items that were read but not compared, because no change of the plan applies to them.
@@ -189,6 +196,12 @@ impl VerifyReport {
 
     /// Returns what the verification cannot prove about derived items. `None` if the plan puts none.
     pub fn limit_of_derived(&self) -> Option<&'static str> {
+        if self.lists_derived && !self.is_full() {
+            return Some(
+                "derived items whose source is gone: a sample does not look for them. `verify --all` looks up each \
+                 derived item that this migration put and nobody has changed since",
+            );
+        }
         self.puts.then_some(
             "derived items whose source is gone, if another writer put them, or changed them after this migration put \
              them: the verification does not look for them, because no record shows that they were derived",
@@ -263,6 +276,14 @@ impl VerifyReport {
             let items = number(self.not_selected);
             writeln!(out, "  {:<16} {items:>14}  no change of the plan applies to them; not compared", "not selected")?;
         }
+        if let Some(read) = self.derived_items_read {
+            let read = number(read);
+            writeln!(
+                out,
+                "  {:<16} {read:>14}  read by the keys in the journal, to find those without a source",
+                "derived items"
+            )?;
+        }
         if self.new_alone > 0 {
             writeln!(
                 out,
@@ -286,6 +307,9 @@ impl VerifyReport {
         if self.diverged_closed > 0 {
             let closed = number(self.diverged_closed);
             writeln!(out, "  closed diverged items, because they now match or are gone: {closed}")?;
+        }
+        if let Some(limit) = self.limit_of_derived().filter(|_| self.lists_derived) {
+            writeln!(out, "  The verification cannot prove anything about {limit}")?;
         }
         if let Some(limit) = self.limit_of_purge() {
             writeln!(out, "  The verification cannot prove anything about {limit}")?;

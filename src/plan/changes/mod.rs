@@ -79,6 +79,8 @@ pub(super) struct WrittenChange {
     pub(super) elements: Vec<WrittenElement>,
     /// The expressions of a `put`. The expressions of the key attributes come first.
     pub(super) derived: Vec<WrittenExpr>,
+    /// Position of the name of the table that gets the derived items. `None` if the plan does not name it.
+    pub(super) derived_table: Option<TextSpan>,
 }
 
 /// Reads all changes. Reports invalid changes and omits them from the result. If a change has no `on_existing` of its
@@ -253,6 +255,7 @@ impl WrittenChange {
             replaced: None,
             elements: Vec::new(),
             derived: Vec::new(),
+            derived_table: None,
         }
     }
 }

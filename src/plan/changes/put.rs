@@ -9,7 +9,8 @@ use super::WrittenChange;
 use crate::change::{Change, DerivedItem};
 use crate::expr::{Expected, Expr};
 use crate::plan::diagnostic::{Diagnostic, Problems, TextSpan};
-use crate::plan::fields::Fields;
+use crate::plan::fields::{Fields, check};
+use crate::plan::names::table_name;
 use crate::plan::select::{WrittenExpr, read_expression};
 
 const EXAMPLE: &str = "put = { key = { pk = '\"EMAIL#\" + item.email' }, attributes = { user = \"item.pk\" } }";
@@ -31,16 +32,10 @@ pub(super) fn read_put(key: &TextSpan, value: &Spanned<DeValue<'_>>, problems: &
         return None;
     };
     let fields = Fields::open(table, "`put`", &["key", "attributes", "table"], value.span(), problems);
-    let elsewhere = fields.get("table").map(|(at, _)| {
-        problems.add(
-            Diagnostic::new("a derived item must be in the same table as its source", at, "another table")
-                .help("remove `table`, because the tool puts derived items only into the table of the plan's [table]")
-                .help(
-                    "this version cannot check a second table: its keys, its capacity, its replicas, and derived items \
-                     there whose source is gone",
-                ),
-        );
-    });
+    let table = fields.text("table", "\"lookup\"", problems);
+    let table_at = table.as_ref().map(Spanned::span);
+    let has_table = fields.get("table").is_some();
+    let table = table.and_then(|name| check(&name, problems, table_name));
     if fields.get("key").is_none() && !fields.has_misspelt(&["key"]) {
         problems.add_missing(
             Diagnostic::new(
@@ -71,16 +66,23 @@ pub(super) fn read_put(key: &TextSpan, value: &Spanned<DeValue<'_>>, problems: &
                 .help("keep it in `key` only"),
         );
     }
-    if elsewhere.is_some() || attributes.iter().any(|(name, ..)| parts.iter().any(|(part, ..)| part == name)) {
+    if (has_table && table.is_none()) || attributes.iter().any(|(name, ..)| parts.iter().any(|(part, ..)| part == name))
+    {
         return None;
     }
     let plain = |all: &WrittenAttributes| -> Vec<(String, Expr)> {
         all.iter().map(|(name, _, written)| (name.clone(), written.expr.clone())).collect()
     };
-    let derived = DerivedItem { key: plain(&parts), attributes: plain(&attributes) };
+    let table = table.map(|name| name.as_str().into());
+    let derived = DerivedItem { table, key: plain(&parts), attributes: plain(&attributes) };
     let change = Change::Put { derived: Arc::new(derived) };
     let expressions = parts.into_iter().chain(attributes).map(|(_, _, written)| written).collect();
-    Some(WrittenChange { derived: expressions, value: key_at, ..WrittenChange::new(change, key.clone()) })
+    Some(WrittenChange {
+        derived: expressions,
+        derived_table: table_at,
+        value: key_at,
+        ..WrittenChange::new(change, key.clone())
+    })
 }
 
 /// Reads a table of attributes, each with an expression. Returns `None` if at least one of them is invalid.

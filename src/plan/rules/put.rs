@@ -1,6 +1,6 @@
 //! Rules for plans that put derived items.
 
-use crate::change::{Change, DerivedItem, MAX_OPERATORS};
+use crate::change::{DerivedItem, MAX_OPERATORS};
 use crate::expr::KnownTypes;
 use crate::item::{KeyAttribute, KeySchema};
 use crate::plan::changes::WrittenChange;
@@ -11,11 +11,12 @@ use crate::plan::fields::Fields;
 /// condition needs a comparison and an `AND` for each.
 const MAX_ATTRIBUTES: usize = MAX_OPERATORS / 2 - 1;
 
-/// Checks a plan that puts derived items. `in_place` is the position of `strategy = "in-place"`, if the plan contains
-/// it. `selects` is true if [select] has a valid `where`.
+/// Checks a plan that puts derived items. `plan_table` is the name of the plan's table. `in_place` is the position of
+/// `strategy = "in-place"`, if the plan says it. `selects` says whether [select] has a valid `where`.
 pub(in super::super) fn check_put(
     root: &Fields<'_, '_>,
     changes: &[WrittenChange],
+    plan_table: Option<&str>,
     in_place: Option<TextSpan>,
     selects: bool,
     problems: &mut Problems,
@@ -38,7 +39,15 @@ pub(in super::super) fn check_put(
                 .help("one transaction checks the item and puts its derived item; use a separate plan for this change"),
         );
     }
-    check_selection(root, put, selects, problems);
+    match (&derived.table, &put.derived_table) {
+        (Some(table), Some(at)) if plan_table == Some(table) => problems.add(
+            Diagnostic::new("`table` names the table of the plan", at.clone(), "the table of the sources")
+                .help("remove `table`: derived items go to the table of the plan, unless you name another one")
+                .help("in the table of the plan, `where` must be false for each derived item"),
+        ),
+        (Some(_), _) => {}
+        (None, _) => check_selection(root, put, selects, problems),
+    }
     if let Some(at) = in_place {
         problems.add(
             Diagnostic::new("a plan that puts derived items cannot be in-place", at, "for moves and removals")
@@ -73,8 +82,8 @@ pub(in super::super) fn check_put(
     }
 }
 
-/// Checks which items the plan selects. Each derived item must be outside the selection, so the plan needs a `where`
-/// that can test it. Refuses a file of keys. It does not list the derived items, so a verification would not read them.
+/// Checks which items the plan selects. Each derived item must be outside the selection, so there must be a `where` to
+/// test it with, even if a file lists the keys of the sources.
 fn check_selection(root: &Fields<'_, '_>, put: &WrittenChange, selects: bool, problems: &mut Problems) {
     let Some((_, select)) = root.get("select") else {
         if !root.has_misspelt(&["select"]) {
@@ -87,17 +96,7 @@ fn check_selection(root: &Fields<'_, '_>, put: &WrittenChange, selects: bool, pr
         return;
     };
     let Some(table) = select.get_ref().as_table() else { return };
-    if let Some((at, _)) = table.get_key_value("keys") {
-        problems.add(
-            Diagnostic::new("`keys` is not allowed with `put`", at.span(), "does not list the derived items")
-                .also(put.first.clone(), "puts the derived items")
-                .help("remove `keys`, and select the same items with a `where`")
-                .help(
-                    "with `keys`, `verify` reads only the listed items, so it would not find a derived item whose source \
-                     is gone",
-                ),
-        );
-    } else if !selects && table.get("where").is_none() {
+    if !selects && table.get("where").is_none() {
         problems.add_missing(
             Diagnostic::new("`put` needs a `where`", select.span(), "no `where`")
                 .also(put.first.clone(), "puts the derived items")
@@ -108,9 +107,15 @@ fn check_selection(root: &Fields<'_, '_>, put: &WrittenChange, selects: bool, pr
     }
 }
 
-/// Checks that `key` lists exactly the key attributes of the table.
-pub(in super::super) fn check_put_key(changes: &[WrittenChange], key: &[&str], problems: &mut Problems) {
-    for (put, derived) in changes.iter().filter_map(|written| Some((written, written.change.derived()?))) {
+/// Checks that `key` names exactly the key attributes of the table that gets the derived items. `table` is the name of
+/// that table in `put`, or `None` for the table of the plan. A `put` into another table is not checked.
+pub(in super::super) fn check_put_key(
+    changes: &[WrittenChange],
+    table: Option<&str>,
+    key: &[&str],
+    problems: &mut Problems,
+) {
+    for (put, derived) in puts_into(changes, table) {
         let is_named = |part: &str| derived.key.iter().any(|(name, _)| name == part);
         let missing: Vec<&&str> = key.iter().filter(|part| !is_named(part)).collect();
         let other = derived.key.iter().map(|(name, _)| name).find(|name| !key.contains(&name.as_str()));
@@ -120,39 +125,48 @@ pub(in super::super) fn check_put_key(changes: &[WrittenChange], key: &[&str], p
             (None, Some(other)) => format!("`{other}` is not a key attribute"),
         };
         let names: Vec<String> = key.iter().map(|part| format!("`{part}`")).collect();
+        let title = format!("the derived item does not have the key of {}", name_of(table));
         problems.add(
-            Diagnostic::new("the derived item does not have the key of the table", put.value.clone(), what)
-                .help(format!(
-                    "write an expression for each key attribute and no other attribute: {}",
-                    names.join(", ")
-                ))
+            Diagnostic::new(title, put.value.clone(), what)
+                .help(format!("write an expression for each key attribute, and for nothing else: {}", names.join(", ")))
                 .help("the other attributes of the derived item belong in `attributes`"),
         );
     }
 }
 
-/// Checks that each key attribute of a derived item has a valid value. `known` describes the attributes that every item
-/// has. If `allows_not_computable` is true, the plan has a rule for items from which no valid derived key can be
-/// computed.
+/// Checks that each key attribute of a derived item has a valid value. `schema` is the key of the table that gets the
+/// derived items, and `table` its name, as in [`check_put_key`]. `known` describes the attributes that every source has.
+/// If `allows_not_computable` is true, the plan says what happens to an item without a valid key.
 pub(in super::super) fn check_put_types(
     changes: &[WrittenChange],
-    schema: &KeySchema,
+    (table, schema): (Option<&str>, &KeySchema),
     known: &KnownTypes,
     allows_not_computable: bool,
     problems: &mut Problems,
 ) {
-    for written in changes {
-        let Change::Put { derived } = &written.change else { continue };
+    for (put, derived) in puts_into(changes, table) {
         for part in std::iter::once(&schema.partition).chain(&schema.sort) {
-            check_part(written, derived, part, known, allows_not_computable, problems);
+            check_part((put, derived), (table, part), known, allows_not_computable, problems);
         }
     }
 }
 
+/// Returns each `put` into this table.
+fn puts_into<'a>(
+    changes: &'a [WrittenChange],
+    table: Option<&'a str>,
+) -> impl Iterator<Item = (&'a WrittenChange, &'a DerivedItem)> {
+    let puts = changes.iter().filter_map(|written| Some((written, written.change.derived()?.as_ref())));
+    puts.filter(move |(_, derived)| derived.table.as_deref() == table)
+}
+
+fn name_of(table: Option<&str>) -> String {
+    table.map_or_else(|| "the table".to_owned(), |table| format!("table `{table}`"))
+}
+
 fn check_part(
-    written: &WrittenChange,
-    derived: &DerivedItem,
-    part: &KeyAttribute,
+    (written, derived): (&WrittenChange, &DerivedItem),
+    (table, part): (Option<&str>, &KeyAttribute),
     known: &KnownTypes,
     allows_not_computable: bool,
     problems: &mut Problems,
@@ -166,7 +180,10 @@ fn check_part(
     if !types.contains(&kind) {
         problems.add(
             Diagnostic::new(
-                format!("DynamoDB would reject every derived item: `{name}` has type {kind} in the key of the table"),
+                format!(
+                    "DynamoDB would reject every derived item: `{name}` has type {kind} in the key of {}",
+                    name_of(table)
+                ),
                 at,
                 format!("of type {}", others.join(" or ")),
             )

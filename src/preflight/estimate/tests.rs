@@ -28,6 +28,7 @@ fn input<'a>(table: &'a TableDescription, budgets: &'a Budgets) -> EstimateInput
         consistent: false,
         reads: ItemReads::Scan,
         derives: false,
+        other: None,
         max_writes: 1,
     }
 }
@@ -50,7 +51,9 @@ fn counted(items: f64, write: f64) -> TableTotals {
         exceeding: Some(Range::exactly(0.0)),
         table_write: Range::exactly(write),
         index_write: BTreeMap::new(),
+        elsewhere_write: Range::exactly(0.0),
         key: no_key(),
+        key_elsewhere: no_key(),
     }
 }
 
@@ -147,7 +150,7 @@ fn lines_show_ranges_and_their_basis() {
         figures[Figure::Items as usize] = f64::from(10 + n % 3);
         tally.add(&figures);
     });
-    let sampled = TableTotals::from_sample(&tally, &[], no_key());
+    let sampled = TableTotals::from_sample(&tally, &[], [no_key(), no_key()]);
     let estimate = Estimate::new(Basis::Sample(50, 100, false), sampled, &input(&table, &budgets));
     let ranges = text(&estimate);
     assert!(ranges.contains("items=about 1,098 ("), "{ranges}");

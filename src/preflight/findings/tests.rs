@@ -21,7 +21,8 @@ fn quiet_facts() -> TableFacts {
     };
     table.features.deletion_protection = Some(true);
     let recovery = Recovery { enabled: true, earliest: Some("2026-11-01T00:00:00Z".into()), days: Some(35) };
-    TableFacts { table, loopback: false, recovery: FactLookup::Known(recovery), time_to_live: FactLookup::Known(None) }
+    let (recovery, time_to_live) = (FactLookup::Known(recovery), FactLookup::Known(None));
+    TableFacts { table, loopback: false, recovery, time_to_live, derived: None }
 }
 
 fn plan(migration: &str, changes: &str) -> Plan {
@@ -45,6 +46,7 @@ fn estimate(facts: &TableFacts, plan: &Plan) -> Estimate {
         consistent: false,
         reads: ItemReads::Scan,
         derives: false,
+        other: None,
         max_writes: 1,
     };
     Estimate::from_description(&TouchedPaths::from_plan(plan), &input)

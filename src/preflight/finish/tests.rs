@@ -62,6 +62,7 @@ fn estimate(table: &TableDescription, budgets: &Budgets, [write, key, index]: [f
         consistent: false,
         reads: ItemReads::Scan,
         derives: false,
+        other: None,
         max_writes: 1,
     };
     let counted = TableTotals {
@@ -73,6 +74,8 @@ fn estimate(table: &TableDescription, budgets: &Budgets, [write, key, index]: [f
         table_write: Range::exactly(write),
         index_write: [("by-new".to_owned(), Range::exactly(index))].into_iter().filter(|_| index > 0.0).collect(),
         key: KeyLoad { write: Range::exactly(key), bytes: Range::exactly(key * 1_000.0) },
+        elsewhere_write: Range::exactly(0.0),
+        key_elsewhere: KeyLoad { write: Range::exactly(0.0), bytes: Range::exactly(0.0) },
     };
     Estimate::new(Basis::Whole, counted, &input)
 }

@@ -54,6 +54,8 @@ pub struct ScopeBudget {
     pub units: Units,
     /// The reason for the budget, in words.
     pub basis: String,
+    /// The table, if it is not the plan's table but the one that gets derived items.
+    pub table: Option<String>,
 }
 
 /// The scope of a budget.
@@ -88,6 +90,11 @@ impl fmt::Display for ScopeBudget {
 }
 
 impl ScopeBudget {
+    /// Returns the same budget, of the table with this name.
+    pub fn of_table(&self, name: &str) -> ScopeBudget {
+        ScopeBudget { table: Some(name.to_owned()), ..self.clone() }
+    }
+
     /// Converts the budget to JSON.
     pub fn to_json(&self) -> Json {
         let (scope, index) = match &self.scope {
@@ -97,7 +104,11 @@ impl ScopeBudget {
             Scope::Index(name) => ("index", Some(name)),
         };
         let access = if self.access == Access::Write { "write" } else { "read" };
-        json!({ "scope": scope, "index": index, "access": access, "units_per_second": self.units, "basis": self.basis })
+        let mut json = json!({ "scope": scope, "index": index, "access": access, "units_per_second": self.units, "basis": self.basis });
+        if let (Some(table), Some(map)) = (&self.table, json.as_object_mut()) {
+            map.insert("table".to_owned(), table.as_str().into());
+        }
+        json
     }
 
     /// Reads the JSON that [`ScopeBudget::to_json`] returns. `None` if the JSON has a different form.
@@ -116,7 +127,8 @@ impl ScopeBudget {
         };
         let units = json["units_per_second"].as_f64()?;
         let basis = json["basis"].as_str()?.to_owned();
-        Some(ScopeBudget { scope, access, units, basis })
+        let table = json["table"].as_str().map(str::to_owned);
+        Some(ScopeBudget { scope, access, units, basis, table })
     }
 }
 
@@ -129,9 +141,14 @@ impl ResolvedBudgets {
 
 /// Returns each scope's label, and its budgets as text.
 pub fn lines(scopes: &[ScopeBudget]) -> impl Iterator<Item = (String, String)> {
-    scopes.chunk_by(|a, b| a.scope == b.scope).map(|scope| {
+    scopes.chunk_by(|a, b| a.scope == b.scope && a.table == b.table).map(|scope| {
         let budgets: Vec<String> = scope.iter().map(ToString::to_string).collect();
-        (scope[0].scope.to_string(), budgets.join(", "))
+        let label = match &scope[0].table {
+            Some(table) if scope[0].scope == Scope::Table => format!("table {table}"),
+            Some(table) => format!("table {table}, {}", scope[0].scope),
+            None => scope[0].scope.to_string(),
+        };
+        (label, budgets.join(", "))
     })
 }
 
@@ -247,7 +264,7 @@ impl BudgetBuilder<'_> {
     fn add_budget(&mut self, scope: Scope, access: Access, found: BudgetResult) -> Units {
         match found {
             Ok((units, basis)) => {
-                self.scopes.push(ScopeBudget { scope, access, units, basis });
+                self.scopes.push(ScopeBudget { scope, access, units, basis, table: None });
                 units
             }
             Err(error) => {

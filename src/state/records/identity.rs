@@ -12,9 +12,10 @@ pub struct Identity {
     pub migration: String,
     /// The fingerprint of the plan.
     pub fingerprint: String,
-    /// ARN of the table. If source and sink are different tables, this is the text "ARN to ARN".
+    /// ARN of the table. If source and sink are different tables, this is the text "ARN to ARN". If the derived items go
+    /// into another table, its ARN follows.
     pub table_arn: String,
-    /// The table's unique id; `None` if the engine assigns no id. A table that is deleted and created again has a new
+    /// The table's unique id, and that of the table with the derived items; `None` if the engine assigns no id. A table that is deleted and created again has a new
     /// id.
     pub table_id: Option<String>,
     /// A description of the plan, for the error message that is shown if a different plan uses the state file.
@@ -24,12 +25,24 @@ pub struct Identity {
 impl Identity {
     /// Returns the identity of a plan and a table.
     pub fn from_plan(plan: &Plan, table: &TableDescription) -> Identity {
+        let and_derived = |table: &str, derived: &str| format!("{table}, with derived items in {derived}");
         let both = |source: &str, sink: &str| format!("{source} to {sink}");
         let (table_arn, table_id) = match &table.sink {
             None => (table.arn.clone(), table.id.clone()),
             Some(sink) => {
                 let ids = table.id.as_deref().zip(sink.id.as_deref());
                 (both(&table.arn, &sink.arn), ids.map(|(source, sink)| both(source, sink)))
+            }
+        };
+        let (table_arn, table_id) = match &table.derived {
+            None => (table_arn, table_id),
+            Some(derived) => {
+                let id = match (table_id, &derived.id) {
+                    (Some(id), Some(derived)) => Some(and_derived(&id, derived)),
+                    (id, None) => id,
+                    (None, Some(derived)) => Some(and_derived("unknown", derived)),
+                };
+                (and_derived(&table_arn, &derived.arn), id)
             }
         };
         Identity {

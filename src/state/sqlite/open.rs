@@ -197,7 +197,7 @@ pub(super) fn check_identity(connection: &Connection, path: &Path, ours: &Identi
     }
     match (&theirs.table_id, &ours.table_id) {
         (Some(theirs), Some(ours)) if theirs != ours => Err(StoreError::Foreign(format!(
-            "the table was deleted and recreated since the state file {file} was created: its TableId was {theirs} and is \
+            "a table was deleted and recreated since the state file {file} was created: the TableId was {theirs} and is \
              now {ours}. Nothing was read from or written to it, because the checkpoints say nothing about the new table. \
              To start on the new table, move the state file away or use another --state."
         ))),

@@ -138,7 +138,7 @@ impl MemoryTable {
 }
 
 fn units() -> WriteConsumption {
-    WriteConsumption { table: 1.0, indexes: Vec::new() }
+    WriteConsumption { table: 1.0, indexes: Vec::new(), elsewhere: None }
 }
 
 fn holds(condition: &Condition, item: &Item) -> bool {

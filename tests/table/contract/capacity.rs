@@ -78,7 +78,7 @@ fn named_cost(write: &GuardedWrite, changes: &Changes) -> WriteConsumption {
     let named = |(place, units): &(usize, f64)| (changes.indexes().schemas()[*place].name.clone(), *units);
     let mut indexes: Vec<_> = write.cost.indexes.iter().map(named).collect();
     indexes.sort_by(|a, b| a.0.cmp(&b.0));
-    WriteConsumption { table: write.cost.table, indexes }
+    WriteConsumption { table: write.cost.table, indexes, elsewhere: None }
 }
 
 async fn put(harness: &Harness, name: &str, image: &Item) {

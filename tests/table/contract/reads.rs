@@ -230,6 +230,7 @@ async fn keys_of_other_types_work_the_same_way() {
             bytes_before: 0,
             bytes_after: 0,
             cost: WriteCost::default(),
+            cost_elsewhere: None,
             next: None,
         };
         let replies = [table.write(&[&write]).await, table.write(&[&write]).await].concat();
@@ -254,6 +255,7 @@ async fn a_missing_table_is_fatal_for_every_operation() {
         bytes_before: 0,
         bytes_after: 0,
         cost: WriteCost::default(),
+        cost_elsewhere: None,
         next: None,
     };
     let errors = [

@@ -12,7 +12,7 @@ use backfill::internals::item::{Item, Projection};
 use backfill::internals::local::{Fault, RequestInfo};
 use serde_json::{Value as Json, json};
 
-use super::derived::DERIVED;
+use super::derived::{DERIVED, ELSEWHERE};
 use super::examples::{DELETES, Example, INDEXED, LISTED, example, examples, folder};
 use super::item;
 use crate::harness::capabilities::Engine;
@@ -26,7 +26,7 @@ pub(super) const COPIES: usize = 30;
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_example_has_its_documented_result_even_if_it_is_killed_midway() {
     let engine = Engine::current();
-    for example in examples().iter().filter(|example| ![DELETES, DERIVED].contains(&example.name.as_str())) {
+    for example in examples().iter().filter(|example| ![DELETES, DERIVED, ELSEWHERE].contains(&example.name.as_str())) {
         match engine.has_all(example.needs) {
             true => killed_and_resumed(example).await,
             false => println!("{} lacks {:?}: {} does not run", engine.title, example.needs, example.name),

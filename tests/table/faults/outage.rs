@@ -31,6 +31,7 @@ async fn write_to(endpoint: &str) -> TableError {
         bytes_before: 0,
         bytes_after: 0,
         cost: WriteCost::default(),
+        cost_elsewhere: None,
         next: None,
     };
     table.write(&[&write]).await.remove(0).unwrap_err()

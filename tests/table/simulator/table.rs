@@ -123,7 +123,10 @@ impl SimTable {
         }
         data.items[place].done = true;
         let indexes = if indexed { vec![(INDEX.to_owned(), index)] } else { Vec::new() };
-        Ok(WriteReply::Applied { consumed: Some(WriteConsumption { table: units, indexes }), removed: None })
+        Ok(WriteReply::Applied {
+            consumed: Some(WriteConsumption { table: units, indexes, elsewhere: None }),
+            removed: None,
+        })
     }
 }
 
@@ -203,5 +206,6 @@ fn describe(data: &Data, spec: &ModelSpec) -> TableDescription {
         indexes: spec.indexes.iter().filter_map(|index| index.write).map(index).collect(),
         features: Features::default(),
         sink: None,
+        derived: None,
     }
 }

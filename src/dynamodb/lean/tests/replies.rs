@@ -178,7 +178,8 @@ async fn earlier_replies_decide_what_a_reply_must_contain() {
         {"WriteCapacityUnits":3}},"GlobalSecondaryIndexes":{"h":{"CapacityUnits":3.0},"g":{"CapacityUnits":1},"z":
         {"CapacityUnits":0}}}}"#;
     let agreed = clients.agreed(Canned::json(200, arms)).await;
-    let consumed = WriteConsumption { table: 5.0, indexes: vec![("g".to_owned(), 1.0), ("h".to_owned(), 3.0)] };
+    let consumed =
+        WriteConsumption { table: 5.0, indexes: vec![("g".to_owned(), 1.0), ("h".to_owned(), 3.0)], elsewhere: None };
     assert_eq!(agreed.update, Ok(WriteReply::Applied { consumed: Some(consumed), removed: None }));
 }
 

@@ -87,6 +87,7 @@ fn any_write() -> impl Strategy<Value = GuardedWrite> {
         bytes_before: 1,
         bytes_after: 1,
         cost: WriteCost::default(),
+        cost_elsewhere: None,
         next: None,
     })
 }

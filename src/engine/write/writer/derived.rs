@@ -19,7 +19,7 @@ impl Writer {
         write: &GuardedWrite,
     ) -> Result<ItemResult, Stopped> {
         if let (Some(key), Some(item)) = (write.derived_key(), write.derived_item()) {
-            let partition_key = &self.changes().key().partition.name;
+            let partition_key = &self.changes().derived_key().partition.name;
             let rows = [
                 PreImage::source_of(partition_key, &write.key),
                 PreImage::of_item(partition_key, item),

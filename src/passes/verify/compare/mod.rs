@@ -88,6 +88,8 @@ pub struct Parity {
     deletes: bool,
     /// Whether the plan puts a derived item for each selected item.
     puts: bool,
+    /// Whether an item that is not selected may be a derived item.
+    reads_derived: bool,
 }
 
 /// The comparison for keys whose readers already use the new attribute. Readers of all other keys still use the old
@@ -118,11 +120,19 @@ impl Parity {
             computed: changes.iter().filter(|change| change.may_be_not_computable()).cloned().collect(),
             deletes: changes.iter().any(Change::deletes_items),
             puts: changes.iter().any(|change| change.derived().is_some()),
+            reads_derived: true,
         }
     }
 
-    /// Compares only items that these rules select, and values that the migration wrote according to its records.
-    /// Evaluates expressions by these rules.
+    /// Compares only the sources of derived items. Somebody else looks for derived items without a source
+    /// ([`super::pass`]).
+    #[must_use]
+    pub fn of_sources_only(self) -> Parity {
+        Parity { reads_derived: false, ..self }
+    }
+
+    /// Limits the comparison to the items that these rules select, and to what a record shows as written by the
+    /// migration. Evaluates expressions by these rules.
     #[must_use]
     pub fn with_rules(self, rules: ItemRules) -> Parity {
         Parity { rules, ..self }
@@ -334,6 +344,7 @@ impl Parity {
             (Selected::Yes, _) => Verdict::Missing,
             (Selected::NotComputable(_), _) if skips => Verdict::Skipped,
             (Selected::NotComputable(_), _) => Verdict::Missing,
+            (Selected::No, _) if !self.reads_derived => Verdict::NotSelected,
             // Only the history shows whether the item is a derived item.
             (Selected::No, None) => Verdict::Unexpected,
             // An unreadable record could belong to a derived item.

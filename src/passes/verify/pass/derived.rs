@@ -4,9 +4,11 @@
 use std::sync::Arc;
 
 use super::super::compare::Comparison;
-use crate::change::{Changes, Decision, DerivedItem, ExistingDerived, Indexes, ItemHistory, Selected};
+use crate::change::{Changes, Decision, DerivedItem, ExistingDerived, ItemHistory, Selected};
+use crate::dynamodb::TableDescription;
 use crate::engine::{Requests, Stopped};
-use crate::item::{Item, ItemKey, KeySchema};
+use crate::item::{Item, ItemKey};
+use crate::passes::expand;
 use crate::plan::Plan;
 use crate::state::Verdict;
 
@@ -34,11 +36,11 @@ impl Judged {
 
 impl DerivedItems {
     /// Prepares the verification of this plan. Returns `None` if the plan puts no derived items.
-    pub(super) fn new(plan: &Plan, key: &KeySchema, indexes: &Indexes) -> Option<DerivedItems> {
+    pub(super) fn new(plan: &Plan, table: &TableDescription) -> Option<DerivedItems> {
         let derived = Arc::clone(plan.derived()?);
-        let indexes = indexes.schemas().to_vec();
-        let changes = Changes::for_expand(&plan.changes, plan.strategy, key.clone(), indexes);
-        Some(DerivedItems { changes: changes.with_rules(plan.item_rules()), derived })
+        // An item that exists keeps its signature, because a verification writes nothing.
+        let changes = expand::changes(plan, table).with_encrypted_refused(false);
+        Some(DerivedItems { changes, derived })
     }
 
     /// Judges a suspect. `found` is the result of the comparison that did not see other items.
@@ -80,6 +82,7 @@ impl DerivedItems {
         };
         let (existing, units) = requests.existing_derived(&write).await?;
         let key = write.derived_key().map_or_else(|| "?".to_owned(), ItemKey::to_string);
+        let key = write.other_table().map_or_else(|| key.clone(), |table| format!("{key} in table {table}"));
         let (found, why) = match existing {
             ExistingDerived::Missing => (found, Some(format!("its derived item {key} does not exist"))),
             ExistingDerived::Equal => (Comparison { verdict: Verdict::Matching, paths: Vec::new() }, None),
@@ -92,10 +95,7 @@ impl DerivedItems {
         Ok(Judged { found, why, units })
     }
 
-    /// Judges a derived item by its recorded source. The migration put this item or may have put it. The item counts as
-    /// an orphan if the recorded source is gone, is no longer selected, or now has a different derived key. This is
-    /// true even if another source implies the same derived item. If the recorded source is selected and has this
-    /// derived key, the verdict for the source already covers the derived item.
+    /// Judges a derived item that the migration put, or may have put.
     async fn judge_derived(
         &self,
         requests: &Requests,
@@ -103,12 +103,25 @@ impl DerivedItems {
         record: &ItemHistory,
         found: Comparison,
     ) -> Result<Judged, Stopped> {
+        let (is_orphan, units) = self.is_orphan(requests, item, record).await?;
         let fine = Comparison { verdict: Verdict::NotSelected, paths: Vec::new() };
-        let schema = self.changes.key();
+        Ok(Judged { found: if is_orphan { found } else { fine }, why: None, units })
+    }
+
+    /// Returns whether this derived item is an orphan, judged by its recorded source: that source is gone, is not
+    /// selected any more, or has another derived key now. This is true even if another source derives the same item. If
+    /// the recorded source is selected and has this derived key, the verdict on the source says whether the derived item
+    /// is right. An item that differs from its record is no orphan, because somebody else has changed it. Also returns
+    /// the consumed read units.
+    pub(super) async fn is_orphan(
+        &self,
+        requests: &Requests,
+        item: &Item,
+        record: &ItemHistory,
+    ) -> Result<(bool, f64), Stopped> {
+        let schema = self.changes.derived_key();
         let put = record.deletion().and_then(|deletion| deletion.puts.of(item));
-        let Some(source) = put.and_then(|put| put.source.as_ref()) else {
-            return Ok(Judged::without_read(fine));
-        };
+        let Some(source) = put.and_then(|put| put.source.as_ref()) else { return Ok((false, 0.0)) };
         let got = requests.get(source).await?;
         let is_orphan = match &got.item {
             None => true,
@@ -119,13 +132,12 @@ impl DerivedItems {
                 Selected::NotComputable(_) => false,
             },
         };
-        let found = if is_orphan { found } else { fine };
-        Ok(Judged { found, why: None, units: got.units.unwrap_or(0.0) })
+        Ok((is_orphan, got.units.unwrap_or(0.0)))
     }
 
     /// Returns the derived key of a source. Returns `None` if it cannot be computed.
     fn derived_key(&self, source: &Item) -> Option<ItemKey> {
-        let schema = self.changes.key();
+        let schema = self.changes.derived_key();
         schema.key_of(&self.derived.of_source(source, schema, self.changes.facts()).ok()?)
     }
 }

@@ -10,27 +10,36 @@
 //! Each page is committed atomically with its verdicts, its mismatching items and its position. So a stopped or killed
 //! verification continues from the last commit and counts each item once. The report is created when all segments are
 //! done.
+//!
+//! If the scan does not read the derived items of a plan, the verification has one more segment after those of the scan:
+//! the derived items in the journal (`orphans.rs`).
 
 mod derived;
+mod orphans;
+mod page_verdicts;
 mod shadow;
 
 use std::collections::BTreeSet;
+use std::ops::Range;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 
+use super::super::undo::DeletedItems;
 use super::bound::Clusters;
 use super::report::{
     MAX_EXAMPLES, MAX_SEGMENTS, MismatchExample, RepairForecast, SampleReport, SegmentReport, VerifyReport,
 };
 use super::sample::{Sample, large_segments, total_clusters};
 use crate::change::{Change, HistoryLookup, ItemHistory, Outcome};
-use crate::engine::{Job, LocalScheduler, ReadSettings, StopReason, scan_table, schedule};
+use crate::engine::{Job, LocalScheduler, ReadSettings, StopReason, scan_table};
 use crate::item::ItemKey;
 use crate::state::{
     MAX_MISMATCHES, NewRun, NewVerification, RunRecord, SampleDraw, SegmentState, SegmentStatus, SpendRecord, State,
     StoreError, TableStage, Verdict, VerdictCounts, VerificationParameters, VerificationRecord, phase,
 };
+use derived::DerivedItems;
+use orphans::Orphans;
 use shadow::Verifier;
 
 /// The name of the expand phase. A verification of a sample looks up the run of this phase, because the counts of that
@@ -41,9 +50,12 @@ const EXPAND: &str = "expand";
 const ORPHAN: &str = "its recorded source is gone, is no longer selected, or now has another derived key; another \
                       source could imply it";
 
-const NOTHING_TO_REPAIR: &str = "after `contract`, values can no longer be derived, so nothing can be repaired. \
-                                 Nothing was read or written. Verify without --repair, and run `contract` again for \
-                                 the items that it could not change";
+/// The maximum number of segments of a scan that is followed by a segment for the journal. No run has more than a million
+/// segments.
+const MAX_SEGMENTS_OF_SCAN: u32 = 999_999;
+
+const NOTHING_TO_REPAIR: &str = "after `contract` nothing is derived any more, so nothing can be repaired. Nothing was \
+     read or written: verify without --repair, and run `contract` again for the items that it left";
 
 /// Reads the recorded history of items, which includes the values from before the migration.
 #[async_trait]
@@ -118,6 +130,9 @@ pub async fn begin(
         store.for_each_segment(run.id, &mut note).await?;
         large = large_segments(&done);
     }
+    if lists_derived(job, parameters.sample_clusters.is_none()) {
+        total_segments = total_segments.min(MAX_SEGMENTS_OF_SCAN) + 1;
+    }
     let mut segments_to_read = total_segments;
     let mut drawn = None;
     if let Some(sample_clusters) = parameters.sample_clusters {
@@ -151,14 +166,27 @@ pub async fn verify(
     let removes = input.removes;
     job.begin_spend(store, run).await?;
     let sample = sample_of(record);
+    let of_scan = segments_of_scan(job, record);
     let scheduler = match &sample {
-        None => schedule(store, run).await?,
+        None => schedule_segments(store, run, 0..of_scan).await?,
         Some(sample) => schedule_sample(store, run, sample).await?,
     };
     job.stop_at_limits();
     let requests = job.requests();
+    let history = Arc::clone(&input.history);
     let verifier = Arc::new(Verifier::new(job, store, record, input, requests.clone()));
     scan_table(read_settings(job, record), &scheduler, &requests, verifier.clone()).await;
+    if of_scan < run.total_segments
+        && let Some(derived) = DerivedItems::new(&job.plan, &job.description)
+    {
+        let journal = DeletedItems::of_all_runs(store.history());
+        let requests = requests.with_source(Arc::new(journal));
+        let table = job.plan.other_table().map(str::to_owned);
+        let orphans = Orphans::new((derived, table), history, store.clone(), run.session(), requests.clone());
+        let settings = ReadSettings::new(run.total_segments, &job.description.key.partition.name);
+        let scheduler = schedule_segments(store, run, of_scan..run.total_segments).await?;
+        scan_table(settings, &scheduler, &requests, Arc::new(orphans)).await;
+    }
     let mut closed = None;
     if store.totals(run.id).await?.done == record.segments_to_read {
         let closes_diverged = sample.is_none() || record.parameters.repair;
@@ -175,8 +203,19 @@ fn sample_of(record: &VerificationRecord) -> Option<Sample> {
     Some(Sample::draw(record.run.total_segments, drawn.run_segments, &drawn.large, sample_clusters, drawn.seed))
 }
 
+/// Returns whether a verification reads the derived items in the journal. A sample does not read them.
+fn lists_derived(job: &Job, reads_all: bool) -> bool {
+    reads_all && job.plan.looks_up_derived()
+}
+
+/// Returns the number of segments that are read by a scan. One more segment may follow them: the journal.
+fn segments_of_scan(job: &Job, record: &VerificationRecord) -> u32 {
+    let lists_derived = lists_derived(job, record.parameters.sample_clusters.is_none());
+    record.run.total_segments - u32::from(lists_derived)
+}
+
 fn read_settings(job: &Job, record: &VerificationRecord) -> ReadSettings {
-    let read_settings = job.read_settings(record.run.total_segments);
+    let read_settings = job.read_settings(segments_of_scan(job, record));
     match record.parameters.sample_clusters {
         None => ReadSettings { consistent: true, ..read_settings },
         // A survey of the first pages would not help, because clusters are very small.
@@ -184,7 +223,22 @@ fn read_settings(job: &Job, record: &VerificationRecord) -> ReadSettings {
     }
 }
 
-/// Creates a scheduler that leases only the clusters of the sample. It treats all other clusters as done.
+/// Creates a scheduler that hands out only these segments. The segments before them count as done.
+async fn schedule_segments(store: &State, run: &RunRecord, segments: Range<u32>) -> Result<LocalScheduler, StoreError> {
+    let mut scheduler = LocalScheduler::new(segments.end).in_session(run.sessions);
+    for segment in 0..segments.start {
+        scheduler.restore(segment, SegmentState { status: SegmentStatus::Done, ..SegmentState::default() });
+    }
+    let mut restore = |segment, state| {
+        if segments.contains(&segment) {
+            scheduler.restore(segment, state);
+        }
+    };
+    store.for_each_segment(run.id, &mut restore).await?;
+    Ok(scheduler)
+}
+
+/// Creates a scheduler that hands out only the sample's clusters. It treats all other clusters as done.
 async fn schedule_sample(store: &State, run: &RunRecord, sample: &Sample) -> Result<LocalScheduler, StoreError> {
     let mut scheduler = LocalScheduler::new(run.total_segments).in_session(run.sessions);
     let clusters: BTreeSet<u32> = sample.clusters().collect();
@@ -207,10 +261,12 @@ async fn end(
 ) -> Result<VerificationResult, StoreError> {
     let id = record.run.id;
     let spend = job.end_spend(store, &record.run).await?;
-    let segments = store.segment_verdicts(id).await?;
+    let mut segments = store.segment_verdicts(id).await?;
     let mut counts = VerdictCounts::default();
     segments.iter().for_each(|(_, segment)| counts.add(segment));
-    let throttles = job.scopes.throttles();
+    let of_scan = segments_of_scan(job, record);
+    let of_journal = segments.pop_if(|(segment, _)| *segment >= of_scan);
+    let throttles = job.throttles();
     let Some(closed) = closed else {
         let left = || StopReason::Internal("segments were left over".into());
         let reason = job.stop.reason().cloned().unwrap_or_else(left);
@@ -218,11 +274,17 @@ async fn end(
         let run = store.stop_verification(record.run.session(), Some(reason.to_string()), abandoned).await?;
         return Ok(VerificationResult { run, counts, report: None, spend, throttles, stopped: Some(reason) });
     };
+    let derived_read = of_journal.map(|(_, verdicts)| verdicts);
     let mut report = report_of(job, record, &segments, &counts);
     report.repair_remove = record.parameters.repair && removes;
     // This outcome also counts items that are not selected.
     let uncounted = store.totals(id).await?.counts.of(Outcome::NothingToDo);
     report.new_alone = uncounted.saturating_sub(counts.not_selected);
+    if let Some(read) = derived_read {
+        // These items are not in the selection, so they are only in this count.
+        report.not_selected -= read.not_selected;
+        report.derived_items_read = Some(read.read());
+    }
     report.ended_at = store.now();
     report.diverged_closed = closed;
     report.read_units = spend.state.spent.read;
@@ -280,6 +342,8 @@ fn report_of(
         deletes: job.plan.deletes_items(),
         only_writes_values: job.plan.changes.iter().all(Change::only_writes_values),
         puts: job.plan.puts_items(),
+        lists_derived: job.plan.looks_up_derived(),
+        derived_items_read: None,
         compared: counts.compared(),
         not_selected: counts.not_selected,
         matching: counts.matching,

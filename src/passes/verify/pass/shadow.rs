@@ -14,16 +14,15 @@ use futures::{FutureExt as _, StreamExt as _, stream};
 use super::super::compare::{Comparison, Parity};
 use super::super::repair::Repair;
 use super::derived::{DerivedItems, Judged};
+use super::page_verdicts::{PageVerdicts, commit, give_up};
 use super::{ItemHistories, VerifyInput};
-use crate::change::{Change, ItemHistory, OnExisting, Outcome, ProgramAnswers, stable_changed};
-use crate::engine::{
-    CommitPage, Job, PageItems, PageOutcome, Pages, PartialOutcome, ProcessPage, Requests, StopReason, Stopped, ask,
-};
+use crate::change::{Change, ItemHistory, OnExisting, ProgramAnswers, stable_changed};
+use crate::engine::{CommitPage, Job, PageItems, Pages, PartialOutcome, ProcessPage, Requests, Stopped, ask};
 use crate::exec::Programs;
 use crate::item::{Item, ItemKey, KeySchema, Path};
 use crate::state::{
-    Counts, Cursor, ListQuery, Mismatch, PreImageId, SegmentEvent, SessionId, State, StoreError, TableStage, Verdict,
-    VerdictCounts, VerificationRecord, VerifiedPages,
+    Cursor, ListQuery, Mismatch, RunId, SessionId, State, StoreError, TableStage, Verdict, VerdictCounts,
+    VerificationRecord, phase,
 };
 use repairs::replaceable_paths;
 
@@ -70,6 +69,8 @@ pub(super) struct Verifier {
     refuses_encrypted: bool,
     /// Whether the operator purged the journal.
     is_journal_purged: bool,
+    /// Whether the derived items are in another table.
+    reads_elsewhere: bool,
 }
 
 /// An item that did not match when it was read.
@@ -106,15 +107,11 @@ impl Verifier {
             && parameters.stage == TableStage::Expanded
             && !plan.deletes_items()
             && !plan.puts_items();
+        let parity =
+            Parity::with_truths(&plan.changes, plan.strategy, parameters.stage, parameters.truths, &key.partition.name)
+                .with_rules(plan.item_rules());
         Verifier {
-            parity: Parity::with_truths(
-                &plan.changes,
-                plan.strategy,
-                parameters.stage,
-                parameters.truths,
-                &key.partition.name,
-            )
-            .with_rules(plan.item_rules()),
+            parity: if plan.looks_up_derived() { parity.of_sources_only() } else { parity },
             repair: parameters.repair.then(repair),
             predicted: can_repair.then(repair),
             replaceable: replaceable_paths(&plan.changes),
@@ -134,10 +131,11 @@ impl Verifier {
             requests,
             key: key.clone(),
             rereads: parameters.sample_clusters.is_none().then(|| AtomicU64::new(MAX_REREADS)),
-            derived: DerivedItems::new(plan, key, &indexes()),
+            derived: DerivedItems::new(plan, &job.description),
             programs: job.programs.clone().filter(|_| plan.recomputes()),
             refuses_encrypted: job.changes.refuses_encrypted(),
             is_journal_purged: job.journal_purged_at.is_some(),
+            reads_elsewhere: plan.other_table().is_some(),
         }
     }
 
@@ -285,6 +283,7 @@ impl Verifier {
     /// closed items.
     pub(super) async fn close_diverged(&self) -> Result<u64, Stopped> {
         let due = self.store.open_work(None).await.map_err(|error| self.give_up(&error))?.diverged;
+        let last_here = self.last_run_here().await?;
         let mut closed = 0;
         let mut reread_count = 0;
         let mut after = Cursor::START;
@@ -294,8 +293,9 @@ impl Verifier {
             let Some(last) = open.last() else { return Ok(closed) };
             after = last.as_ref().map_or_else(|unreadable| unreadable.id, |record| record.id);
             reread_count += open.len() as u64;
-            // Records that cannot be read stay open.
-            let keys: Vec<ItemKey> = open.into_iter().flatten().map(|record| record.key).collect();
+            // Records that cannot be read stay open. So do those of a rollback in another table.
+            let open = open.into_iter().flatten().filter(|record| record.run <= last_here);
+            let keys: Vec<ItemKey> = open.map(|record| record.key).collect();
             let records = self.records(&keys).await?;
             let reads = keys.into_iter().zip(records).map(|(key, record)| self.reread_diverged(key, record).boxed());
             // Wait for all reads, even if one of them ends early because the job stops.
@@ -305,6 +305,16 @@ impl Verifier {
             closed += self.store.close_diverged(self.session, resolved).await.map_err(|error| self.give_up(&error))?;
             tracing::info!("diverged items read again: {reread_count} of {due}; resolved: {closed}");
         }
+    }
+
+    /// Returns the last run whose diverged items are in the plan's table. Those of a rollback may be in another table.
+    async fn last_run_here(&self) -> Result<RunId, Stopped> {
+        let last = RunId::from_number(i64::MAX);
+        if !self.reads_elsewhere {
+            return Ok(last);
+        }
+        let run = self.store.current_run(phase::EXPAND).await.map_err(|error| self.give_up(&error))?;
+        Ok(run.map_or(last, |run| run.id))
     }
 
     /// Reads a diverged item again. Returns how the item is resolved, or `None` if it stays open.
@@ -326,36 +336,7 @@ impl Verifier {
     }
 
     fn give_up(&self, error: &StoreError) -> Stopped {
-        self.requests.stop().stop(StopReason::Store(error.to_string()));
-        Stopped
-    }
-}
-
-/// The result of the shadow reads of one or more pages.
-#[derive(Default)]
-pub(super) struct PageVerdicts {
-    counts: Counts,
-    verdicts: VerdictCounts,
-    /// The items that did not match. They include items that were then repaired.
-    mismatches: Vec<Mismatch>,
-    /// The pre-images of writes that were certainly not applied.
-    refused: Vec<PreImageId>,
-}
-
-impl PageOutcome for PageVerdicts {
-    fn counts(&self) -> &Counts {
-        &self.counts
-    }
-
-    fn counts_mut(&mut self) -> &mut Counts {
-        &mut self.counts
-    }
-
-    fn merge(&mut self, other: PageVerdicts) {
-        self.counts.add(&other.counts);
-        self.verdicts.add(&other.verdicts);
-        self.mismatches.extend(other.mismatches);
-        self.refused.extend(other.refused);
+        give_up(&self.requests, error)
     }
 }
 
@@ -414,16 +395,7 @@ impl ProcessPage for Verifier {
             let paths = found.paths.into_iter().map(|(path, _)| path).collect();
             outcome.mismatches.push(Mismatch { key, verdict: found.verdict, paths, repaired, why });
         }
-        // Convert the verdicts to outcomes, because the progress display shows outcomes.
-        let fine = outcome.verdicts.matching + outcome.verdicts.raced;
-        // An item that had only the new attribute counts as "nothing to do", as does an item that is not selected.
-        (0..outcome.verdicts.not_selected).for_each(|_| outcome.counts.count(Outcome::NothingToDo));
-        (0..new_alone).for_each(|_| outcome.counts.count(Outcome::NothingToDo));
-        (new_alone..fine).for_each(|_| outcome.counts.count(Outcome::AlreadyApplied));
-        (0..outcome.verdicts.skipped).for_each(|_| outcome.counts.count(Outcome::Skipped));
-        for mismatch in &outcome.mismatches {
-            outcome.counts.count(if mismatch.repaired { Outcome::Applied } else { Outcome::Diverged });
-        }
+        outcome.count_outcomes(new_alone);
         Ok(PartialOutcome { outcome, rest: None })
     }
 }
@@ -438,15 +410,6 @@ impl CommitPage<PageVerdicts> for Verifier {
     }
 
     async fn commit(&self, pages: Pages<PageVerdicts>) -> Result<(), Stopped> {
-        let Pages { segment, epoch, first, pages, next, outcome } = pages;
-        let PageVerdicts { counts, verdicts, mismatches, refused } = outcome;
-        let progress = counts.clone();
-        let ends = next.is_none();
-        let event = SegmentEvent::PagesDone { first, pages, next, counts };
-        let session = SessionId { epoch, ..self.session };
-        let verified = VerifiedPages { session, segment, event, verdicts, mismatches, refused };
-        self.store.commit_verified(verified).await.map_err(|error| self.give_up(&error))?;
-        self.requests.progress().record_commit(Some(segment), &progress, pages, ends);
-        Ok(())
+        commit(pages, &self.store, self.session, &self.requests).await
     }
 }

@@ -20,6 +20,8 @@ pub(in crate::passes::verify) fn report() -> VerifyReport {
         deletes: false,
         only_writes_values: false,
         puts: false,
+        lists_derived: false,
+        derived_items_read: None,
         compared: 12_000,
         not_selected: 345,
         matching: 11_998,
