@@ -297,8 +297,9 @@ pub(crate) struct CutoverArgs {
     /// The step to take
     #[arg(long, value_enum, group = "way", value_name = "STEP")]
     pub to: Option<CutoverStepArg>,
-    /// Take one step back. The command asks only before it ends dual writes, and only on a terminal. As long as
-    /// applications write both attributes, this step is possible even while another command runs
+    /// Go back: readers read the old attribute and writers write both. If readers already read the old attribute, end
+    /// dual writes. The command asks only before it ends dual writes, and only on a terminal. As long as applications
+    /// write both attributes, this step is possible even while another command runs
     #[arg(long, group = "way")]
     pub back: bool,
     /// With --to read-new: the percentage of keys for which readers read the new attribute

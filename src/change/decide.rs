@@ -12,10 +12,11 @@ use super::expand::ExpandOp;
 use super::expression_size::ExpressionSize;
 use super::old_from_new::OldFromNewOp;
 use super::ops::Ops;
+use super::repair_notes::lost_to_repairs;
 use super::undo::UndoOp;
 use super::{
     Change, Condition, GuardedWrite, HistoryLookup, Indexes, ItemHistory, ItemRules, OnNotComputable, OtherTable,
-    ProgramAnswers, ProgramQuestion, Repeatable, Rule, Selected, Strategy, rule,
+    PreImage, ProgramAnswers, ProgramQuestion, Repeatable, Rule, Selected, Strategy, rule,
 };
 use crate::expr::Facts;
 use crate::item::{IndexSchema, Item, ItemKey, KeySchema, MAX_ITEM_BYTES, NotComputable, Path, encryption_marker};
@@ -327,8 +328,24 @@ impl Changes {
         self.ops.removes_derived_items()
     }
 
-    /// Returns whether this write could be repeated with a different result. This is the case if a value is computed
-    /// from itself, and if both the selection and the change's own `where` still include the written item.
+    /// Returns the key of the derived item that this phase puts for this item. `None` if it puts none, or if the item has
+    /// no valid derived item.
+    pub fn derived_key_of(&self, item: &Item) -> Option<ItemKey> {
+        let derived = self.ops.expand().iter().find_map(ExpandOp::derived)?;
+        self.derived_key().key_of(&derived.of_source(item, self.derived_key(), self.facts()).ok()?)
+    }
+
+    /// Returns the notes for the report of this phase about an item that it leaves as it is. Only the last phase of a
+    /// rollback has some.
+    pub fn notes_without_write(&self, item: &Item, history: &ItemHistory) -> Vec<PreImage> {
+        match &self.ops {
+            Ops::Undo(ops) => lost_to_repairs(ops, history, item),
+            Ops::Expand(_) | Ops::Contract(_) | Ops::OldFromNew(_) | Ops::Decider(_) => Vec::new(),
+        }
+    }
+
+    /// Returns whether this write could be repeated with a different result: a value is computed from itself, and both
+    /// the selection and the change's own `where` still include the written item.
     fn would_apply_twice(&self, item: &Item, write: &GuardedWrite) -> bool {
         let depends = |op: &&ExpandOp| {
             op.depends_on_itself() && op.own_path().is_none_or(|path| self.rules.applies(path, item) == Selected::Yes)

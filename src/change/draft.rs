@@ -41,10 +41,10 @@ pub(super) struct Draft<'a> {
     not_computable: Option<NotComputable>,
     /// The questions that programs must answer before the write can be planned.
     pub(super) questions: Vec<ProgramQuestion>,
-    /// Whether a rollback needs a record of this write, because the selection may no longer include the item when the
-    /// rollback runs.
+    /// For a run, whether undo needs a record of each write of the change. For undo, whether only such a record allows a
+    /// change: the plan is in place, or the selection may not include the item.
     pub(super) needs_record: bool,
-    /// Whether the journal must record every write, because an item may need several of them.
+    /// Whether the journal must record each write of all changes, because an item may need several writes.
     pub(super) records_all: bool,
     pub(super) already_applied: bool,
     added_bytes: usize,

@@ -19,8 +19,9 @@ pub(super) enum ExpandOp {
         from: Path,
         to: Path,
         is_move: bool,
-        /// Whether the same write removes the source. This is true for moves in an in-place plan.
-        removes_source: bool,
+        /// Whether the plan is in place. The same write of a move then removes the source, and the journal records each
+        /// copy to a path without a value.
+        in_place: bool,
         on_existing: OnExisting,
     },
     /// Writes a constant to the target.
@@ -62,10 +63,10 @@ impl ExpandOp {
         let in_place = strategy == Strategy::InPlace;
         match change.clone() {
             Change::Move { from, to, on_existing } => {
-                Some(ExpandOp::Copy { from, to, is_move: true, removes_source: in_place, on_existing })
+                Some(ExpandOp::Copy { from, to, is_move: true, in_place, on_existing })
             }
             Change::Copy { from, to, on_existing } => {
-                Some(ExpandOp::Copy { from, to, is_move: false, removes_source: false, on_existing })
+                Some(ExpandOp::Copy { from, to, is_move: false, in_place, on_existing })
             }
             Change::Set { to, value, on_existing } => Some(ExpandOp::Set { to, value, on_existing }),
             Change::Remove { path } => {
@@ -118,11 +119,27 @@ impl ExpandOp {
         }
     }
 
+    /// Returns the derived item that the operation puts.
+    pub(super) fn derived(&self) -> Option<&DerivedItem> {
+        match self {
+            ExpandOp::Put { derived } => Some(derived),
+            ExpandOp::Copy { .. }
+            | ExpandOp::Set { .. }
+            | ExpandOp::Remove { .. }
+            | ExpandOp::Compute { .. }
+            | ExpandOp::Convert { .. }
+            | ExpandOp::Append { .. }
+            | ExpandOp::Exec { .. }
+            | ExpandOp::Each { .. }
+            | ExpandOp::Delete { .. } => None,
+        }
+    }
+
     /// Returns the paths that the operation may change. Returns no path if it deletes the item, or puts a derived
     /// item.
     pub(super) fn changed_paths(&self) -> Vec<&Path> {
         match self {
-            ExpandOp::Copy { from, to, removes_source: true, .. } => vec![to, from],
+            ExpandOp::Copy { from, to, is_move: true, in_place: true, .. } => vec![to, from],
             ExpandOp::Copy { to, .. } | ExpandOp::Set { to, .. } | ExpandOp::Compute { to, .. } => vec![to],
             ExpandOp::Remove { path, .. } | ExpandOp::Convert { path, .. } | ExpandOp::Append { to: path, .. } => {
                 vec![path]
@@ -136,7 +153,7 @@ impl ExpandOp {
     /// Returns the source of a move if the source stays until `contract`. An in-place plan would remove it.
     pub(super) fn remaining_source(&self) -> Option<&Path> {
         match self {
-            ExpandOp::Copy { from, is_move: true, removes_source: false, .. } => Some(from),
+            ExpandOp::Copy { from, is_move: true, in_place: false, .. } => Some(from),
             ExpandOp::Copy { .. }
             | ExpandOp::Set { .. }
             | ExpandOp::Remove { .. }
@@ -154,7 +171,7 @@ impl ExpandOp {
     /// an operation needs to know whether the target existed before.
     pub(super) fn kept_pair(&self) -> Option<(Source, &Path, OnExisting)> {
         match self {
-            ExpandOp::Copy { from, to, removes_source: false, on_existing, .. } => {
+            ExpandOp::Copy { from, to, is_move, in_place, on_existing } if !(*is_move && *in_place) => {
                 Some((Source::same(from), to, *on_existing))
             }
             ExpandOp::Compute { to, formula, on_existing, replaces: Some(replaced) } => {
@@ -170,6 +187,23 @@ impl ExpandOp {
             | ExpandOp::Each { .. }
             | ExpandOp::Put { .. }
             | ExpandOp::Delete { .. } => None,
+        }
+    }
+
+    /// Returns whether this is a copy in an in-place plan. No application writes both attributes of such a copy, so undo
+    /// needs a record of each write: a value at the target that equals the source's value may be an application's.
+    fn is_in_place_copy(&self) -> bool {
+        match self {
+            ExpandOp::Copy { is_move, in_place, .. } => !is_move && *in_place,
+            ExpandOp::Set { .. }
+            | ExpandOp::Remove { .. }
+            | ExpandOp::Compute { .. }
+            | ExpandOp::Convert { .. }
+            | ExpandOp::Append { .. }
+            | ExpandOp::Exec { .. }
+            | ExpandOp::Each { .. }
+            | ExpandOp::Put { .. }
+            | ExpandOp::Delete { .. } => false,
         }
     }
 
@@ -207,10 +241,10 @@ impl Draft<'_> {
         // If the change is conditional, undo needs a record of the write, because the item may no longer match the
         // condition.
         let has_where = path.is_some_and(|path| self.rules.options.of(path).applies_to.is_some());
-        self.needs_record = self.records_all || self.rules.selects_items() || has_where;
+        self.needs_record = self.records_all || self.rules.selects_items() || has_where || op.is_in_place_copy();
         match op {
-            ExpandOp::Copy { from, to, is_move, removes_source, on_existing } => match from.get(self.item) {
-                Some(value) => self.move_or_copy((from, to), value, *removes_source, *on_existing),
+            ExpandOp::Copy { from, to, is_move, in_place, on_existing } => match from.get(self.item) {
+                Some(value) => self.move_or_copy((from, to), value, *is_move && *in_place, *on_existing),
                 None => {
                     self.already_applied |= *is_move && self.target_value(to, None).is_some();
                     self.require(Condition::Missing(from.clone()));
@@ -248,10 +282,10 @@ impl Draft<'_> {
         }
     }
 
-    /// Moves or copies this value. An in-place move also removes its source, and the journal gets an entry for the
-    /// target. With `skip`, the journal records every move or copy, so that a later pass can find out whether the tool
-    /// wrote the value. The condition of a write with `skip` also requires an unchanged source, so that the recorded
-    /// digest is correct.
+    /// Moves or copies this value. `in_place` is true for a move whose write also removes the source. The journal then
+    /// gets an entry for the target. It also gets one with `skip`, so that a later pass can find out whether the tool
+    /// wrote the value, and if undo needs a record of the write. In both of these cases, the condition requires an
+    /// unchanged source, so that the recorded digest is correct.
     fn move_or_copy(&mut self, (from, to): (&Path, &Path), value: &Value, in_place: bool, on_existing: OnExisting) {
         let is_recorded = in_place || on_existing == OnExisting::Skip || self.needs_record;
         match to.get(self.item) {

@@ -31,11 +31,17 @@
 //!
 //! # Targets that did not exist before
 //!
-//! If a copy writes to a path without a value, the journal gets no entry for the copy, unless the change uses `skip`. A
-//! later pass that overwrites the copy therefore cannot distinguish the copy from a live writer's value. This
-//! distinction is not necessary. If the item has a baseline, the baseline lists every target that existed before the
-//! migration. A rollback removes any other target, even if a later pass found and overwrote a value there. The journal
-//! still has the overwritten value.
+//! Every other write to a path without a value has an entry in the journal ([`PriorValue::Nothing`]): each write of an
+//! in-place plan, and each constant or computed value. A rollback undoes such a write only if the path still has the
+//! value that the migration wrote. If a later pass overwrote a live writer's value there, the rollback restores it.
+//!
+//! There is one exception, because its entries would cost as much space as all others together. In a plan with
+//! `expand-contract`, a move or copy to a path without a value has no entry, unless an undo could not decide without it:
+//! the plan selects items, the change has a `where` or uses `skip`, or an item may need several writes. Such an entry
+//! is not necessary. Applications write both attributes, so the old attribute has the value of each target that an
+//! application wrote. If the item has a baseline, a target that the baseline does not list did not exist before the
+//! migration, and a rollback removes it. This is right even if a later pass found and overwrote a different value there:
+//! an application that wrote only the old attribute had made the target outdated. The journal still has that value.
 //!
 //! One race remains. A pass overwrites a preexisting target. A live writer then removes only the target. The next pass
 //! creates the target again, and another pass overwrites it. A rollback then restores the value that the recreated
@@ -147,6 +153,8 @@ pub struct ItemHistory {
     journal: BTreeMap<Path, Vec<(PreImageOrigin, PreImage)>>,
     /// Whether the item's baseline may be missing.
     without_baseline: bool,
+    /// Whether an earlier version of this program, which did not record every copy in place, may have written the item.
+    without_creations: bool,
     /// Why the record cannot be read. `None` if it can be read.
     unreadable: Option<String>,
     /// Targets that were equal to their source when the baseline was recorded (after the start of dual writes).
@@ -160,6 +168,7 @@ impl ItemHistory {
         preexisting: BTreeMap::new(),
         journal: BTreeMap::new(),
         without_baseline: false,
+        without_creations: false,
         unreadable: None,
         equal_targets: BTreeSet::new(),
         deletion: None,
@@ -200,7 +209,7 @@ impl ItemHistory {
                 }
                 // Marks that are older than the newest item belong to an earlier delete.
                 PriorValue::Mark(_) if deletion.is_some() => {}
-                PriorValue::Mark(ItemMark::Deleted) => is_confirmed = true,
+                PriorValue::Mark(ItemMark::Deleted | ItemMark::DeletedChanged) => is_confirmed = true,
                 PriorValue::Mark(ItemMark::PutBack) => undone = Undone::Yes,
                 PriorValue::Mark(ItemMark::PuttingBack) => {
                     undone = if undone == Undone::Yes { undone } else { Undone::Unknown };
@@ -245,11 +254,17 @@ impl ItemHistory {
         ItemHistory { without_baseline: true, ..self }
     }
 
+    /// Returns the same history, marked to show that an earlier version of this program may have written the item. That
+    /// version did not record a copy in place to a path without a value.
+    #[must_use]
+    pub fn without_creations(self) -> ItemHistory {
+        ItemHistory { without_creations: true, ..self }
+    }
+
     /// Returns whether nothing is recorded about the item.
     pub fn is_empty(&self) -> bool {
-        let ItemHistory { preexisting, journal, without_baseline: _, unreadable, equal_targets, deletion } = self;
-        let has_values = !(preexisting.is_empty() && journal.is_empty() && equal_targets.is_empty());
-        !has_values && unreadable.is_none() && deletion.is_none()
+        let has_values = !(self.preexisting.is_empty() && self.journal.is_empty() && self.equal_targets.is_empty());
+        !has_values && self.unreadable.is_none() && self.deletion.is_none()
     }
 
     /// Returns the last recorded delete of the item.
@@ -259,6 +274,11 @@ impl ItemHistory {
 
     pub(super) fn has_baseline(&self) -> bool {
         !self.without_baseline
+    }
+
+    /// Returns whether the journal has a record of every copy in place that this migration made.
+    pub(super) fn has_creations(&self) -> bool {
+        !self.without_creations
     }
 
     /// Returns whether this target existed before the migration.

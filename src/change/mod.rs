@@ -60,6 +60,7 @@ mod recomputed;
 #[cfg(test)]
 mod recomputed_tests;
 mod recorded_puts;
+mod repair_notes;
 mod rule;
 #[cfg(test)]
 mod rule_tests;

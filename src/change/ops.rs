@@ -117,7 +117,10 @@ impl<'a> Draft<'a> {
             Ops::Expand(ops) => ops.iter().for_each(|op| self.expand(op, answers)),
             Ops::Contract(ops) => ops.iter().for_each(|op| self.contract(op)),
             Ops::OldFromNew(ops) => ops.iter().for_each(|op| self.make_old_from_new(op)),
-            Ops::Undo(ops) => self.undo(ops, key),
+            Ops::Undo(ops) => {
+                self.undo(ops, key);
+                self.note_repaired_values(ops);
+            }
             // Such a phase has no operations.
             Ops::Decider(_) => {}
         }

@@ -45,8 +45,10 @@ pub enum PriorValue {
 pub enum ItemMark {
     /// DynamoDB confirmed the delete.
     Deleted,
-    /// A rollback is about to restore the item, or to delete the derived item. This mark is recorded before the write
-    /// is sent.
+    /// DynamoDB confirmed the delete, and a writer had changed the item just before. The previous row is the removed item.
+    DeletedChanged,
+    /// A rollback is about to put the item back, or to delete the derived item. This mark is recorded before the write is
+    /// sent.
     PuttingBack,
     /// The item exists in the table again, or the derived item is gone.
     PutBack,

@@ -72,7 +72,7 @@ impl RecordedPuts {
                     put.source = Some(ItemKey::new(source.clone()));
                 }
             }
-            PriorValue::Mark(ItemMark::Deleted) => self.is_confirmation = true,
+            PriorValue::Mark(ItemMark::Deleted | ItemMark::DeletedChanged) => self.is_confirmation = true,
             PriorValue::Mark(ItemMark::PutBack) if !self.puts.is_empty() => {
                 self.newer_than_mark.get_or_insert(self.puts.len());
             }

@@ -90,24 +90,6 @@ impl UndoOp {
         };
         one.into_iter().chain(another)
     }
-
-    /// Returns the paths at which a repair may have replaced one value with another. Omits conversions, appends and
-    /// changes in elements, because their repair derives the new value from the value that it finds.
-    fn replaceable_paths(&self) -> impl Iterator<Item = &Path> {
-        let (one, another) = match self {
-            UndoOp::Move { from, to } => (Some(to), Some(from)),
-            UndoOp::Copy { source, to, .. } => (Some(to), Some(&source.path)),
-            UndoOp::Set { to: path, .. } | UndoOp::Computed { to: path } | UndoOp::Remove { path } => {
-                (Some(path), None)
-            }
-            UndoOp::Converted { .. }
-            | UndoOp::Elements { .. }
-            | UndoOp::Appended { .. }
-            | UndoOp::Restore
-            | UndoOp::RemoveDerived => (None, None),
-        };
-        one.into_iter().chain(another)
-    }
 }
 
 impl<'a> Draft<'a> {
@@ -119,7 +101,9 @@ impl<'a> Draft<'a> {
         for op in ops {
             match op {
                 UndoOp::Copy { source, to, skips_existing, in_place } => {
-                    self.needs_record = stable_changed.is_some() || !self.is_surely_selected(to);
+                    // In an in-place plan, every write of a copy is recorded.
+                    let is_recorded = *in_place && self.history.has_creations();
+                    self.needs_record = is_recorded || stable_changed.is_some() || !self.is_surely_selected(to);
                     self.revert_copy(source, to, *skips_existing, *in_place);
                 }
                 UndoOp::Move { from, to } => self.revert_move(from, to),
@@ -139,26 +123,6 @@ impl<'a> Draft<'a> {
                 UndoOp::RemoveDerived => self.remove_derived(key),
             }
         }
-        self.note_repaired_values(ops);
-    }
-
-    /// Notes each path at which a repair replaced a value that this write does not restore. The note goes to the
-    /// journal with the write's pre-images, so the report of the rollback survives a crash. If the rollback does not
-    /// write the item, there is no note.
-    fn note_repaired_values(&mut self, ops: &[UndoOp]) {
-        let history = self.history;
-        if !history.has_repairs() {
-            return;
-        }
-        let after = self.image_after();
-        let is_lost = |path: &&Path| history.repaired_over(path).any(|value| path.get(&after) != Some(value));
-        let lost: Vec<PreImage> = ops
-            .iter()
-            .flat_map(UndoOp::replaceable_paths)
-            .filter(is_lost)
-            .map(|path| PreImage::with_leftover(path, Leftover::RepairedOver))
-            .collect();
-        self.pre_images.extend(lost);
     }
 
     /// Returns whether the plan's selection and the change's own `where` both include the item and cannot change. Pins
@@ -196,9 +160,8 @@ impl<'a> Draft<'a> {
         let is_preexisting = history.is_preexisting(to);
         let mut prior = history.prior_of_copy(to, new);
         if in_place && self.needs_record && !is_preexisting {
-            // Every write of such a copy is recorded. So the records show which value the migration found, even if a
-            // writer stored this value after the first pass had read the item. No application writes both attributes,
-            // so this value does not follow from the old attribute.
+            // The records show which value the migration found, even if a writer stored it after the first pass had read
+            // the item. No application writes both attributes, so this value does not follow from the old attribute.
             prior = prior.or_else(|| history.prior(to));
         }
         if let Some(PriorValue::Value(before)) = prior {
@@ -229,14 +192,18 @@ impl<'a> Draft<'a> {
                 _ => self.diverged.push(to.clone()),
             };
         }
-        if is_preexisting {
+        let is_own = |new: &Value| history.is_own_value(to, new);
+        // In an in-place plan, the record of a write to a missing target shows that an application removed the preexisting
+        // value before.
+        let was_removed = in_place && self.needs_record && prior == Some(&PriorValue::Nothing);
+        if is_preexisting && !(was_removed && new.is_some_and(is_own)) {
             return;
         }
         if self.needs_record {
-            // The selection may not include the item. So undo changes the item only if a record shows that a write
-            // created or overwrote the target's value.
+            // Undo changes the item only if a record shows a write to the target: a write that created the value, or one
+            // that overwrote a value.
             match new {
-                Some(new) if history.is_own_value(to, new) => {}
+                Some(new) if is_own(new) => {}
                 // The recorded write did not take effect.
                 Some(new) if !history.was_created(to) && is_value(history.prior(to), new) => {
                     return self.mark_undone(to, new);

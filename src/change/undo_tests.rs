@@ -97,6 +97,11 @@ impl Scenario {
         Changes::for_contract(&self.plan, self.strategy, key(), Vec::new())
     }
 
+    /// Returns what a rollback notes about this image if it does not write the item.
+    pub(super) fn notes(&self, image: &Item) -> Vec<PreImage> {
+        self.rollback().notes_without_write(image, &self.history())
+    }
+
     pub(super) fn undo(&mut self) -> Decision {
         self.apply(&self.rollback())
     }
@@ -355,4 +360,33 @@ fn an_undo_notes_a_value_of_an_application_that_a_repair_replaced() {
     // The repair replaced a value that the migration itself had written, so no application loses a value.
     let own = (PreImageOrigin::Run, PreImage::without_value(&tier).with_written_value(&value("old")));
     assert_eq!(notes(vec![repair("old"), own]), []);
+}
+
+/// A repair replaced the application's value. Later, the application wrote another value, or removed the attribute. The
+/// rollback does not write the item, and still notes the value that the repair replaced.
+#[test]
+fn an_undo_without_a_write_notes_a_value_that_a_repair_replaced() {
+    let value = |text: &str| Value::S(text.to_owned());
+    let plan = [set("tier", json!({"S": "free"}))];
+    let undo = Changes::for_undo(&plan, ExpandContract, key(), Vec::new());
+    let tier = path("tier");
+    let run = (PreImageOrigin::Run, PreImage::without_value(&tier));
+    let repair = (PreImageOrigin::Repair, PreImage::with_value(&tier, &value("gold")));
+    let history = ItemHistory::new([], [repair, run.clone()]);
+    let unrepaired = ItemHistory::new([], [run]);
+    for (now, decision) in [
+        (json!({"pk": {"S": "k"}, "tier": {"S": "silver"}}), Decision::Diverged(vec![tier.clone()])),
+        (json!({"pk": {"S": "k"}}), Decision::AlreadyApplied),
+    ] {
+        let image = item(now);
+        assert_eq!(undo.decide_with(&image, &history), decision);
+        let notes = undo.notes_without_write(&image, &history);
+        assert_eq!(notes, [PreImage::with_leftover(&tier, Leftover::RepairedOver)]);
+        assert_eq!(undo.notes_without_write(&image, &unrepaired), []);
+    }
+    // The application wrote the same value again.
+    let gold = item(json!({"pk": {"S": "k"}, "tier": {"S": "gold"}}));
+    assert_eq!(undo.notes_without_write(&gold, &history), []);
+    let expand = Changes::for_expand(&plan, ExpandContract, key(), Vec::new());
+    assert_eq!(expand.notes_without_write(&item(json!({"pk": {"S": "k"}})), &history), []);
 }

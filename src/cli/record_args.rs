@@ -77,6 +77,9 @@ pub(crate) enum FailuresAction {
         /// it applies to later commands too) or no-way-back (after a purge of the journal)
         #[arg(long, value_name = "FINDING", value_parser = accept_parser())]
         accept: Vec<Acceptance>,
+        /// Do not ask
+        #[arg(short, long)]
+        yes: bool,
         /// Skip the plan's health checks: the pass begins and continues even if the application is unhealthy
         #[arg(long)]
         ignore_health_checks: bool,

@@ -4,6 +4,7 @@ use crate::cli::{CheckArgs, Global};
 use crate::commands::shared::command_result::CommandResult;
 use crate::commands::shared::exit::Exit;
 use crate::commands::shared::{output, terminal};
+use backfill::internals::clock::to_text;
 use backfill::internals::migration::CheckOptions;
 
 /// Checks a plan. If the table is unreachable, prints the results of the checks that need no table, and then the error.
@@ -21,7 +22,11 @@ pub(crate) async fn check(global: &Global, args: CheckArgs) -> anyhow::Result<Ex
         output::warn(&format!("the sample was stopped: {reason}. The estimate uses the table's description"));
     }
     let found = if report.refuses() { Exit::Refused } else { Exit::Done };
-    let command_result =
-        CommandResult::from_exit_or_stop(found, outcome.stopped()).next((!report.refuses()).then(|| report.next()));
+    let command_result = match report.refuses() {
+        true => CommandResult::from_exit_or_stop(found, outcome.stopped()),
+        false => CommandResult::from_exit_or_stop(found, outcome.stopped())
+            .next(report.next())
+            .not_before(report.not_before().map(to_text)),
+    };
     output::write_result(global, &command_result, || report.to_json(), |out| report.write(out))
 }

@@ -26,12 +26,12 @@ pub(crate) async fn ctl(global: &Global, args: CtlArgs) -> anyhow::Result<Exit> 
         Ok(outcome) => outcome,
         Err(SteerError::Migration(error)) if is_absent(migration.state_path()).await => {
             let why = error.to_string().trim_end_matches('.').to_owned();
-            return Err(MigrationError::Refused { why, next: commands.render("check") }.into());
+            return Err(MigrationError::Refused { why, next: commands.render("check"), not_before: None }.into());
         }
         Err(SteerError::Migration(error)) => return Err(error.into()),
         Err(SteerError::Send(error @ (SendError::Denied(_) | SendError::NoProcess(_)))) => {
             let why = error.to_string();
-            return Err(MigrationError::Refused { why, next: commands.render("status") }.into());
+            return Err(MigrationError::Refused { why, next: commands.render("status"), not_before: None }.into());
         }
         Err(SteerError::Send(error @ SendError::NoAnswer { .. })) => return Err(error.into()),
     };

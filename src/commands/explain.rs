@@ -9,6 +9,7 @@ use crate::commands::shared::command_result::CommandResult;
 use crate::commands::shared::exit::{Exit, Refusal};
 use crate::commands::shared::{output, terminal};
 use backfill::internals::explain::{ExplainedPass, Explanation, InputItems, ItemInputError, read_items};
+use backfill::internals::item::KeyTextError;
 use backfill::internals::migration::{Explainer, Migration};
 
 /// Maximum number of items that one command explains. The command keeps their explanations in memory until it prints
@@ -43,9 +44,14 @@ async fn explain_key<'m>(
 ) -> anyhow::Result<(Explainer<'m>, Explanation)> {
     let (explainer, table) = migration.explainer(pass).await?;
     let key = table.parse_key(key).map_err(|error| {
+        let form = match &error {
+            KeyTextError::NotAKey => format!("Write --key '{}'", table.suggested_key(key)),
+            KeyTextError::OtherAttributes(_) | KeyTextError::Value { .. } | KeyTextError::Ambiguous => {
+                "Write the key as JSON, such as '{\"pk\": \"a\", \"sk\": 1}'".to_owned()
+            }
+        };
         let text = format!(
-            "the key in --key cannot be used: {error}. Nothing was read. Write the key as JSON, such as \
-             '{{\"pk\": \"a\", \"sk\": 1}}', or copy it from `backfill failures list`"
+            "the key in --key cannot be used: {error}. Nothing was read. {form}, or copy it from `backfill failures list`"
         );
         Refusal::error(Exit::Usage, text)
     })?;

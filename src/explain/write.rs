@@ -85,7 +85,7 @@ impl ExplainedWrite {
             PriorValue::SameAsSource if !is_target(&pre.path) => "stable",
             PriorValue::SameAsSource => "same_as_source",
             PriorValue::Item(_) => "item",
-            PriorValue::Mark(ItemMark::Deleted) => "deleted",
+            PriorValue::Mark(ItemMark::Deleted | ItemMark::DeletedChanged) => "deleted",
             PriorValue::Mark(ItemMark::PuttingBack) => "putting_back",
             PriorValue::Mark(ItemMark::PutBack) => "put_back",
             PriorValue::Leftover(leftover) => leftover.id(),

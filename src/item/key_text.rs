@@ -39,6 +39,25 @@ impl KeySchema {
         attributes.map(ItemKey::new)
     }
 
+    /// Returns a text that [`KeySchema::parse_key`] accepts, for an operator who typed `text` instead of a key. If the key
+    /// has only one attribute and `text` can be its value, returns that key. Otherwise, the values are placeholders.
+    pub fn suggested_key(&self, text: &str) -> String {
+        let name = self.partition.name.escape_debug();
+        let whole = format!("{name}={text}");
+        if self.sort.is_none() && self.parse_key(&whole).is_ok() {
+            return whole;
+        }
+        let with_value = |key: &KeyAttribute| {
+            let value = match key.kind.as_str() {
+                "N" => "NUMBER",
+                "B" => "BASE64",
+                _ => "TEXT",
+            };
+            format!("{}={value}", key.name.escape_debug())
+        };
+        self.attributes().map(with_value).collect::<Vec<_>>().join(" ")
+    }
+
     fn attributes(&self) -> impl Iterator<Item = &KeyAttribute> {
         std::iter::once(&self.partition).chain(&self.sort)
     }
@@ -210,6 +229,17 @@ mod tests {
         value("n", r#"{"pk": "a", "n": 123456789012345678901234567890}"#);
         value("n", r#"{"pk": "a", "n": "S3CRET"}"#);
         value("n", r#"{"pk": "a", "n": null}"#);
+    }
+
+    #[test]
+    fn a_bare_value_is_completed_to_a_key() {
+        let one = |kind| schema(("order_id", kind), None);
+        assert_eq!(one("S").suggested_key("o-00005"), "order_id=o-00005");
+        assert!(one("S").parse_key(&one("S").suggested_key("o-00005")).is_ok());
+        assert_eq!(one("N").suggested_key("17"), "order_id=17");
+        assert_eq!(one("N").suggested_key("o-00005"), "order_id=NUMBER");
+        assert_eq!(one("S").suggested_key(""), "order_id=TEXT");
+        assert_eq!(schema(("pk", "S"), Some(("n", "N"))).suggested_key("a"), "pk=TEXT n=NUMBER");
     }
 
     #[test]

@@ -1,5 +1,8 @@
 //! The errors of a migration's commands.
 
+use jiff::Timestamp;
+
+use crate::clock::to_text;
 use crate::command_line::CommandLine;
 use crate::cutover::{FlagError, FlagStoreError, LeaseError};
 use crate::hooks::Veto;
@@ -36,12 +39,14 @@ pub enum MigrationError {
         next: Option<String>,
     },
     /// The command is out of order, or a gate is closed.
-    #[error("{why}.\nNext: {next}")]
+    #[error("{why}.\nNext{}: {next}", not_before.iter().map(|until| format!(", not before {}", to_text(*until))).collect::<String>())]
     Refused {
         /// Every unmet precondition.
         why: String,
         /// The command to run instead.
         next: String,
+        /// The time before which `next` is refused too. `None` if it may run now.
+        not_before: Option<Timestamp>,
     },
     /// The operator requested another pass with `--again`, but no pass is complete yet.
     #[error(
@@ -102,7 +107,7 @@ impl MigrationError {
     pub(crate) fn from_driver(error: DriverError, commands: &CommandLine) -> MigrationError {
         if let DriverError::Refused(refused) = error {
             let next = refused.next.render(commands);
-            MigrationError::Refused { why: refused.why, next }
+            MigrationError::Refused { why: refused.why, next, not_before: refused.not_before }
         } else {
             MigrationError::Driver(error)
         }

@@ -14,7 +14,8 @@ use serde_json::{Value as Json, json};
 use tokio::time::Instant;
 
 use crate::clock::BootTime;
-use crate::cutover::{CacheExpiry, Flag, time_ahead};
+use crate::cutover::{CacheExpiry, Flag, WriteTo, time_ahead};
+use crate::playbook::{CutoverTarget, Goal};
 
 /// A wait until all applications obey the current state of the flag.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,12 +27,27 @@ pub struct Wait {
     pub ahead: Option<Duration>,
     /// The current time on this host's clock.
     pub now: Timestamp,
+    /// Whether the command changes the flag after this wait. If not, the wait follows the last change of the flag.
+    pub is_before_change: bool,
 }
 
 impl Wait {
     /// Creates a wait of this length for the flag.
     pub fn new(left: Duration, flag: Option<&Flag>, now: Timestamp) -> Wait {
-        Wait { left, ahead: flag.and_then(|flag| time_ahead(flag, now)), now }
+        Wait { left, ahead: flag.and_then(|flag| time_ahead(flag, now)), now, is_before_change: false }
+    }
+
+    /// Marks the wait as a wait before a change of the flag, if a command with this goal still has to change it.
+    #[must_use]
+    pub(super) fn before_goal(self, goal: Goal, flag: Option<&Flag>) -> Wait {
+        let is_before_change = flag.is_some_and(|flag| match goal {
+            Goal::CutoverTo(CutoverTarget::DualWrite) => flag.write == WriteTo::Old,
+            Goal::CutoverTo(CutoverTarget::ReadNew(percent)) => flag.read_percent != percent,
+            Goal::CutoverTo(CutoverTarget::WriteNew) => flag.write != WriteTo::New,
+            Goal::Contract => !flag.contracting,
+            Goal::Run { .. } | Goal::FailuresRetry | Goal::Verify { .. } | Goal::Back { .. } | Goal::Rollback => false,
+        });
+        Wait { is_before_change, ..self }
     }
 }
 

@@ -7,6 +7,7 @@
 
 mod back;
 mod driver;
+mod dual_writes;
 mod error;
 mod facade;
 mod flag_tracker;
@@ -33,6 +34,7 @@ mod steer;
 mod target;
 
 pub use driver::{Advance, Driver, DriverSetup, PassEnd, PassResult, PassStart};
+pub use dual_writes::MissingDualWrites;
 pub use error::{DriverError, MigrationError};
 #[cfg(feature = "internals")]
 pub use facade::{Explainer, ItemReader, PurgeOutcome};

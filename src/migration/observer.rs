@@ -260,7 +260,12 @@ fn write_wait(f: &mut Formatter<'_>, wait: &Wait) -> std::fmt::Result {
     let until = SignedDuration::try_from(wait.left).ok().and_then(|left| wait.now.checked_add(left).ok());
     let seconds = wait.left.as_secs_f64().ceil();
     let until = to_text(until.unwrap_or(wait.now));
-    write!(f, "waiting  {seconds} s, until {until}, for application caches of the flag to expire")?;
+    let why = if wait.is_before_change {
+        "before the flag changes: until then, applications may still use an earlier state of the flag from their caches"
+    } else {
+        "for application caches of the flag to expire"
+    };
+    write!(f, "waiting  {seconds} s, until {until}, {why}")?;
     let Some(ahead) = wait.ahead else { return Ok(()) };
     let why = if ahead > CHANGE_TIME_MARGIN { "" } else { ", or somebody is still making that change" };
     let seconds = ahead.as_secs_f64().ceil();

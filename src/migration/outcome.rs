@@ -5,12 +5,13 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 
 use super::target::MigrationTarget;
-use super::{MigrationError, MigrationSnapshot};
+use super::{MigrationError, MigrationSnapshot, MissingDualWrites};
 use crate::cutover::Flag;
 use crate::engine::{SegmentChoice, SessionResult, StopReason};
 use crate::passes::verify::{VerificationResult, VerifyReport};
 use crate::passes::{Prediction, RetryResult, deletes};
 use crate::plan::{Fingerprint, Plan};
+use crate::playbook::MigrationStatus;
 use crate::preflight::{Acceptance, CheckReport, Estimate, FactLookup, Finding, FinishRequirements, SampleResult};
 use crate::state::phase::EXPAND;
 use crate::state::{AffectedItems, OpenWork, State, StateSummary};
@@ -29,6 +30,7 @@ pub struct CheckOutcome {
     pub(super) findings: Vec<Finding>,
     pub(super) accepted: Vec<Acceptance>,
     pub(super) stopped: Option<StopReason>,
+    pub(super) begun: Option<MigrationStatus>,
 }
 
 impl CheckOutcome {
@@ -62,6 +64,7 @@ impl CheckOutcome {
             finish: self.finish.as_ref(),
             findings: &self.findings,
             accepted: &self.accepted,
+            begun: self.begun.as_ref(),
         }
     }
 }
@@ -79,7 +82,8 @@ pub struct DryRunOutcome {
     pub(super) leaves_out_old_from_new: bool,
     pub(super) ignores_limits: bool,
     pub(super) plan_may_change: bool,
-    pub(super) next: String,
+    pub(super) next: Option<String>,
+    pub(super) not_before: Option<Timestamp>,
 }
 
 impl DryRunOutcome {
@@ -112,7 +116,8 @@ impl DryRunOutcome {
             pairs_unrecorded: self.pairs_unrecorded,
             leaves_out_old_from_new: self.leaves_out_old_from_new,
             ignores_limits: self.ignores_limits,
-            next: &self.next,
+            next: self.next.as_deref(),
+            not_before: self.not_before,
         }
     }
 }
@@ -150,6 +155,7 @@ pub struct RunOutcome {
     pub(super) clocks: ActivityClocks,
     pub(super) worked: bool,
     pub(super) stopped: Option<StopReason>,
+    pub(super) missing_dual_writes: Option<MissingDualWrites>,
 }
 
 impl RunOutcome {
@@ -177,7 +183,20 @@ impl RunOutcome {
         let stopped = self.stopped.as_ref();
         let clocks = &self.clocks;
         let (open, deletes) = (*open, *deletes);
-        Some(RunReport { subject, run, totals, spend, clocks, throttles, unusable_replies, open, deletes, stopped })
+        let dual_writes_off = self.missing_dual_writes == Some(MissingDualWrites::Off);
+        Some(RunReport {
+            subject,
+            run,
+            totals,
+            spend,
+            clocks,
+            throttles,
+            unusable_replies,
+            open,
+            deletes,
+            dual_writes_off,
+            stopped,
+        })
     }
 }
 
@@ -329,7 +348,20 @@ impl PassOutcome {
         // Only `run` deletes items.
         let deletes = None;
         let open = *open;
-        RunReport { subject, run, totals, spend, clocks, throttles, unusable_replies, open, deletes, stopped }
+        let dual_writes_off = false;
+        RunReport {
+            subject,
+            run,
+            totals,
+            spend,
+            clocks,
+            throttles,
+            unusable_replies,
+            open,
+            deletes,
+            dual_writes_off,
+            stopped,
+        }
     }
 }
 

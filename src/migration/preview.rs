@@ -8,7 +8,7 @@ use jiff::Timestamp;
 
 use super::history::{backup_phases, has_not_computable, limits, migration_kind, other_flag, parse_event, read};
 use super::status::FlagRecord;
-use super::{DriverError, OperatorInput};
+use super::{DriverError, MissingDualWrites, OperatorInput};
 use crate::cutover::{Flag, FlagStore};
 use crate::dynamodb::TableDescription;
 use crate::plan::Plan;
@@ -26,6 +26,9 @@ pub struct Preview {
     pub goal: Goal,
     /// The steps before the first step that does lasting work.
     pub rehearsal: Rehearsal,
+    /// The reason why a run must be repeated later. `None` if writers write both attributes, or if the plan has no dual
+    /// writes.
+    pub missing_dual_writes: Option<MissingDualWrites>,
 }
 
 /// The records of a state file that a preview needs. The file is opened read-only.
@@ -115,7 +118,8 @@ pub async fn preview(
         first: flag.as_ref().map(|flag| flag.version),
         missing_flag: Some(&missing_flag).filter(|_| flag.is_none()),
     };
-    Ok(Some(Preview { goal, rehearsal: rehearse(&recorded.state, &context, goal, now)? }))
+    let missing_dual_writes = MissingDualWrites::find(kind, flag.as_ref().or(recorded.state.stated_flag.as_ref()));
+    Ok(Some(Preview { goal, rehearsal: rehearse(&recorded.state, &context, goal, now)?, missing_dual_writes }))
 }
 
 impl RecordedMigration {

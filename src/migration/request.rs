@@ -3,8 +3,8 @@
 
 use super::target::MigrationTarget;
 use super::{
-    DriverError, ItemsRead, MigrationError, Notice, Observer, OperatorInput, Preview, Question, job_for_phase, preview,
-    run_preflight,
+    DriverError, ItemsRead, MigrationError, MissingDualWrites, Notice, Observer, OperatorInput, Preview, Question,
+    job_for_phase, preview, run_preflight,
 };
 use crate::clock::wall_clock;
 use crate::command_line::CommandLine;
@@ -29,6 +29,8 @@ pub struct CommandRequest {
     pub confirmed: bool,
     /// Whether the expand pass starts from the beginning instead of resuming.
     pub restart: bool,
+    /// The reason why a run must be repeated later. `None` if writers write both attributes.
+    pub missing_dual_writes: Option<MissingDualWrites>,
 }
 
 impl CommandRequest {
@@ -36,7 +38,15 @@ impl CommandRequest {
     pub fn new(goal: Goal, accept: &[Acceptance], question: impl Into<String>) -> CommandRequest {
         let question = question.into();
         let accept = accept.to_vec();
-        CommandRequest { goal, question, accept, accepted_findings: None, confirmed: false, restart: false }
+        CommandRequest {
+            goal,
+            question,
+            accept,
+            accepted_findings: None,
+            confirmed: false,
+            restart: false,
+            missing_dual_writes: None,
+        }
     }
 
     /// Checks every precondition of the command's first durable step. If that step needs a preflight or a confirmation,
@@ -51,10 +61,13 @@ impl CommandRequest {
         let MigrationTarget { commands, state, plan, description, .. } = target;
         let previewed = preview(state, plan, description, flags, input, self.goal, wall_clock()()).await;
         let previewed = previewed.map_err(|error| self.refused(error, commands))?;
-        let Some(Preview { goal, rehearsal }) = previewed else {
+        let Some(Preview { goal, rehearsal, missing_dual_writes }) = previewed else {
             return Ok(true);
         };
         self.goal = goal;
+        if matches!(goal, Goal::Run { .. }) {
+            self.missing_dual_writes = missing_dual_writes;
+        }
         if rehearsal.preflight && self.accepted_findings.is_none() {
             self.accepted_findings = Some(self.preflight(target, input, observer).await?);
         }
@@ -80,7 +93,7 @@ impl CommandRequest {
         observer: &dyn Observer,
     ) -> Result<(), MigrationError> {
         if matches!(self.goal, Goal::Run { .. }) {
-            header(target, steered, None, observer);
+            self.header(target, steered, None, observer);
         }
         // A question must not delay a step back, so a step back needs no confirmation here.
         if matches!(self.goal, Goal::Back { .. }) {
@@ -89,7 +102,9 @@ impl CommandRequest {
         if !observer.can_confirm() {
             return Err(MigrationError::CannotConfirm);
         }
-        match observer.confirm(&Question { text: &self.question }) {
+        let notice = self.missing_dual_writes.map_or("", MissingDualWrites::notice);
+        let question = format!("{notice}{}", self.question);
+        match observer.confirm(&Question { text: &question }) {
             super::Answer::Yes => Ok(()),
             super::Answer::No => Err(MigrationError::NotConfirmed),
         }
@@ -118,16 +133,22 @@ impl CommandRequest {
         report.notify(observer);
         Ok(report.accepted_names())
     }
-}
 
-/// Sends the observer the header of a run: the table, the budgets, the limits, and whether the run begins or resumes.
-/// `steered` contains the budgets if an operator has set a rate.
-pub(super) fn header(
-    target: &MigrationTarget,
-    steered: Option<&ResolvedBudgets>,
-    resumed: Option<&RunRecord>,
-    observer: &dyn Observer,
-) {
-    let budgets = steered.unwrap_or(&target.resolved);
-    observer.notice(&Notice::RunHeader(&target.subject().header(budgets, resumed)));
+    /// Sends the observer the header of a run: the table, the budgets, the limits, whether the run begins or resumes,
+    /// and whether it must be repeated. `steered` contains the budgets if an operator has set a rate.
+    pub(super) fn header(
+        &self,
+        target: &MigrationTarget,
+        steered: Option<&ResolvedBudgets>,
+        resumed: Option<&RunRecord>,
+        observer: &dyn Observer,
+    ) {
+        let budgets = steered.unwrap_or(&target.resolved);
+        let mut text = target.subject().header(budgets, resumed);
+        if let Some(missing) = self.missing_dual_writes {
+            text.push('\n');
+            text += &missing.warning(&target.commands);
+        }
+        observer.notice(&Notice::RunHeader(&text));
+    }
 }

@@ -1,6 +1,5 @@
 //! The loop that all commands share. It carries out the playbook's steps in sequence.
 
-use super::request::header;
 use super::{Advance, CommandRequest, MigrationError, Notice, PassEnd, PassResult, PassStart, Session};
 use crate::engine::StopReason;
 use crate::playbook::{Goal, Phase};
@@ -110,7 +109,7 @@ impl Session {
         let steered = self.driver.steered_budgets().await;
         let steered = steered.as_ref();
         match self.driver.pass_start(phase).await? {
-            PassStart::Resumes(run) if !request.restart => header(&self.target, steered, Some(&run), observer),
+            PassStart::Resumes(run) if !request.restart => request.header(&self.target, steered, Some(&run), observer),
             PassStart::Ended(_) if !request.restart => {}
             PassStart::New | PassStart::Resumes(_) | PassStart::Ended(_) if confirmed => {}
             PassStart::New | PassStart::Resumes(_) | PassStart::Ended(_) => {

@@ -123,10 +123,10 @@ async fn record(
     if let Some(again) = outcomes.failures.into_iter().next() {
         return store.update_failure(session, failure.run, again).await.map(|_| ());
     }
-    let paths = outcomes.diverged.into_iter().next().map(|d| d.paths).unwrap_or_default();
+    let diverged = outcomes.diverged.into_iter().next();
     match Outcome::ALL.into_iter().find(|o| outcomes.counts.of(*o) > 0) {
         Some(outcome) => {
-            store.resolve_failure(session, failure.run, failure.key.clone(), outcome, paths).await.map(|_| ())
+            store.resolve_failure(session, failure.run, failure.key.clone(), outcome, diverged).await.map(|_| ())
         }
         None => Ok(()),
     }

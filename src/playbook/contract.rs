@@ -106,14 +106,16 @@ impl StepRequest<'_> {
         if self.now >= until {
             return Ok(());
         }
-        let shown = round_up(until).strftime("%Y-%m-%dT%H:%M:%SZ");
-        Err(StepRefusal::new(
+        let until = round_up(until);
+        let shown = until.strftime("%Y-%m-%dT%H:%M:%SZ");
+        let refused = StepRefusal::new(
             format!(
                 "the migration soaks until {shown}. Until then, a rollback only has to make old values equal to new \
                  values{}",
                 self.clock_difference_note(since)
             ),
             Goal::Contract,
-        ))
+        );
+        Err(StepRefusal { not_before: since.map(|_| until), ..refused })
     }
 }

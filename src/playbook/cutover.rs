@@ -75,9 +75,7 @@ impl StepRequest<'_> {
         if matches!(self.context.kind, PlanKind::Flagged | PlanKind::Stated) && self.state.preflight.is_none() {
             return match target {
                 CutoverTarget::DualWrite => Ok(Step::Preflight),
-                CutoverTarget::ReadNew(_) | CutoverTarget::WriteNew => {
-                    Err(StepRefusal::new("the migration has not begun", Goal::Run { again: false }))
-                }
+                CutoverTarget::ReadNew(_) | CutoverTarget::WriteNew => Err(self.not_begun()),
             };
         }
         let flag = self.flag()?;
@@ -363,10 +361,11 @@ impl StepRequest<'_> {
                 Err(why) => closed = Some(why),
             }
         }
-        let why = match (closed, &self.state.sampled) {
-            (Some(why), _) => why,
-            (None, Some(_)) => "there is no full verification, and the plan does not contain `accept_sample = true`",
-            (None, None) => "nothing has been verified",
+        let why = match (closed, &self.state.sampled, self.state.discarded) {
+            (Some(why), ..) => why,
+            (None, Some(_), _) => "there is no full verification, and the plan does not contain `accept_sample = true`",
+            (None, None, Some(discarded)) => discarded.text(),
+            (None, None, None) => "nothing has been verified",
         };
         Err(StepRefusal::new(why, Goal::Verify { scope: VerifyScope::Full, repair: false }))
     }

@@ -93,6 +93,7 @@ mod cutover;
 mod event;
 mod journal;
 mod missing_flag;
+mod next;
 mod obstacle;
 mod one_way;
 mod refusal;
@@ -114,8 +115,8 @@ pub use one_way::one_way;
 pub use refusal::{NextCommand, StepRefusal};
 pub use rehearse::{Rehearsal, rehearse};
 pub use state::{
-    AcceptedPreflight, ExpandStatus, IntendedChange, MigrationState, OpenPhase, PhaseSpan, PhaseStatus, ReportSummary,
-    TableBackup,
+    AcceptedPreflight, Discarded, ExpandStatus, IntendedChange, MigrationState, OpenPhase, PhaseSpan, PhaseStatus,
+    ReportSummary, TableBackup,
 };
 pub use status::{MigrationStage, MigrationStatus, status};
 pub use step::step;

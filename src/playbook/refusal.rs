@@ -2,7 +2,9 @@
 
 use std::fmt;
 
-use crate::command_line::CommandLine;
+use jiff::Timestamp;
+
+use crate::command_line::{ANOTHER_STATE, CommandLine};
 
 use super::{BackTarget, CutoverTarget, Fact, Goal, PlanKind, VerifyScope};
 
@@ -19,6 +21,8 @@ pub struct StepRefusal {
     pub next: NextCommand,
     /// The facts that the operator must state first.
     pub missing: Vec<Fact>,
+    /// The time before which the next command is refused too. `None` if the next command may run now.
+    pub not_before: Option<Timestamp>,
 }
 
 /// The command to run next: the words after `backfill`, without the plan's path.
@@ -28,7 +32,7 @@ pub struct NextCommand(String);
 impl StepRefusal {
     /// Creates a refusal with this reason and this next command.
     pub(super) fn new(why: impl Into<String>, next: impl Into<NextCommand>) -> StepRefusal {
-        StepRefusal { why: why.into(), next: next.into(), missing: Vec::new() }
+        StepRefusal { why: why.into(), next: next.into(), missing: Vec::new(), not_before: None }
     }
 
     /// Returns the refusal for a step whose backup could not be made. `why` describes the error and its remedy.
@@ -64,7 +68,22 @@ impl NextCommand {
         if kind == PlanKind::Stated { next.with(DUAL_WRITES_SINCE) } else { next }
     }
 
-    /// If this command has this goal, adds the findings that the operator accepted for the goal.
+    /// Returns the command that begins a migration of this kind. If readers and writers must move, dual writes come
+    /// before the first run.
+    pub(super) fn first(kind: PlanKind) -> NextCommand {
+        match kind {
+            PlanKind::Flagged | PlanKind::Stated => NextCommand::first_dual_write(kind),
+            PlanKind::InPlace | PlanKind::SetOnly => Goal::Run { again: false }.into(),
+            PlanKind::RemoveOnly => NextCommand::from(Goal::Contract).with("--readers-moved --old-writes-stopped"),
+        }
+    }
+
+    /// Adds the option for a new state file. [`CommandLine::render`] fills in its path.
+    pub(super) fn with_another_state(self) -> NextCommand {
+        self.with(ANOTHER_STATE)
+    }
+
+    /// Adds the findings that the operator accepted for this goal, if this command has the same goal.
     #[must_use]
     pub fn with_accepted<'n>(mut self, goal: Goal, names: impl IntoIterator<Item = &'n str>) -> NextCommand {
         if self.has_goal(goal) {

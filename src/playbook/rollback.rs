@@ -69,6 +69,11 @@ impl StepRequest<'_> {
     fn begin_rollback(&self, flagged: bool) -> Result<Option<Step>, StepRefusal> {
         let state = self.state;
         let untouched = state.expand == ExpandStatus::NotBegun && !state.dual_written;
+        // If there is neither a flag nor a record of a migration, no step has ever been taken.
+        let is_new = self.context.kind == PlanKind::Flagged && state.preflight.is_none() && self.context.flag.is_none();
+        if is_new {
+            return Ok(Some(Step::Done));
+        }
         if flagged && (self.context.kind == PlanKind::Flagged || state.preflight.is_some()) {
             let flag = self.flag()?;
             if flag.contracting {

@@ -1,9 +1,11 @@
 //! The durable state of a migration, and the only function that changes it.
 
 mod parts;
+mod refusals;
 
 pub use parts::{
-    AcceptedPreflight, ExpandStatus, IntendedChange, OpenPhase, PhaseSpan, PhaseStatus, ReportSummary, TableBackup,
+    AcceptedPreflight, Discarded, ExpandStatus, IntendedChange, OpenPhase, PhaseSpan, PhaseStatus, ReportSummary,
+    TableBackup,
 };
 
 use std::time::Duration;
@@ -26,6 +28,8 @@ pub struct MigrationState {
     pub full: Option<ReportSummary>,
     /// The last sampled verification; `None` if a later event invalidated it.
     pub sampled: Option<ReportSummary>,
+    /// The reason why the last verifications do not count any more; `None` if they count, or if there were none.
+    pub discarded: Option<Discarded>,
     /// Number of items that the last complete expand pass read; `None` if its reads were not strongly consistent.
     pub expanded_items: Option<u64>,
     /// Whether a further expand pass has begun after a complete one, without a clean full verification since then.
@@ -125,7 +129,8 @@ impl MigrationState {
                 let repair = *repair;
                 let report =
                     ReportSummary { span, mismatches, compared, repair, plan: plan.clone(), hash: hash.clone() };
-                // A clean verification shows that the further pass helped. So another further pass could help later.
+                // A clean verification shows that the further pass helped, so another further pass may help later.
+                next.discarded = None;
                 next.expanded_again &= *scope != VerifyScope::Full || mismatches > 0;
                 match scope {
                     VerifyScope::Full => next.full = Some(report),
@@ -203,8 +208,7 @@ impl MigrationState {
             return Err(self.rolled_back());
         }
         if matches!(phase, Phase::Expand | Phase::OldFromNew) {
-            self.full = None;
-            self.sampled = None;
+            self.discard_reports(Discarded::PassBegan);
         }
         if phase == Phase::OldFromNew {
             self.old_from_new = None;
@@ -357,12 +361,11 @@ impl MigrationState {
     fn apply_flag_change(&mut self, change: FlagChange, forced: Option<&String>) {
         match change {
             FlagChange::DualWrite => {
-                self.dual_written = true;
-                // Without a flag, dual writes may have begun long before the operator stated this fact. So do not
-                // discard earlier reports, because the gate can still accept them.
+                let again = std::mem::replace(&mut self.dual_written, true);
+                // Without a flag, dual writes may have begun long before the operator stated this fact. So the gate may
+                // still accept earlier reports.
                 if self.stated_flag.is_none() {
-                    self.full = None;
-                    self.sampled = None;
+                    self.discard_reports(Discarded::DualWritesBegan { again });
                     self.open = self.open.filter(|open| !matches!(open.phase, Phase::Verify { .. }));
                 }
             }
@@ -381,72 +384,19 @@ impl MigrationState {
         }
     }
 
+    /// Discards the last verifications, because they did not see what happens from now on.
+    fn discard_reports(&mut self, why: Discarded) {
+        if self.full.take().is_some() | self.sampled.take().is_some() {
+            self.discarded = Some(why);
+        }
+    }
+
     fn change_stated_flag(&mut self, change: FlagChange, at: Timestamp) -> Result<(), StepRefusal> {
         let Some(flag) = &mut self.stated_flag else {
             return Err(StepRefusal::new("facts can be stated only for a plan without a flag", "status"));
         };
         *flag = next_flag(flag, change, at)?;
         Ok(())
-    }
-
-    /// Returns the error for an event that cannot follow the beginning of contract.
-    fn contracting(&self) -> StepRefusal {
-        match self.contract {
-            PhaseStatus::Complete => StepRefusal::new("the migration is over, and the old attribute is gone", "status"),
-            PhaseStatus::NotBegun | PhaseStatus::Begun => StepRefusal::new(
-                "the old attribute is being removed, so a rollback is no longer possible",
-                Goal::Contract,
-            ),
-        }
-    }
-
-    /// Returns the error for a command that is refused because contract has begun. The error explains why this command
-    /// can no longer run, and what to do instead.
-    pub(super) fn refused_by_contract(&self, goal: Goal) -> StepRefusal {
-        if self.contract == PhaseStatus::Complete {
-            return match goal {
-                Goal::FailuresRetry => StepRefusal::new(
-                    "`contract` is complete: the old attribute is gone, so a retry has nothing to copy from. Nothing was \
-                     retried. If an item lacks its new value, correct it by hand, then run `verify --all`",
-                    "status",
-                ),
-                Goal::Run { .. }
-                | Goal::Verify { .. }
-                | Goal::CutoverTo(_)
-                | Goal::Back { .. }
-                | Goal::Contract
-                | Goal::Rollback => self.contracting(),
-            };
-        }
-        match goal {
-            Goal::FailuresRetry => StepRefusal::new(
-                "`contract` has begun. `failures retry` copies old values, and `contract` removes them, so nothing was \
-                 retried. `failures list` shows the items that `contract` could not change, with the reasons. Correct \
-                 these items, then run `contract` again: it tries each of them again",
-                Goal::Contract,
-            ),
-            Goal::Run { .. } => StepRefusal::new(
-                "`contract` has begun. A run copies old values, and `contract` removes them, so nothing was run",
-                Goal::Contract,
-            ),
-            Goal::Verify { .. } => StepRefusal::new(
-                "`contract` has begun, and it changes the items. Nothing was compared. Complete `contract` first, then \
-                 run `verify --all`",
-                Goal::Contract,
-            ),
-            Goal::CutoverTo(_) | Goal::Back { .. } | Goal::Contract | Goal::Rollback => self.contracting(),
-        }
-    }
-
-    /// Returns the error for a command that is refused because a rollback has begun.
-    pub(super) fn rolled_back(&self) -> StepRefusal {
-        match self.rollback {
-            PhaseStatus::Complete => StepRefusal::new(
-                "the migration of this state file was rolled back, so begin again with another state file",
-                "run --state PATH",
-            ),
-            PhaseStatus::NotBegun | PhaseStatus::Begun => StepRefusal::new("the rollback has begun", Goal::Rollback),
-        }
     }
 }
 

@@ -112,7 +112,7 @@ impl StepRequest<'_> {
     }
 
     /// Returns the flag. For a plan without a flag, returns the virtual flag that follows from the stated facts.
-    fn current_flag(&self) -> Option<&Flag> {
+    pub(super) fn current_flag(&self) -> Option<&Flag> {
         if self.context.kind == PlanKind::Flagged { self.context.flag } else { self.state.stated_flag.as_ref() }
     }
 

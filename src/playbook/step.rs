@@ -6,10 +6,10 @@ use jiff::Timestamp;
 
 use super::cutover::may_expand;
 use super::rehearse::rehearse;
-use super::request::{REPAIR, StepRequest, began_in_dual_writes};
+use super::request::{StepRequest, began_in_dual_writes};
 use super::{
-    BackTarget, CutoverTarget, EventBody, ExpandStatus, Fact, Goal, MigrationState, NextCommand, Obstacle, OpenPhase,
-    Override, Phase, PhaseStatus, PlanKind, Rehearsal, Step, StepContext, StepRefusal, VerifyScope,
+    EventBody, ExpandStatus, Fact, Goal, MigrationState, NextCommand, Obstacle, OpenPhase, Override, Phase,
+    PhaseStatus, PlanKind, Rehearsal, Step, StepContext, StepRefusal, VerifyScope,
 };
 use crate::cutover::{Flag, FlagChange, FlagError, ReadFrom, WriteTo};
 
@@ -186,13 +186,17 @@ impl StepRequest<'_> {
             return Err(self.only_removes("`contract` itself retries the removals that failed"));
         }
         if self.state.expand == ExpandStatus::NotBegun {
-            return Err(StepRefusal::new("expand has not begun, so nothing has failed", Goal::Run { again: false }));
+            return Err(StepRefusal::new("expand has not begun, so nothing has failed", self.first_command()));
         }
-        if let Some(wait) = self.wait_before_writes()? {
-            return Ok(wait);
-        }
+        let wait = self.wait_before_writes()?;
         let finished = self.context.failures == 0 || self.completed(Phase::Retry);
-        Ok(if finished { Step::Done } else { self.phase_step(Phase::Retry, |_| true) })
+        let begins = !finished && self.state.open.as_ref().is_none_or(|open| open.phase != Phase::Retry);
+        Ok(match wait {
+            _ if begins && !self.context.confirmed => Step::Confirm,
+            Some(wait) => wait,
+            None if finished => Step::Done,
+            None => self.phase_step(Phase::Retry, |_| true),
+        })
     }
 
     /// Returns the wait before a pass that derives new values from old values. Returns `None` if the pass may begin
@@ -268,7 +272,7 @@ impl StepRequest<'_> {
     /// Refuses if expand is not complete.
     pub(super) fn check_expanded(&self) -> Result<(), StepRefusal> {
         match self.state.expand {
-            ExpandStatus::NotBegun => Err(StepRefusal::new("expand has not begun", Goal::Run { again: false })),
+            ExpandStatus::NotBegun => Err(StepRefusal::new("expand has not begun", self.first_command())),
             ExpandStatus::Open { .. } => Err(StepRefusal::new("expand is not complete", Goal::Run { again: false })),
             ExpandStatus::Complete { .. } => Ok(()),
         }
@@ -289,11 +293,11 @@ impl StepRequest<'_> {
         let flag = match self.context.kind {
             PlanKind::Flagged => self.context.flag.ok_or_else(|| match self.state.preflight {
                 // The first step of a migration creates the flag.
-                None => StepRefusal::new("the migration has not begun", Goal::Run { again: false }),
+                None => self.not_begun(),
                 Some(_) => self.missing_flag(),
             })?,
             PlanKind::Stated => self.state.stated_flag.as_ref().ok_or_else(|| {
-                StepRefusal::new("the migration has not begun, and nothing was stated", Goal::Run { again: false })
+                StepRefusal::new("the migration has not begun, and nothing was stated", self.first_command())
             })?,
             PlanKind::InPlace | PlanKind::SetOnly => return Err(self.no_cutover()),
             PlanKind::RemoveOnly => {
@@ -371,69 +375,6 @@ impl StepRequest<'_> {
             Some(fact) => Ok(Step::Record(EventBody::FactStated { fact: *fact, forced })),
             None => Err(StepRefusal::for_missing_facts(self.goal, &[], vec![fact])),
         }
-    }
-
-    /// Returns the next command forward in the playbook.
-    pub(super) fn next_forward(&self, flag: Option<&Flag>) -> NextCommand {
-        if self.context.kind == PlanKind::RemoveOnly {
-            return NextCommand::from(Goal::Contract).with("--readers-moved --old-writes-stopped");
-        }
-        if let Err(refused) = self.check_expanded() {
-            return refused.next;
-        }
-        let Some(flag) = flag else { return self.next_without_cutover() };
-        match (flag.write, flag.read) {
-            (WriteTo::New, _) => Goal::Contract.into(),
-            (WriteTo::Old, _) => self.with_fact_option(Goal::CutoverTo(CutoverTarget::DualWrite)),
-            (WriteTo::Both, _) if flag.old_stale => self.next_back(Goal::Back { to: BackTarget::OldReads, now: false }),
-            (WriteTo::Both, _) if flag.read_percent < 100 => {
-                let step = || self.with_fact_option(self.next_reader_step(flag));
-                self.gate(flag).err().map_or_else(step, |closed| closed.next)
-            }
-            (WriteTo::Both, _) => {
-                let step = || self.with_fact_option(Goal::CutoverTo(CutoverTarget::WriteNew));
-                self.write_new_gate(flag).err().map_or_else(step, |closed| closed.next)
-            }
-        }
-    }
-
-    /// Returns the next command for a plan that ends at verify. Suggests a repair or a further pass once. After that, a
-    /// person must inspect the remaining items.
-    fn next_without_cutover(&self) -> NextCommand {
-        if self.context.failures > 0 {
-            return self.next_for_failures();
-        }
-        match &self.state.full {
-            None => "verify --all".into(),
-            // A further run asks the operator to accept the deletes, and lists the items that it cannot delete.
-            Some(report) if report.mismatches > 0 && self.context.deletes_items => {
-                match self.context.diverged > 0 || self.state.expanded_again {
-                    true => "failures list".into(),
-                    false => {
-                        let next = NextCommand::from(Goal::Run { again: true }).with("--accept deletes-items");
-                        // If no rollback can undo the deletes, they need an acceptance of their own.
-                        if self.context.no_way_back.is_some() { next.with("--accept no-way-back") } else { next }
-                    }
-                }
-            }
-            // A repair would overwrite the values that applications wrote. Another pass keeps these values, and lists
-            // their items.
-            Some(report) if report.mismatches > 0 && self.context.kind == PlanKind::SetOnly => {
-                let listed = self.context.diverged > 0 || self.state.expanded_again;
-                if listed { "failures list".into() } else { Goal::Run { again: true }.into() }
-            }
-            Some(report) if report.mismatches > 0 && !report.repair => REPAIR.into(),
-            Some(report) if report.mismatches > 0 && self.context.diverged > 0 => "failures list".into(),
-            Some(_) => "status".into(),
-        }
-    }
-
-    /// Returns the next command for failed items. The first command is a retry. The second is the list of failures,
-    /// which shows the problems to fix. If an item is not computable, a retry has no effect until somebody corrects the
-    /// item.
-    pub(super) fn next_for_failures(&self) -> NextCommand {
-        let look = self.state.retried || self.context.not_computable;
-        if look { "failures list".into() } else { Goal::FailuresRetry.into() }
     }
 
     pub(super) fn no_cutover(&self) -> StepRefusal {

@@ -20,13 +20,16 @@ fn every_command_in_every_phase_of_every_kind_of_plan() {
     let dual = "cutover --to dual-write --dual-writes-since TIME";
     let read = "cutover --to read-new --readers-moved";
     let write = "cutover --to write-new --old-writes-stopped";
-    let new_file = "run --state PATH";
+    let new_file = "cutover --to dual-write --state PATH";
+    let new_file_stated = "cutover --to dual-write --dual-writes-since TIME --state PATH";
+    let new_file_in_place = "run --state PATH";
+    let begin = "cutover --to dual-write";
     let first = "cutover --to read-new --percent 10";
     #[rustfmt::skip]
     let table: &[(PlanKind, &[Goal], [&str; 9])] = &[
         // After …                                      run  retry  verify  dual-write  read-new  write-new  --back
         // contract  rollback
-        (PlanKind::Flagged, &[],                            ["=", "run", "run", "=", "run", "run", "=", "run", "="]),
+        (PlanKind::Flagged, &[],                            ["=", begin, begin, "=", begin, begin, "=", begin, "="]),
         (PlanKind::Flagged, &[DUAL],                        ["=", "run", "run", "=", "run", "run", "=", "run", "="]),
         (PlanKind::Flagged, &[RUN],                         ["=", "=", "=", "=", "cutover --to dual-write", "cutover --to dual-write", "=", "cutover --to dual-write", "="]),
         (PlanKind::Flagged, &[DUAL, RUN],                   ["=", "=", "=", "=", "verify --all", "verify --all", "=", "verify --all", "="]),
@@ -45,23 +48,23 @@ fn every_command_in_every_phase_of_every_kind_of_plan() {
         (PlanKind::Flagged, &[DUAL, RUN, Goal::Rollback],   [new_file, new_file, new_file, new_file, new_file, new_file, "=", new_file, "="]),
         (PlanKind::Flagged, &[DUAL, RUN, VERIFY, READ, WRITE, Goal::Rollback], [new_file, new_file, new_file, new_file, new_file, new_file, "=", new_file, "="]),
 
-        (PlanKind::Stated, &[],                             ["=", "run", "run", "=", "run", "run", "run", "run", "="]),
+        (PlanKind::Stated, &[],                             ["=", dual, dual, "=", dual, dual, dual, dual, "="]),
         (PlanKind::Stated, &[RUN],                          ["=", "=", "=", "=", dual, dual, "=", dual, "="]),
         (PlanKind::Stated, &[DUAL, RUN, VERIFY],            ["=", "=", "=", "=", "=", read, "=", read, "="]),
         (PlanKind::Stated, &[DUAL, RUN, VERIFY, READ],      [write, write, "=", write, "=", "=", "=", write, "="]),
         (PlanKind::Stated, &[DUAL, RUN, VERIFY, READ, WRITE], ["contract", "contract", "=", "contract", "contract", "=", "=", "=", "="]),
         (PlanKind::Stated, &[DUAL, RUN, VERIFY, READ, WRITE, Goal::Contract], ["status", "status", "=", "status", "status", "status", "status", "=", "status"]),
-        (PlanKind::Stated, &[DUAL, RUN, VERIFY, READ, BACK, Goal::Rollback], [new_file, new_file, new_file, new_file, new_file, new_file, new_file, new_file, "="]),
+        (PlanKind::Stated, &[DUAL, RUN, VERIFY, READ, BACK, Goal::Rollback], [new_file_stated, new_file_stated, new_file_stated, new_file_stated, new_file_stated, new_file_stated, new_file_stated, new_file_stated, "="]),
 
         (PlanKind::InPlace, &[],                            ["=", "run", "run", "run", "run", "run", "run", "run", "="]),
         (PlanKind::InPlace, &[RUN],                         ["=", "=", "=", "verify --all", "verify --all", "verify --all", "verify --all", "verify --all", "="]),
         (PlanKind::InPlace, &[RUN, VERIFY],                 ["=", "=", "=", "status", "status", "status", "status", "status", "="]),
-        (PlanKind::InPlace, &[RUN, VERIFY, Goal::Rollback], [new_file, new_file, new_file, new_file, new_file, new_file, new_file, new_file, "="]),
+        (PlanKind::InPlace, &[RUN, VERIFY, Goal::Rollback], [new_file_in_place, new_file_in_place, new_file_in_place, new_file_in_place, new_file_in_place, new_file_in_place, new_file_in_place, new_file_in_place, "="]),
 
         (PlanKind::SetOnly, &[],                            ["=", "run", "run", "run", "run", "run", "run", "run", "="]),
         (PlanKind::SetOnly, &[RUN],                         ["=", "=", "=", "verify --all", "verify --all", "verify --all", "verify --all", "verify --all", "="]),
         (PlanKind::SetOnly, &[RUN, VERIFY],                 ["=", "=", "=", "status", "status", "status", "status", "status", "="]),
-        (PlanKind::SetOnly, &[RUN, VERIFY, Goal::Rollback], [new_file, new_file, new_file, new_file, new_file, new_file, new_file, new_file, "="]),
+        (PlanKind::SetOnly, &[RUN, VERIFY, Goal::Rollback], [new_file_in_place, new_file_in_place, new_file_in_place, new_file_in_place, new_file_in_place, new_file_in_place, new_file_in_place, new_file_in_place, "="]),
 
         (PlanKind::RemoveOnly, &[],                         [contract_facts, contract_facts, contract_facts, contract_facts, contract_facts, contract_facts, contract_facts, contract_facts, "="]),
         (PlanKind::RemoveOnly, &[Goal::Contract],           ["status", "status", "=", "status", "status", "status", "status", "=", "status"]),

@@ -95,17 +95,27 @@ pub fn flag_findings(plan: &Plan, flag: &FactLookup<FlagReading>) -> Vec<Finding
         );
     }
     if cache < SMALL_CACHE {
+        // Once the flag exists, nobody can change the value any more. So the finding only describes its effect.
+        let (severity, action) = match reading.max_cache_seconds {
+            None => (
+                Warning,
+                "Choose 30 or more before the flag is created, because the value is fixed then. \
+                 Each step of a cutover takes that much longer",
+            ),
+            Some(_) => (
+                Note,
+                "The flag exists, so this value stays for the whole migration. Make sure that the flag's table always \
+                 answers within that time",
+            ),
+        };
         found.push(
-            Finding::new(Warning, "small-cache", format!("Applications use a cached flag for only {cache} s"))
+            Finding::new(severity, "small-cache", format!("Applications use a cached flag for only {cache} s"))
                 .with_reason(
                     "Each of their requests to the table must end within a third of that time. If the flag cannot be read \
                      during that time, the applications' reads and writes of the attribute fail, and this tool sends \
                      nothing",
                 )
-                .with_action(
-                    "Choose 30 or more before the flag is created, because the value is fixed then. \
-                     Each step of a cutover takes that much longer",
-                ),
+                .with_action(action),
         );
     }
     found.push(
@@ -150,6 +160,15 @@ mod tests {
         assert_eq!(ids(20, &reading(Some(20), 20_000)), ["slow-flag", "dax"]);
         assert_eq!(ids(2, &reading(None, 2_500)), ["slow-flag", "small-cache", "dax"]);
         assert_eq!(ids(60, &reading(Some(2), 2_500)), ["other-cache", "slow-flag", "small-cache", "dax"]);
+        let severity = |flag: &FlagReading| {
+            let text = "[migration]\nname = \"m\"\n[table]\nname = \"shop\"\n[[change]]\nmove = \"a\"\nto = \"b\"\n\
+                        [cutover]\ntable = \"flags\"\nmax_cache_seconds = 2\n";
+            let found = flag_findings(&load("p", text).unwrap().plan, &FactLookup::Known(*flag));
+            found.iter().find(|finding| finding.id == "small-cache").map(|finding| finding.severity)
+        };
+        let new = FlagReading::default();
+        assert_eq!(severity(&new), Some(Warning));
+        assert_eq!(severity(&FlagReading { max_cache_seconds: Some(2), ..new }), Some(Note), "the value is fixed");
         let none = "[migration]\nname = \"m\"\n[table]\nname = \"shop\"\n[[change]]\nmove = \"a\"\nto = \"b\"\n";
         assert!(flag_findings(&load("p", none).unwrap().plan, &reading(None, 0)).is_empty());
     }

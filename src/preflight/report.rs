@@ -3,11 +3,13 @@
 use std::io::{Result, Write};
 use std::path::Path;
 
+use jiff::Timestamp;
 use serde_json::{Value as Json, json};
 
 use super::estimate::Estimate;
 use super::finding::{Acceptance, Finding, Severity};
 use super::finish::FinishRequirements;
+use crate::clock::to_text;
 use crate::command_line::CommandLine;
 use crate::dynamodb::TableDescription;
 use crate::engine::{SegmentChoice, other_budgets};
@@ -15,6 +17,7 @@ use crate::figure::{count, labelled, number};
 use crate::item::IndexSchema;
 use crate::keys_file::KeysFile;
 use crate::plan::{Plan, SelectedKeys};
+use crate::playbook::MigrationStatus;
 use crate::ratelimit::{ResolvedBudgets, ScopeBudget, lines};
 
 /// The data that `check` shows.
@@ -43,6 +46,8 @@ pub struct CheckReport<'a> {
     pub findings: &'a [Finding],
     /// The findings that the operator accepts.
     pub accepted: &'a [Acceptance],
+    /// The stage and the next command of the migration. `None` if the migration has not begun.
+    pub begun: Option<&'a MigrationStatus>,
 }
 
 impl CheckReport<'_> {
@@ -51,9 +56,18 @@ impl CheckReport<'_> {
         self.findings.iter().any(|finding| finding.refuses(self.accepted))
     }
 
-    /// Returns the next command, which applies if a run would not be refused.
-    pub fn next(&self) -> String {
-        self.commands.render("run --dry-run")
+    /// Returns the next command, which applies if a run would not be refused. Before the migration begins, this is a dry
+    /// run. Returns `None` if the migration is over, or if it ends at verify and was verified.
+    pub fn next(&self) -> Option<String> {
+        match self.begun {
+            Some(status) => status.next.as_ref().map(|next| next.render(self.commands)),
+            None => Some(self.commands.render("run --dry-run")),
+        }
+    }
+
+    /// Returns the time before which the next command is refused; `None` if it may run now.
+    pub fn not_before(&self) -> Option<Timestamp> {
+        self.begun.and_then(|status| status.not_before)
     }
 
     /// Writes the report as text for people.
@@ -118,7 +132,13 @@ impl CheckReport<'_> {
                 "A run would be refused. Fix every finding marked REFUSED, or accept it with the option that it names."
             );
         }
-        writeln!(out, "Next: {}", self.next())
+        match (self.next(), self.not_before()) {
+            (Some(next), Some(until)) => writeln!(out, "Next, not before {}: {next}", to_text(until)),
+            (Some(next), None) => writeln!(out, "Next: {next}"),
+            (None, _) => {
+                writeln!(out, "Next: nothing. To see the state of the migration: {}", self.commands.render("status"))
+            }
+        }
     }
 
     /// Returns the report as JSON.

@@ -4,7 +4,7 @@ use async_trait::async_trait;
 
 use super::{
     AffectedItems, DivergedRecord, EventRecord, FailureRecord, Identity, ListQuery, MigrationRecord, Mismatch,
-    OpenWork, PreImageRecord, RecordLimits, RunId, RunRecord, StateSummary, StoreError, StoredFact, UnreadableRow,
+    OpenWork, PreImageRecord, RecordLimits, RunRecord, StateSummary, StoreError, StoredFact, UnreadableRow,
 };
 use crate::change::{BaselinePair, HistoryLookup, ItemHistory, Leftover};
 use crate::item::ItemKey;
@@ -82,9 +82,9 @@ pub trait StateReader: HistoryReader {
     /// not repaired. Omits open failures and diverged items.
     async fn open_mismatches(&self, limit: u32) -> Result<Vec<Mismatch>, StoreError>;
 
-    /// Returns the paths that a rollback or a step back reports for this reason: the number of affected items, and up
-    /// to `limit` of the paths.
-    async fn leftovers(&self, run: RunId, leftover: Leftover, limit: u32) -> Result<AffectedItems, StoreError>;
+    /// Returns the paths that the rollbacks since the last run noted for this reason: the number of affected items, and up
+    /// to `limit` of the paths. Counts an item once, even if several rollbacks noted it.
+    async fn rollback_notes(&self, leftover: Leftover, limit: u32) -> Result<AffectedItems, StoreError>;
 
     /// Returns whether the first pass ran with an earlier version of this program that did not record pairs.
     async fn pairs_unrecorded(&self) -> Result<bool, StoreError>;

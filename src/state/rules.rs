@@ -9,11 +9,10 @@ use std::cmp::Ordering;
 use serde_json::Value as Json;
 
 use super::{
-    BeginMode, Commit, EventRecord, NewRun, NewVerification, Reservation, RunRecord, RunStatus, SegmentEvent,
-    SessionId, Spend, SpendState, StoreError, VerificationParameters, VerifiedPages, phase,
+    BeginMode, Commit, DivergedItem, EventRecord, NewRun, NewVerification, Reservation, RunRecord, RunStatus,
+    SegmentEvent, SessionId, Spend, SpendState, StoreError, VerificationParameters, VerifiedPages, phase,
 };
 use crate::change::Outcome;
-use crate::item::Path;
 
 /// The value of `resolved_as` for failures and diverged items that a later, complete run of the same phase resolved.
 pub(super) const LATER_PASS: &str = "later_pass";
@@ -284,14 +283,19 @@ pub(super) fn check_failure(outcome: Outcome) -> Result<(), StoreError> {
 }
 
 /// Refuses to resolve a failure if the new outcome is a failure too, or if the diverged paths do not fit the outcome.
-pub(super) fn check_resolution(outcome: Outcome, diverged: &[Path]) -> Result<(), StoreError> {
-    if !outcome.is_failure() && diverged.is_empty() == (outcome != Outcome::Diverged) {
+pub(super) fn check_resolution(outcome: Outcome, diverged: Option<&DivergedItem>) -> Result<(), StoreError> {
+    let paths = diverged.map_or(0, |item| item.paths.len());
+    let fits = match diverged {
+        Some(_) => outcome == Outcome::Diverged && paths > 0,
+        None => outcome != Outcome::Diverged,
+    };
+    if !outcome.is_failure() && fits {
         return Ok(());
     }
     Err(refused(format!(
         "a failure cannot be resolved as {} with {} diverged paths; it stays open",
         outcome.name(),
-        diverged.len()
+        paths
     )))
 }
 

@@ -3,11 +3,11 @@
 use async_trait::async_trait;
 
 use super::{
-    BeginMode, Cursor, DivergedRecord, Failure, FailureRecord, ListQuery, NewRun, OpenWork, RunId, RunRecord,
-    RunSession, RunStatus, SessionId, StoreError, UnreadableRow,
+    BeginMode, Cursor, DivergedItem, DivergedRecord, Failure, FailureRecord, ListQuery, NewRun, OpenWork, RunId,
+    RunRecord, RunSession, RunStatus, SessionId, StoreError, UnreadableRow,
 };
 use crate::change::Outcome;
-use crate::item::{ItemKey, Path};
+use crate::item::ItemKey;
 
 /// Stores runs, and the sessions, failures and diverged items of each run.
 ///
@@ -91,8 +91,8 @@ pub trait Runs: Send + Sync {
     /// listed as unreadable, and the other records are still listed.
     async fn list_diverged(&self, query: ListQuery) -> Result<Vec<Result<DivergedRecord, UnreadableRow>>, StoreError>;
 
-    /// Resolves the run's open failure of this item, with the outcome of a retry. `diverged` contains paths if and only
-    /// if the outcome is `Diverged`. With the outcome `Diverged`, the item also becomes an open diverged item of the
+    /// Resolves the run's open failure of this item, with the outcome of a retry. `diverged` is set, and has paths, if
+    /// and only if the outcome is `Diverged`. With the outcome `Diverged`, the item also becomes an open diverged item of the
     /// run. If the run has no open failure of this item, returns false and changes nothing.
     ///
     /// Returns [`StoreError::Refused`] if the outcome is a failure, or if `diverged` does not fit the outcome.
@@ -102,7 +102,7 @@ pub trait Runs: Send + Sync {
         run: RunId,
         key: ItemKey,
         outcome: Outcome,
-        diverged: Vec<Path>,
+        diverged: Option<DivergedItem>,
     ) -> Result<bool, StoreError>;
 
     /// Records that a retry of the run's open failure failed again. Stores the new reason, and increments the number of

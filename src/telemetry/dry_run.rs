@@ -4,10 +4,12 @@
 use std::collections::BTreeMap;
 use std::io::{Result, Write};
 
+use jiff::Timestamp;
 use serde_json::{Map, Value as Json, json};
 
 use super::Subject;
 use crate::change::Leftover;
+use crate::clock::to_text;
 use crate::engine::StopReason;
 use crate::figure::{LINE_WIDTH, count, number, units, wrapped};
 use crate::item::{ItemKey, item_to_json};
@@ -97,7 +99,10 @@ pub struct DryRunReport<'a> {
     /// Whether this is the dry run of a rollback, to which the plan's limits do not apply.
     pub ignores_limits: bool,
     /// The next command. This command makes the counted changes, or must run before the command that makes them.
-    pub next: &'a str,
+    /// `None` if the migration is over.
+    pub next: Option<&'a str>,
+    /// The time before which the next command is refused; `None` if it may run now.
+    pub not_before: Option<Timestamp>,
 }
 
 impl DryRunReport<'_> {
@@ -159,7 +164,11 @@ impl DryRunReport<'_> {
         if !refusing.is_empty() {
             writeln!(out, "A run would be refused: {}. See above, or `backfill check`.", refusing.join(", "))?;
         }
-        writeln!(out, "Next: {}", self.next)
+        match (self.next, self.not_before) {
+            (Some(next), Some(until)) => writeln!(out, "Next, not before {}: {next}", to_text(until)),
+            (Some(next), None) => writeln!(out, "Next: {next}"),
+            (None, _) => Ok(()),
+        }
     }
 
     fn write_classes(&self, out: &mut impl Write) -> Result<()> {

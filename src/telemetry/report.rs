@@ -57,6 +57,8 @@ pub struct RunReport<'a> {
     /// The number of items that the run has deleted, according to the journal. `None` if the plan deletes no items or
     /// keeps no journal, if the counts of the pages are exact, or if the journal was purged.
     pub deletes: Option<DeleteCounts>,
+    /// Whether the plan has dual writes, and the flag says that writers do not write both attributes yet.
+    pub dual_writes_off: bool,
     /// The reason why the run stopped early; `None` if it did not stop early.
     pub stopped: Option<&'a StopReason>,
 }
@@ -155,6 +157,12 @@ impl RunReport<'_> {
         }
         match stopped {
             _ if !subject.advice => Ok(()),
+            None if self.dual_writes_off => writeln!(
+                out,
+                "Dual writes are off, so this pass must be repeated: after they have begun, run `{}`. It finds and fixes the \
+                 items that writers insert or change without the new attribute.",
+                commands.render("verify --all --repair")
+            ),
             None if has_dual_writes(subject.plan) => writeln!(
                 out,
                 "This is complete only if every writer has written both attributes since {}. If not, repeat `{}` until a \

@@ -118,7 +118,7 @@ fn the_demo_walks_the_whole_playbook_and_starts_over_the_second_time() {
 }
 
 /// Kills the demo three times: during the run, while the demo waits between two steps, and during the contract.
-/// RUNBOOK: "is safe to kill and rerun"
+/// RUNBOOK: "You can kill a command at any moment and run it again"
 #[test]
 fn a_demo_that_was_killed_anywhere_resumes() {
     let dir = tempfile::tempdir().unwrap();

@@ -5,7 +5,7 @@ mod counts;
 mod elsewhere;
 mod keys;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
@@ -163,6 +163,13 @@ async fn an_existing_item_is_never_replaced() {
     let counts = &ran["totals"]["counts"];
     assert_eq!((&counts["applied"], &counts["already_applied"]), (&json!(38), &json!(1)), "{ran:#}");
     assert_eq!(counts["diverged"], 2, "{ran:#}");
+    // The list names each source, and the derived item that differs.
+    let listed = migration.command(&["failures", "list"], 0);
+    let keys: BTreeSet<&str> =
+        listed["diverged"].as_array().unwrap().iter().map(|row| row["derived"]["pk"]["S"].as_str().unwrap()).collect();
+    assert_eq!(keys, BTreeSet::from(["EMAIL#u2@example.com", "EMAIL#u3@example.com"]), "{listed:#}");
+    let text = tool(&migration.harness, &["failures", "list", &migration.plan]).exits(0).stdout;
+    assert!(text.contains("its derived item") && text.contains("EMAIL#u2@example.com"), "{text}");
     let after = migration.now().await;
     assert!(migration.before.iter().all(|(key, item)| after[key] == bytes_of(item)));
     let verified = migration.command(&["verify", "--all"], 5);

@@ -150,7 +150,8 @@ async fn quiet_and_color_options_work() {
     assert!(stderr_of("always").contains('\u{1b}') && !stderr_of("auto").contains('\u{1b}'));
 }
 
-/// The script in the README carries out a complete migration. It needs `sh` and `jq`.
+/// The script in the README carries out a whole migration. During the soak and after a failure, it can run again. It
+/// needs `sh` and `jq`.
 #[expect(clippy::print_stderr, reason = "says why a test is skipped")]
 #[tokio::test(flavor = "multi_thread")]
 async fn the_script_in_the_readme_carries_out_a_whole_migration() {
@@ -162,22 +163,68 @@ async fn the_script_in_the_readme_carries_out_a_whole_migration() {
     let table = harness.create_table().await;
     let flags = harness.create_flag_table().await;
     harness.load(&table, items(20)).await;
-    let cutover = format!("[cutover]\ntable = \"{flags}\"\nmax_cache_seconds = 1\nsoak = \"1s\"\n");
-    harness.plan("plan", &table, "", &format!("{MOVE}{cutover}"));
+    let cutover = format!("[cutover]\ntable = \"{flags}\"\nmax_cache_seconds = 1\nsoak = \"1h\"\n");
+    let plan = harness.plan("plan", &table, "", &format!("{MOVE}{cutover}"));
     let readme = include_str!("../../README.md");
     let script = readme.split("```sh\nset -u\n").nth(1).unwrap().split("```").next().unwrap();
-    // The soak of one second must be over before `contract`.
-    let script = script.replace("case $step in", "if [ \"$step\" = contract ]; then sleep 2; fi\n    case $step in");
     let folder = std::path::Path::new(env!("CARGO_BIN_EXE_backfill")).parent().unwrap();
     let path = format!("{}:{}", folder.display(), std::env::var("PATH").unwrap());
-    let environment = harness.command();
-    let mut shell = std::process::Command::new("sh");
-    shell.arg("-c").arg(format!("set -u\n{script}")).current_dir(harness.dir()).env_clear();
-    shell.envs(environment.get_envs().filter_map(|(name, value)| Some((name, value?))));
-    let ran = tokio::task::block_in_place(|| shell.env("PATH", path).output()).unwrap();
-    let said = String::from_utf8_lossy(&ran.stdout);
-    assert!(ran.status.success(), "{said}{}", String::from_utf8_lossy(&ran.stderr));
-    assert!(said.contains("check done") && said.contains("contract done"), "{said}");
+    let run_script = |code: i32| {
+        let environment = harness.command();
+        let mut shell = std::process::Command::new("sh");
+        shell.arg("-c").arg(format!("set -u\n{script}")).current_dir(harness.dir()).env_clear();
+        shell.envs(environment.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        let ran = tokio::task::block_in_place(|| shell.env("PATH", &path).output()).unwrap();
+        let (said, stderr) = (String::from_utf8_lossy(&ran.stdout), String::from_utf8_lossy(&ran.stderr));
+        assert_eq!(ran.status.code(), Some(code), "{said}{stderr}");
+        assert!(!stderr.contains("jq: "), "{stderr}");
+        said.into_owned()
+    };
+    // An earlier run of the script was killed after the first step.
+    tool(&harness, &["cutover", text(&plan), "--to", "dual-write", "--yes"]).exits(0);
+    let said = run_script(0);
+    assert!(said.contains("run done") && said.contains("run this script again after 2"), "{said}");
+    assert!(run_script(0).starts_with("run this script again after 2"), "the soak has not ended");
+    let soaking = std::fs::read_to_string(&plan).unwrap();
+    // The message has several lines. `echo` of some shells would break the document.
+    std::fs::write(&plan, "[migration]\nname = 3\n").unwrap();
+    let said = run_script(2);
+    assert!(said.contains("name") && said.lines().count() > 2, "{said}");
+    std::fs::write(&plan, soaking.replace("soak = \"1h\"", "soak = \"0s\"")).unwrap();
+    assert_eq!(run_script(0), "contract done\nnothing to do now\n");
+    assert_eq!(run_script(0), "nothing to do now\n");
+    assert!(harness.dump(&table).await.values().all(|item| !item.contains_key("old") && item.contains_key("new")));
+}
+
+/// A new migration begins with `check`, and the script follows `next` to the end of the steps that need no soak.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_next_commands_lead_from_check_to_the_soak() {
+    let (harness, table, _) = setup(8, "").await;
+    let flags = harness.create_flag_table().await;
+    let cutover = format!("[cutover]\ntable = \"{flags}\"\nmax_cache_seconds = 1\n");
+    harness.plan("plan", &table, "", &format!("{MOVE}{cutover}"));
+    let mut document = tool(&harness, &["status", "plan.toml", "--output", "json"]).exits(3).json();
+    let mut ran = Vec::new();
+    while document["not_before"].is_null() {
+        let next = document["next"].as_str().unwrap_or_else(|| panic!("{ran:?}: {document:#}")).to_owned();
+        let words: Vec<&str> = next.split(' ').skip(1).collect();
+        let asks = ["run", "cutover"].contains(&words[0]) && !words.contains(&"--dry-run");
+        let options: &[&str] = if asks { &["--yes", "--output", "json"] } else { &["--output", "json"] };
+        document = tool(&harness, &[&words[..], options].concat()).exits(0).json();
+        ran.push(words.join(" "));
+    }
+    let expected = [
+        "check plan.toml",
+        "run plan.toml --dry-run",
+        "cutover plan.toml --to dual-write",
+        "run plan.toml",
+        "verify plan.toml --all",
+        "cutover plan.toml --to read-new --percent 10",
+        "cutover plan.toml --to read-new",
+        "cutover plan.toml --to write-new",
+    ];
+    assert_eq!(ran, expected);
+    assert_eq!(document["next"], "backfill contract plan.toml", "{document:#}");
 }
 
 /// Checks that `failures` accepts the plan before and after the subcommand. Also checks the output of the commands that

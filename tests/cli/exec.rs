@@ -222,7 +222,7 @@ async fn an_item_that_crashes_the_program_is_a_failure_and_a_retry_isolates_it()
     let listed = scene.command(&["failures", "list"], 0).to_string();
     assert!(listed.contains("the program that computes `length` ended"), "{listed}");
     assert!(!listed.contains("secret"), "{listed}");
-    scene.command(&["failures", "retry"], 4);
+    scene.command(&["failures", "retry", "--yes"], 4);
     let missing = scene.dump().await.into_values().filter(|item| !item.contains_key("length")).count();
     assert_eq!(missing, 1);
 }

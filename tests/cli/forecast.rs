@@ -185,14 +185,14 @@ async fn items_signed_on_the_client_are_edited_only_after_acceptance() {
     let reasons: BTreeSet<&str> =
         listed["failures"].as_array().unwrap().iter().map(|failure| failure["reason"].as_str().unwrap()).collect();
     assert!(reasons.iter().all(|reason| reason.contains("signed or encrypted on the client")), "{reasons:?}");
-    tool(&harness, &["failures", plan, "retry"]).exits(4);
+    tool(&harness, &["failures", plan, "retry", "--yes"]).exits(4);
 
     // With `--accept`, the run continues and reads all items. The acceptance applies to the recorded failures and to
     // all remaining items.
     tool(&harness, &["run", plan, "--yes", "--accept", "client-encryption"]).exits(4);
     let status = tool(&harness, &["status", plan]).exits(0).stdout;
     assert!(status.contains("client-encryption"), "{status}");
-    tool(&harness, &["failures", plan, "retry"]).exits(0);
+    tool(&harness, &["failures", plan, "retry", "--yes"]).exits(0);
     assert!(harness.dump(&table).await.values().all(|item| item.contains_key("new")));
     tool(&harness, &["verify", plan, "--all"]).exits(0);
     // A second pass is a new run, so the operator must pass `--accept` a second time.
@@ -201,7 +201,7 @@ async fn items_signed_on_the_client_are_edited_only_after_acceptance() {
         .await;
     tool(&harness, &["run", plan, "--again", "--yes"]).exits(6);
     tool(&harness, &["run", plan, "--again", "--yes", "--accept", "client-encryption"]).exits(4);
-    tool(&harness, &["failures", plan, "retry"]).exits(0);
+    tool(&harness, &["failures", plan, "retry", "--yes"]).exits(0);
     // A rollback does not need `--accept`.
     tool(&harness, &["rollback", plan, "--yes", "--readers-back", "--new-writes-stopped"]).exits(0);
     assert!(harness.dump(&table).await.values().all(|item| !item.contains_key("new")));
@@ -227,12 +227,12 @@ async fn signed_items_on_the_last_page_can_be_accepted_by_a_retry_or_a_repair() 
             tool(&harness, &["verify", plan, "--all", "--repair", "--yes"]).exits(5);
             vec!["verify", plan, "--all", "--repair", "--yes", "--accept", "client-encryption"]
         } else {
-            let retried = tool(&harness, &["failures", plan, "retry"]).exits(4).stdout;
+            let retried = tool(&harness, &["failures", plan, "retry", "--yes"]).exits(4).stdout;
             let next = format!("Next: backfill failures retry {plan} --accept client-encryption");
             assert!(retried.contains("4 items are signed or encrypted") && retried.contains(&next), "{retried}");
-            let json = tool(&harness, &["failures", plan, "retry", "--output", "json"]).exits(4).json();
+            let json = tool(&harness, &["failures", plan, "retry", "--yes", "--output", "json"]).exits(4).json();
             assert_eq!(json["signed_or_encrypted"], 4, "{json:#}");
-            vec!["failures", plan, "retry", "--accept", "client-encryption"]
+            vec!["failures", plan, "retry", "--yes", "--accept", "client-encryption"]
         };
         let listed = tool(&harness, &["failures", plan, "list"]).exits(0).stdout;
         assert_eq!(listed.matches("--accept client-encryption").count(), 4, "{listed}");
@@ -243,7 +243,7 @@ async fn signed_items_on_the_last_page_can_be_accepted_by_a_retry_or_a_repair() 
         // The acceptance is recorded, and applies to later commands.
         let status = tool(&harness, &["status", plan]).exits(0).stdout;
         assert!(repairs || status.contains("accepted: client-encryption"), "{status}");
-        tool(&harness, &["failures", plan, "retry"]).exits(0);
+        tool(&harness, &["failures", plan, "retry", "--yes"]).exits(0);
         tool(&harness, &["verify", plan, "--all"]).exits(0);
         harness
             .load(

@@ -272,7 +272,7 @@ async fn nothing_blocks_the_way_back_or_an_operator_who_ignores_the_checks() {
     let ran = run(&["run", plan, "--yes", "--ignore-health-checks"]).exits(0);
     assert!(ran.stderr.contains("do not run, because of --ignore-health-checks"), "{}", ran.stderr);
     run(&["verify", plan, "--all", "--ignore-health-checks"]).exits(0);
-    run(&["failures", "retry", plan, "--ignore-health-checks"]).exits(0);
+    run(&["failures", "retry", "--yes", plan, "--ignore-health-checks"]).exits(0);
     assert_eq!(writes(&harness), 200);
     let back = run(&["rollback", plan, "--readers-back", "--new-writes-stopped", "--yes"]).exits(0);
     assert!(

@@ -28,6 +28,7 @@ mod language;
 mod local;
 mod local_capacity;
 mod metrics;
+mod next_steps;
 mod overrides;
 mod plans;
 mod playbook;

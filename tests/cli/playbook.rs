@@ -41,7 +41,7 @@ async fn a_whole_migration_with_a_flag() {
             if next.is_empty() { "nothing".into() } else { format!("backfill {}", next.replace("PLAN", &plan_text)) };
         assert_eq!(phase_and_next(&harness, &plan), (phase.to_owned(), next));
     };
-    refused_step(&["contract", "--yes"], "the migration has not begun", "run PLAN");
+    refused_step(&["contract", "--yes"], "the migration has not begun", "cutover PLAN --to dual-write");
     run_command(&["cutover", "--to", "dual-write", "--yes"]);
     assert_status("expand", "run PLAN");
     refused_step(&["verify", "--all"], "expand has not begun", "run PLAN");
@@ -65,7 +65,12 @@ async fn a_whole_migration_with_a_flag() {
     run_command(&["cutover", "--to", "write-new", "--yes"]);
     let said = std::fs::read_to_string(&plan).unwrap();
     std::fs::write(&plan, said.replace("soak = \"0s\"", "soak = \"1h\"")).unwrap();
-    refused_step(&["contract", "--yes"], "the migration soaks until", "contract PLAN");
+    let wait = "Z: backfill contract ";
+    refused(&harness, 3, &["contract", &plan_text, "--yes"]).says(&[
+        "the migration soaks until",
+        "Next, not before 2",
+        wait,
+    ]);
     let human = tool(&harness, &["status", &plan_text]).exits(0).stdout;
     for part in ["phase: soak", "flag: version ", "write = new, read = new at 100 %", "next, not before "] {
         assert!(human.contains(part), "{part}: {human}");

@@ -27,7 +27,7 @@ async fn a_retry_of_failures_is_not_part_of_the_pace_of_the_run() {
     assert!(before.iter().all(Option::is_some), "{before:?}");
     let pace = fact(&state, StoredFact::Pace).await;
     harness.proxy().set_faults(None);
-    let retried = tool(&harness, &["failures", "retry", text(&plan), "--output", "json"]).exits(0).json();
+    let retried = tool(&harness, &["failures", "retry", "--yes", text(&plan), "--output", "json"]).exits(0).json();
     assert_eq!(retried["counts"]["applied"], 20, "{retried:#}");
     assert_eq!([fact(&state, history(1)).await, fact(&state, StoredFact::ActivityClocks).await], before);
     assert_ne!(fact(&state, StoredFact::Pace).await, pace, "`status` shows the pace of the retry");

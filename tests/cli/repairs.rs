@@ -140,6 +140,31 @@ async fn a_rollback_names_the_values_that_a_repair_replaced() {
     assert!(journal.contains("S#001"), "{journal}");
 }
 
+/// Like the previous test, but the application changed the item once more after the repair. The rollback does not write
+/// the item, and still names it.
+/// RUNBOOK: "also if the rollback does not write the item"
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rollback_names_a_replaced_value_of_an_item_that_it_does_not_write() {
+    let (harness, table) = sessions().await;
+    let plan = harness.plan("left", &table, "", SET);
+    tool(&harness, &["run", text(&plan), "--yes"]).exits(5);
+    let own = |expires: &str| item("S#001", "x", [("kept", secret(1)), ("expires", Value::S(expires.into()))]);
+    harness.load(&table, [own("tomorrow")].into_iter()).await;
+    tool(&harness, &["verify", text(&plan), "--all", "--repair", "--yes"]).exits(0);
+    harness.load(&table, [own("next week")].into_iter()).await;
+    let predicted = tool(&harness, &["rollback", text(&plan), "--dry-run", "--output", "json"]).exits(5).json();
+    assert_eq!((&predicted["repaired_over"]["items"], &predicted["diverged"]), (&json!(1), &json!(1)), "{predicted:#}");
+    let ran = tool(&harness, &["rollback", text(&plan), "--yes", "--output", "json"]).exits(5).json();
+    let over = &ran["runs"][0]["repaired_over"];
+    assert_eq!((&over["count"], &over["items"][0]["path"]), (&json!(1), &json!("expires")), "{ran:#}");
+    let listed = tool(&harness, &["failures", "list", text(&plan), "--output", "json"]).exits(0).json();
+    assert_eq!(listed["repaired_over"]["count"], 1, "{listed:#}");
+    let listed = tool(&harness, &["failures", "list", text(&plan)]).exits(0).stdout;
+    assert!(listed.contains("replaced by a repair: 1 item:") && listed.contains("S#001"), "{listed}");
+    let key = item("S#001", "x", []);
+    assert_eq!(harness.dump(&table).await[&harness::key_of(&key).to_text()]["expires"], Value::S("next week".into()));
+}
+
 /// The verification treated old values as correct, and compared new values with them. The later repair treats new
 /// values as correct, so it compares the table again before it announces its changes.
 /// RUNBOOK: "If the last `verify --all` used the same truth, the repair uses its result."

@@ -12,7 +12,7 @@ async fn a_state_file_of_another_plan_is_refused() {
     for args in [
         vec!["run", text(&changed), "--yes"],
         vec!["run", text(&changed), "--restart", "--yes"],
-        vec!["failures", text(&changed), "retry"],
+        vec!["failures", text(&changed), "retry", "--yes"],
         vec!["verify", text(&changed), "--all"],
         // The list includes dry runs, because the tool must refuse them as well.
         vec![
@@ -148,7 +148,7 @@ async fn a_damaged_or_foreign_state_file_is_refused() {
     ] {
         let path = harness.dir().join(name);
         std::fs::write(&path, &bytes).unwrap();
-        for args in [vec!["run", text(&plan), "--yes"], vec!["failures", text(&plan), "retry"]] {
+        for args in [vec!["run", text(&plan), "--yes"], vec!["failures", text(&plan), "retry", "--yes"]] {
             let args = [args, vec!["--state", name]].concat();
             refused(&harness, 7, &args).in_one_paragraph().says(&[
                 name,
@@ -178,7 +178,7 @@ async fn a_state_file_that_another_process_holds_is_refused() {
     for args in [
         vec!["run", text(&plan), "--yes"],
         vec!["run", text(&plan), "--restart", "--yes"],
-        vec!["failures", text(&plan), "retry"],
+        vec!["failures", text(&plan), "retry", "--yes"],
     ] {
         let refused = refused(&harness, 7, &args).in_one_paragraph();
         refused.says(&["is in use by process", &pid, "on host", "`backfill status` works", "stop it"]);
@@ -230,7 +230,7 @@ async fn commands_that_need_a_state_file_refuse_without_one() {
             "--state",
         ]);
     }
-    refused(&harness, 3, &["failures", text(&plan), "retry"]).says(&["nothing has failed", "Next: backfill run "]);
+    refused(&harness, 3, &["failures", text(&plan), "retry"]).says(&["nothing has failed", "Next: backfill cutover "]);
     nothing_was_written(&harness);
 }
 
@@ -293,7 +293,7 @@ async fn an_unreadable_row_does_not_hide_other_rows() {
     );
 
     // Commands that use these lists still process all readable rows.
-    let retried = tool(&harness, &["failures", text(&plan), "retry", "--output", "json"]).exits(4).json();
+    let retried = tool(&harness, &["failures", text(&plan), "retry", "--yes", "--output", "json"]).exits(4).json();
     assert_eq!(retried["counts"]["scanned"], 2, "{retried:#}");
     tool(&harness, &["verify", text(&plan), "--all"]).exits(5);
 }

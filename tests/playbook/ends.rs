@@ -58,7 +58,7 @@ async fn recovers_from_a_death_before_the_end_of_expand_is_recorded() {
     );
 
     forget_events_from(&scene, "phase_complete", "expand");
-    scene.run_ok("failures retry").await;
+    scene.run_ok("failures retry --yes").await;
     scene.run_ok("run --restart --yes").await;
     scene.run_ok("verify --all").await;
 }
@@ -121,5 +121,5 @@ async fn recovers_from_a_death_before_the_end_of_rollback_is_recorded() {
     scene.run_ok("rollback --yes").await;
     assert_eq!(begun(&scene, "undo"), 1);
     assert_eq!(scene.dump().await, before);
-    scene.run_refused("run --yes", "run --state PATH").await;
+    scene.run_refused("run --yes", "cutover --to dual-write --state .backfill/rename-2.db").await;
 }

@@ -368,7 +368,7 @@ async fn a_killed_retry_settles_every_failure() {
                 tokio::time::sleep(Duration::from_millis(2)).await;
             }
         };
-        if let Some(ended) = scene.kill_when("failures retry", due).await {
+        if let Some(ended) = scene.kill_when("failures retry --yes", due).await {
             assert_eq!(ended.code, 0, "{}", ended.messages());
             break;
         }
@@ -379,7 +379,7 @@ async fn a_killed_retry_settles_every_failure() {
         assert!(settled.is_subset(&now), "{settled:?} {now:?}");
         settled = now;
     }
-    scene.run_ok("failures retry").await;
+    scene.run_ok("failures retry --yes").await;
     println!("  {killed} kills, {} resolved before the last kill", settled.len());
     assert!(killed > 0, "no kills");
     let end = scene.dump().await;

@@ -42,10 +42,11 @@ pub(crate) fn edit(scene: &Scene, from: &str, to: &str) {
 async fn every_command_out_of_order_names_the_next_step() {
     let scene = scene().await;
     let state = "nothing was done";
+    let begin = "cutover --to dual-write";
     all_refused(
         &scene,
         state,
-        &[("verify --all", "run"), ("verify --sample 10", "run"), (READ_NEW, "run"), (WRITE_NEW, "run")],
+        &[("verify --all", begin), ("verify --sample 10", begin), (READ_NEW, begin), (WRITE_NEW, begin)],
     )
     .await;
     for words in ["contract --yes", "cutover --back", "run --again --yes"] {
@@ -124,7 +125,7 @@ async fn no_command_continues_after_a_rollback() {
         scene.run_ok(words).await;
     }
     assert_eq!(scene.dump().await, before);
-    let next = "run --state PATH";
+    let next = "cutover --to dual-write --state .backfill/rename-2.db";
     let all = [
         ("run --yes", next),
         ("run --again --yes", next),

@@ -13,8 +13,9 @@
 //! - if several sources have the same derived key, the run puts the item of one source, and reports the other sources;
 //! - a second run writes nothing;
 //! - verification finds exactly the items that the run could not change, and the defects that the test plants;
-//! - a rollback restores every byte, except for versions and later writes of an application;
-//! - `contract` removes exactly the old attributes whose values the new attributes contain.
+//! - a rollback restores every byte, except for versions and for what an application has written since. What an
+//!   application wrote at a target stays, or comes back if a later run overwrote it;
+//! - `contract` removes exactly the old attributes whose values are in the new ones.
 //!
 //! A seed determines a case. The test shrinks a failing case, and prints its plan and its items.
 //! `BACKFILL_TEST_PROPERTIES=N` checks N plans instead of the default number, beginning with the seed
@@ -175,6 +176,7 @@ fn random_plans_do_what_the_naive_implementation_does() {
         assert!(figures.outcomes.contains_key(outcome.name()), "{outcome:?} never occurred: {figures:?}");
     }
     assert!(figures.planted > 0 && figures.rolled_back > 0 && figures.contracted > 0, "{figures:?}");
+    assert!(figures.replaced > 0, "{figures:?}");
 }
 
 /// Counts the reasons for refused plans by the first line of the error.

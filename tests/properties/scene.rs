@@ -2,6 +2,7 @@
 
 mod checks;
 mod puts;
+mod replaced;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
@@ -59,6 +60,8 @@ pub(crate) struct Figures {
     pub(crate) estimates: u64,
     pub(crate) planted: u64,
     pub(crate) rolled_back: u64,
+    /// Number of items in which an application wrote a target before the rollback.
+    pub(crate) replaced: u64,
     pub(crate) contracted: u64,
     /// Number of items by outcome of the run.
     pub(crate) outcomes: BTreeMap<&'static str, u64>,
@@ -75,6 +78,7 @@ impl Figures {
         self.estimates += other.estimates;
         self.planted += other.planted;
         self.rolled_back += other.rolled_back;
+        self.replaced += other.replaced;
         self.contracted += other.contracted;
         other.outcomes.into_iter().for_each(|(name, count)| *self.outcomes.entry(name).or_default() += count);
         other.operations.into_iter().for_each(|(name, count)| *self.operations.entry(name).or_default() += count);
@@ -276,7 +280,7 @@ impl Scene<'_> {
                 figures.contracted = 1;
             }
         } else if self.keeps_images() {
-            self.check_rollback(&before, &after, &expected, sabotage).await?;
+            figures.replaced = self.check_rollback(&before, &after, &expected, sabotage).await?;
             figures.rolled_back = 1;
         }
         let log = self.log.lock().unwrap();

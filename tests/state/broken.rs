@@ -196,7 +196,7 @@ port! {
         run: RunId,
         key: ItemKey,
         outcome: Outcome,
-        diverged: Vec<Path>,
+        diverged: Option<DivergedItem>,
     ) -> Result<bool, StoreError> {
         let session = self.as_newest(Defect::UnfencedResolutions, session).await?;
         self.inner.resolve_failure(session, run, key, outcome, diverged).await

@@ -441,7 +441,7 @@ pub(super) async fn a_complete_run_leaves_no_unfinished_writes(fixture: &mut dyn
     let store = fixture.crash(store);
     assert_eq!(have_unfinished_writes(&store, &names).await, [false, true, false]);
     // A retry completes the item.
-    assert!(store.resolve_failure(session_of(again, 1), again, key("f"), Outcome::Applied, vec![]).await.unwrap());
+    assert!(store.resolve_failure(session_of(again, 1), again, key("f"), Outcome::Applied, None).await.unwrap());
     assert_eq!(have_unfinished_writes(&store, &names).await, [false, false, false]);
     // A superseded run completes nothing.
     let stopped = begin(&store, BeginMode::Again, 1).await;

@@ -272,7 +272,7 @@ fn commit_in(session: SessionId, segment: u32, event: SegmentEvent) -> Commit {
 fn page_with_work(run: RunId, segment: u32, failed: &str, diverged: &str) -> Commit {
     Commit {
         failures: vec![failure(failed, "too large")],
-        diverged: vec![DivergedItem { key: key(diverged), paths: vec![path("postcode")] }],
+        diverged: vec![DivergedItem { key: key(diverged), paths: vec![path("postcode")], derived: None }],
         ..commit(run, segment, pages(1, None, &[Outcome::Rejected, Outcome::Diverged, Outcome::Applied]))
     }
 }

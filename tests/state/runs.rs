@@ -242,25 +242,33 @@ pub(super) async fn a_failure_is_resolved_once_and_by_a_fitting_outcome(fixture:
     let store = fixture.open();
     let run = begin(&store, BeginMode::ResumeOrNew, 1).await;
     store.commit(page_with_work(run, 0, "f", "d")).await.unwrap();
-    for (outcome, paths) in
-        [(Outcome::Rejected, vec![]), (Outcome::Diverged, vec![]), (Outcome::Applied, vec![path("postcode")])]
-    {
-        assert_refused(store.resolve_failure(session_of(run, 1), run, key("f"), outcome, paths).await);
+    let derived = Some(key("derived"));
+    let item = |paths| Some(DivergedItem { key: key("f"), paths, derived: derived.clone() });
+    for (outcome, diverged) in [
+        (Outcome::Rejected, None),
+        (Outcome::Diverged, None),
+        (Outcome::Diverged, item(vec![])),
+        (Outcome::Applied, item(vec![path("postcode")])),
+    ] {
+        assert_refused(store.resolve_failure(session_of(run, 1), run, key("f"), outcome, diverged).await);
     }
-    assert!(!store.resolve_failure(session_of(run, 1), run, key("other"), Outcome::Applied, vec![]).await.unwrap());
+    assert!(!store.resolve_failure(session_of(run, 1), run, key("other"), Outcome::Applied, None).await.unwrap());
     assert!(
         store
-            .resolve_failure(session_of(run, 1), run, key("f"), Outcome::Diverged, vec![path("postcode")])
+            .resolve_failure(session_of(run, 1), run, key("f"), Outcome::Diverged, item(vec![path("postcode")]))
             .await
             .unwrap()
     );
     assert!(
-        !store.resolve_failure(session_of(run, 1), run, key("f"), Outcome::Applied, vec![]).await.unwrap(),
+        !store.resolve_failure(session_of(run, 1), run, key("f"), Outcome::Applied, None).await.unwrap(),
         "the failure is already resolved"
     );
     let store = fixture.crash(store);
     assert_eq!(store.failures(ALL).await.unwrap()[0].resolved_as.as_deref(), Some("diverged"));
     assert_eq!(store.open_work(None).await.unwrap().diverged, 2, "the failure must become an open diverged item");
+    let listed = store.diverged(OPEN).await.unwrap();
+    let found: Vec<_> = listed.iter().map(|row| (&row.key, &row.paths, &row.derived)).collect();
+    assert_eq!(found, [(&key("d"), &vec![path("postcode")], &None), (&key("f"), &vec![path("postcode")], &derived)]);
 }
 
 pub(super) async fn a_failed_retry_counts_as_one_more_attempt(fixture: &mut dyn StoreFixture) {
@@ -302,7 +310,7 @@ pub(super) async fn an_earlier_session_neither_accepts_nor_resolves(fixture: &mu
     let store = fixture.crash(store);
     begin(&store, BeginMode::ResumeOrNew, 2).await;
     assert_fenced(store.accept(first, vec!["ttl".to_owned()]).await);
-    assert_fenced(store.resolve_failure(first, run, key("f"), Outcome::Applied, vec![]).await);
+    assert_fenced(store.resolve_failure(first, run, key("f"), Outcome::Applied, None).await);
     assert_fenced(store.update_failure(first, run, failure("f", "still too large")).await);
     assert_fenced(store.close_diverged(first, vec![(key("d"), "verified")]).await);
     assert!(store.accepted(run).await.unwrap().is_empty());
@@ -310,7 +318,7 @@ pub(super) async fn an_earlier_session_neither_accepts_nor_resolves(fixture: &mu
     assert_eq!((failures.len(), failures[0].attempts), (1, 1));
     assert_eq!(store.diverged(OPEN).await.unwrap().len(), 1);
     assert!(store.update_failure(second, run, failure("f", "still too large")).await.unwrap());
-    assert!(store.resolve_failure(second, run, key("f"), Outcome::Applied, vec![]).await.unwrap());
+    assert!(store.resolve_failure(second, run, key("f"), Outcome::Applied, None).await.unwrap());
     assert_eq!(store.close_diverged(second, vec![(key("d"), "verified")]).await.unwrap(), 1);
 }
 
@@ -323,7 +331,7 @@ pub(super) async fn a_retry_resolves_what_an_earlier_run_left_open(fixture: &mut
     let session = session_of(next_run, 1);
     store.end_session(session, RunStatus::Stopped, None, 0).await.unwrap();
     assert!(store.update_failure(session, first, failure("f", "still too large")).await.unwrap());
-    assert!(store.resolve_failure(session, first, key("f"), Outcome::Applied, vec![]).await.unwrap());
+    assert!(store.resolve_failure(session, first, key("f"), Outcome::Applied, None).await.unwrap());
     assert!(store.failures(OPEN).await.unwrap().is_empty());
 }
 
@@ -335,7 +343,7 @@ pub(super) async fn a_superseded_run_accepts_no_more_writes(fixture: &mut dyn St
     begin(&store, BeginMode::Restart, 2).await;
     let late = session_of(run, 1);
     assert_fenced(store.accept(late, vec!["ttl".to_owned()]).await);
-    assert_fenced(store.resolve_failure(late, run, key("f"), Outcome::Applied, vec![]).await);
+    assert_fenced(store.resolve_failure(late, run, key("f"), Outcome::Applied, None).await);
     assert_fenced(store.append_pre_images(late, vec![pre_image("a", "1")]).await);
     assert_fenced(store.commit(commit(run, 1, pages(1, None, &[Outcome::Applied]))).await);
     assert_fenced(store.end_session(late, RunStatus::Stopped, None, 0).await);

@@ -12,7 +12,7 @@ use crate::commands::shared::exit::Exit;
 use crate::commands::shared::exports::exports;
 use crate::commands::shared::next_step::NextStep;
 use crate::commands::shared::{output, terminal};
-use backfill::internals::cutover::Flag;
+use backfill::internals::cutover::{Flag, ReadFrom, WriteTo};
 use backfill::internals::migration::{CutoverStep as Step, kind};
 use backfill::internals::playbook::PlanKind;
 
@@ -30,8 +30,8 @@ pub(crate) async fn cutover(global: &Global, args: CutoverArgs) -> anyhow::Resul
     if let Some(reason) = outcome.stopped() {
         output::warn(&format!("stopped: {reason}"));
     }
-    // After a step back, do not suggest a next command. It would repeat the step that the operator has just undone, and
-    // only the operator knows the reason.
+    // The next step forward would be the step that was just undone, and only the operator knows why it was undone. So
+    // after a step back, the next command is `status`, which changes nothing.
     let is_back = matches!(step, Step::Back { .. });
     let commands = terminal::commands(global, &args.plan);
     let is_stated = kind(migration.plan()) == PlanKind::Stated;
@@ -39,8 +39,9 @@ pub(crate) async fn cutover(global: &Global, args: CutoverArgs) -> anyhow::Resul
     let again = (outcome.unfinished() && !is_stated).then(|| commands.render("cutover --back"));
     let exit = if outcome.unfinished() { Exit::Failures } else { Exit::Done };
     let next_step = match outcome.stopped() {
-        None if !is_back => NextStep::find(&migration, &commands).await,
-        None | Some(_) => None,
+        None if is_back => Some(NextStep::now(commands.render("status"))),
+        None => NextStep::find(&migration, &commands).await,
+        Some(_) => None,
     };
     let command_result = CommandResult::from_exit_or_stop(exit, outcome.stopped());
     let command_result = match &again {
@@ -69,11 +70,30 @@ pub(crate) async fn cutover(global: &Global, args: CutoverArgs) -> anyhow::Resul
                 )?;
             }
             if let Some(again) = &again {
-                writeln!(out, "Next: {again}")?;
+                return writeln!(out, "Next: {again}");
+            }
+            if is_back && !outcome.unfinished() && outcome.stopped().is_none() {
+                writeln!(out, "{}", way_from(outcome.flag()))?;
             }
             next_step.iter().try_for_each(|next| next.write(out))
         },
     )
+}
+
+/// Says what a further step back would do.
+fn way_from(flag: Option<&Flag>) -> &'static str {
+    match flag.map(|flag| (flag.write, flag.read)) {
+        Some((WriteTo::Old, ReadFrom::Old)) => {
+            "Applications use only the old attribute, so this was the last step back."
+        }
+        Some((WriteTo::Both, ReadFrom::Old)) => {
+            "A further `cutover --back` ends dual writes. `status` names the step that goes forward again."
+        }
+        Some((WriteTo::Both | WriteTo::New | WriteTo::Old, ReadFrom::New) | (WriteTo::New, ReadFrom::Old)) => {
+            "The step back is not complete."
+        }
+        None => "There is no step to take back.",
+    }
 }
 
 fn step_of(args: &CutoverArgs) -> Step {

@@ -64,7 +64,8 @@ pub(crate) const STEPS: [DemoStep; 10] = [
         Goal::Back { to: BackTarget::OldReads, now: false },
         "cutover --back",
         "The way back, if something looks wrong: every reader reads the old attribute again. It needs no gate, no lock and \
-         no state file. Up to contract, `rollback` restores every item as well.",
+         no state file. Up to contract, `rollback` undoes the migration as well. The journal keeps the values that it does \
+         not restore.",
     ),
     step(
         Goal::CutoverTo(CutoverTarget::ReadNew(100)),

@@ -8,13 +8,17 @@ use serde_json::{Value as Json, json};
 use crate::cli::Global;
 use crate::commands::shared::command_result::CommandResult;
 use crate::commands::shared::exit::Exit;
+use crate::commands::shared::next_step::NextStep;
 use crate::commands::shared::{output, terminal};
 use backfill::internals::change::Leftover;
+use backfill::internals::command_line::CommandLine;
 use backfill::internals::figure::count;
 use backfill::internals::item::item_to_json;
+use backfill::internals::migration::{Migration, StatusOptions, StatusOutcome};
+use backfill::internals::playbook::MigrationStage;
 use backfill::internals::state::{
-    self, AffectedItems, Cursor, DivergedRecord, FailureRecord, ListQuery, Mismatch, RunId, RunRecord, StateReader,
-    StoreError, UnreadableRow, phase,
+    self, AffectedItems, Cursor, DivergedRecord, FailureRecord, ListQuery, Mismatch, RunId, RunRecord, UnreadableRow,
+    phase,
 };
 use backfill::internals::telemetry::affected_json;
 
@@ -30,14 +34,17 @@ pub(crate) async fn list(global: &Global, plan: &Path, limit: u32) -> anyhow::Re
     let diverged = state.list_diverged(query).await?;
     let summary = state.summary().await?;
     let mismatches = state.open_mismatches(limit).await?;
-    let repaired_over = noted(state.as_ref(), &summary.runs, Leftover::RepairedOver, limit).await?;
-    let reply_lost = noted(state.as_ref(), &summary.runs, Leftover::DeleteReplyLost, limit).await?;
+    let repaired_over = state.rollback_notes(Leftover::RepairedOver, limit).await?;
+    let reply_lost = state.rollback_notes(Leftover::DeleteReplyLost, limit).await?;
     let elsewhere = OfRollback { table: migration.plan().other_table(), runs: &summary.runs };
     let failed = summary.open_failures;
     let unequal = summary.open_diverged;
+    let commands = terminal::commands(global, plan);
+    let is_held = summary.holder.is_some();
+    let next_step = if is_held { None } else { next_step(&migration, &commands, failed).await };
     output::write_data(
         global,
-        &CommandResult::done(),
+        &CommandResult::done().next_step(next_step.as_ref()),
         || {
             json!({ "type": "failures", "open_failures": failed, "open_diverged": unequal,
                     "failures": rows_json(&failures, |row| elsewhere.table(row.run)),
@@ -48,7 +55,7 @@ pub(crate) async fn list(global: &Global, plan: &Path, limit: u32) -> anyhow::Re
         |out| {
             write_lists(out, &failures, &diverged, &elsewhere)?;
             if migration.plan().puts_items() && has_diverged_source(&diverged, &summary.runs) {
-                let explain = terminal::commands(global, plan).render("explain --key KEY --show-values");
+                let explain = commands.render("explain --key KEY --show-values");
                 writeln!(
                     out,
                     "If a run found an item diverged, the item is a source, and its line lists the attributes that \
@@ -59,11 +66,25 @@ pub(crate) async fn list(global: &Global, plan: &Path, limit: u32) -> anyhow::Re
                 writeln!(out, "mismatches that the last full verification found and did not repair:")?;
             }
             mismatches.iter().try_for_each(|mismatch| write_mismatch(out, mismatch))?;
-            let journal = terminal::commands(global, plan).render("journal --show-values");
+            let journal = commands.render("journal --show-values");
             write_noted(out, (Leftover::RepairedOver, None), &repaired_over, &journal)?;
             write_noted(out, (Leftover::DeleteReplyLost, elsewhere.table), &reply_lost, &journal)?;
             let failures = count(failed, "open failure", "open failures");
-            writeln!(out, "{failures}, {}", count(unequal, "diverged item", "diverged items"))
+            writeln!(out, "{failures}, {}", count(unequal, "diverged item", "diverged items"))?;
+            if failed + unequal > 0 {
+                writeln!(
+                    out,
+                    "To see one of these items with its values: {}",
+                    commands.render("explain --key KEY --show-values")
+                )?;
+            }
+            match &next_step {
+                Some(next) if failed + unequal > 0 => {
+                    writeln!(out, "Next, after you have looked at the items: {}", next.command)
+                }
+                Some(next) => next.write(out),
+                None => Ok(()),
+            }
         },
     )
 }
@@ -87,9 +108,50 @@ fn prefix(table: Option<&str>) -> String {
     table.map_or_else(String::new, |table| format!("table {table}: "))
 }
 
-/// Returns whether a run, and not a rollback, found one of these items diverged.
+/// Returns the command to run after the operator has looked at the list, and has corrected items if necessary. If the
+/// playbook suggests this list itself, returns the command that tries the failed items again.
+async fn next_step(migration: &Migration, commands: &CommandLine, failed: u64) -> Option<NextStep> {
+    let mut options = StatusOptions::default();
+    options.offline = true;
+    let outcome = Box::pin(migration.status(&options)).await.ok().filter(StatusOutcome::matches_plan)?;
+    let status = &outcome.snapshot().status;
+    let next = NextStep::from_status(status, commands)?;
+    if next.command != commands.render("failures list") {
+        return Some(next);
+    }
+    let words = match status.stage {
+        MigrationStage::Contract => "contract",
+        MigrationStage::Rollback if migration.plan().puts_items() => "rollback --writers-stopped",
+        MigrationStage::Rollback => "rollback",
+        MigrationStage::Cutover if outcome.snapshot().unfinished > 0 => "cutover --back",
+        MigrationStage::Preflight
+        | MigrationStage::Expand
+        | MigrationStage::Verify
+        | MigrationStage::Cutover
+        | MigrationStage::Soak
+        | MigrationStage::Contracted
+        | MigrationStage::RolledBack
+            if failed > 0 =>
+        {
+            "failures retry"
+        }
+        MigrationStage::Preflight
+        | MigrationStage::Expand
+        | MigrationStage::Verify
+        | MigrationStage::Cutover
+        | MigrationStage::Soak
+        | MigrationStage::Contracted
+        | MigrationStage::RolledBack => "verify --all",
+    };
+    Some(NextStep::now(commands.render(words)))
+}
+
+/// Returns whether a run, and not a rollback, found one of these items diverged, and the record has no derived key. An
+/// earlier version of this program did not record the key.
 fn has_diverged_source(diverged: &Rows<DivergedRecord>, runs: &[RunRecord]) -> bool {
-    let is_run = |record: &DivergedRecord| runs.iter().any(|run| run.id == record.run && run.phase == phase::EXPAND);
+    let is_run = |record: &DivergedRecord| {
+        record.derived.is_none() && runs.iter().any(|run| run.id == record.run && run.phase == phase::EXPAND)
+    };
     diverged.iter().flatten().any(is_run)
 }
 
@@ -125,26 +187,6 @@ fn write_noted(
     }
 }
 
-/// Returns the items that the passes of the last rollback recorded with this reason. The result is empty if a new run
-/// has begun since.
-async fn noted(
-    state: &dyn StateReader,
-    runs: &[RunRecord],
-    reason: Leftover,
-    limit: u32,
-) -> Result<AffectedItems, StoreError> {
-    let mut all = AffectedItems::default();
-    for run in runs.iter().rev().take_while(|run| run.phase != phase::EXPAND) {
-        if run.phase == phase::ROLLBACK {
-            let more = state.leftovers(run.id, reason, limit).await?;
-            all.count += more.count;
-            all.first.extend(more.first);
-        }
-    }
-    all.first.truncate(limit as usize);
-    Ok(all)
-}
-
 fn write_lists(
     out: &mut Vec<u8>,
     failures: &Rows<FailureRecord>,
@@ -170,7 +212,18 @@ fn write_lists(
             Ok(d) => {
                 let paths = d.paths.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
                 let table = prefix(elsewhere.table(d.run));
-                writeln!(out, "diverged  {table}{}  {paths} differs from the value that the plan implies", d.key)?;
+                match &d.derived {
+                    None => writeln!(
+                        out,
+                        "diverged  {table}{}  {paths} differs from the value that the plan implies",
+                        d.key
+                    )?,
+                    Some(derived) => writeln!(
+                        out,
+                        "diverged  {table}{}  its derived item {derived} differs from what the plan implies: {paths}",
+                        d.key
+                    )?,
+                }
             }
             Err(row) => writeln!(out, "unreadable  diverged item {}: {}", row.id, row.why)?,
         }

@@ -27,8 +27,8 @@ const ACCEPT_ENCRYPTED: &str = "failures retry --accept client-encryption";
 pub(crate) async fn failures(global: &Global, args: FailuresArgs) -> anyhow::Result<Exit> {
     match args.action {
         FailuresAction::List { plan, limit } => list(global, &plan, limit).await,
-        FailuresAction::Retry { plan, accept, ignore_health_checks, exports: export_args } => {
-            let migration = terminal::open(global, &plan, false)?.with_exports(exports(global, export_args, false)?);
+        FailuresAction::Retry { plan, accept, yes, ignore_health_checks, exports: export_args } => {
+            let migration = terminal::open(global, &plan, yes)?.with_exports(exports(global, export_args, false)?);
             let migration = migration.ignoring_health_checks(ignore_health_checks);
             retry(global, &plan, &migration, &accept).await
         }

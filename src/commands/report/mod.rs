@@ -26,7 +26,7 @@ pub(crate) async fn report(global: &Global, args: ReportArgs) -> anyhow::Result<
             "the migration has no state file at {}, so there is nothing to report. Nothing was written",
             path.display()
         );
-        return Err(MigrationError::Refused { why, next: commands.render("check") }.into());
+        return Err(MigrationError::Refused { why, next: commands.render("check"), not_before: None }.into());
     }
     if let Some(address) = args.serve {
         return Box::pin(serve::serve(global, &args, address, &migration, commands)).await;

@@ -17,6 +17,7 @@ use backfill::internals::change::Leftover;
 use backfill::internals::figure::count;
 use backfill::internals::migration::{DryRunPhase, Migration, PassOutcome, PassSummary, StatusOptions};
 use backfill::internals::playbook::MigrationStage;
+use backfill::internals::state::is_absent;
 use backfill::internals::telemetry::{UnrestoredItems, affected_json, write_noted};
 
 /// Starts or resumes a rollback.
@@ -32,8 +33,11 @@ pub(crate) async fn rollback(global: &Global, args: RollbackArgs) -> anyhow::Res
     report(global, &outcome, "rollback", &args.phase.plan, is_rolled_back)
 }
 
-/// Whether the state file records a complete rollback. Also true if the status cannot be read.
+/// Whether the state file records a complete rollback. Also true if the file exists and its status cannot be read.
 async fn is_rolled_back(migration: &Migration) -> bool {
+    if is_absent(migration.state_path()).await {
+        return false;
+    }
     let mut options = StatusOptions::default();
     options.offline = true;
     let status = Box::pin(migration.status(&options)).await;
@@ -101,8 +105,8 @@ pub(crate) fn report(
                 None if outcome.passes().is_empty() && !is_recorded => {
                     writeln!(
                         out,
-                        "This state file records no run, so there is nothing to undo. If a run of this plan used another state \
-                         file, name that file with --state."
+                        "There is nothing to roll back: this state file records no run. If a run of this plan used another \
+                         state file, name that file with --state."
                     )
                 }
                 None if diverged > 0 => writeln!(
@@ -112,7 +116,11 @@ pub(crate) fn report(
                     count(diverged, "item has", "items have"),
                     commands.render("failures list")
                 ),
-                None => writeln!(out, "The {command} is complete."),
+                None => writeln!(
+                    out,
+                    "The {command} is complete. The migration is over. To see what you can remove now: {}",
+                    commands.render("status")
+                ),
                 Some(reason) => {
                     writeln!(out, "Stopped: {reason}.\nNext: {again}")
                 }

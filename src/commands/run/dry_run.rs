@@ -7,6 +7,7 @@ use crate::cli::Global;
 use crate::commands::shared::command_result::CommandResult;
 use crate::commands::shared::exit::Exit;
 use crate::commands::shared::{output, terminal};
+use backfill::internals::clock::to_text;
 use backfill::internals::migration::{DryRunOptions, DryRunPhase};
 use backfill::internals::preflight::{Acceptance, SampleSize};
 
@@ -28,6 +29,7 @@ pub(crate) async fn dry_run(
     let outcome = Box::pin(migration.dry_run(&options)).await?;
     let report = outcome.report();
     let command_result = CommandResult::predicted(report.open_work(), outcome.stopped(), outcome.plan_may_change())
-        .next(report.next.to_owned());
+        .next(report.next.map(ToOwned::to_owned))
+        .not_before(report.not_before.map(to_text));
     output::write_result(global, &command_result, || report.to_json(), |out| report.write(out))
 }

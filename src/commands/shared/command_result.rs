@@ -4,6 +4,7 @@ use serde_json::{Value as Json, json};
 
 use crate::commands::shared::exit::{Exit, Refusal};
 use crate::commands::shared::next_step::NextStep;
+use backfill::internals::clock::to_text;
 use backfill::internals::cutover::LeaseError;
 use backfill::internals::dynamodb::FatalKind;
 use backfill::internals::engine::StopReason;
@@ -304,17 +305,19 @@ impl CommandResult {
 
     /// Returns the result of a command that failed or was refused.
     pub(crate) fn failed(error: &anyhow::Error) -> CommandResult {
-        let next = match error.downcast_ref::<MigrationError>() {
-            Some(MigrationError::Refused { next, .. }) => Some(next.clone()),
-            Some(MigrationError::Findings { next, .. }) => next.clone(),
-            Some(_) | None => None,
-        };
-        let message = match plan_errors(error) {
+        let whole = || match plan_errors(error) {
             Some(plan) => plan.render(false),
             None => format!("{error:#}"),
         };
-        let problem = Problem { kind: ErrorKind::from_error(error), message, remedy: None };
-        CommandResult { exit: Exit::from_error(error), error: Some(problem), next, not_before: None }
+        // The document has its own fields for the next command, so the message does not repeat it.
+        let (message, next, not_before) = match error.downcast_ref::<MigrationError>() {
+            Some(MigrationError::Refused { why, next, not_before }) => (why.clone(), Some(next.clone()), *not_before),
+            Some(MigrationError::Findings { why, next }) => (why.clone(), next.clone(), None),
+            Some(_) | None => (whole(), None, None),
+        };
+        let remedy = not_before.map(|_| "Run the command in `next` after the time in `not_before`.");
+        let problem = Problem { kind: ErrorKind::from_error(error), message, remedy };
+        CommandResult { exit: Exit::from_error(error), error: Some(problem), next, not_before: not_before.map(to_text) }
     }
 
     /// Returns the result for a command line that cannot be parsed.
@@ -330,6 +333,11 @@ impl CommandResult {
     /// Sets the command to run next.
     pub(crate) fn next(self, next: impl Into<Option<String>>) -> CommandResult {
         CommandResult { next: next.into(), ..self }
+    }
+
+    /// Sets the time before which the next command is refused.
+    pub(crate) fn not_before(self, until: Option<String>) -> CommandResult {
+        CommandResult { not_before: until, ..self }
     }
 
     /// Adds the next step.

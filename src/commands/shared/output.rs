@@ -128,9 +128,14 @@ pub(crate) fn write_stdout(text: &str) -> std::io::Result<()> {
     }
 }
 
+/// Whether `--quiet` was given.
+pub(crate) fn is_quiet() -> bool {
+    OPTIONS.get().is_some_and(|options| options.quiet)
+}
+
 /// Writes a remark to stderr without breaking the progress bar.
 pub(crate) fn stderr(text: &str) {
-    if !OPTIONS.get().is_some_and(|options| options.quiet) {
+    if !is_quiet() {
         remark("INFO", text, &for_stderr(&escaped_lines(text).to_string()));
     }
 }

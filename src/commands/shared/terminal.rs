@@ -24,10 +24,14 @@ pub(crate) struct Terminal {
 
 impl Observer for Terminal {
     fn notice(&self, notice: &Notice<'_>) {
-        if is_important(notice) {
-            output::warn(&notice.to_string());
+        let text = notice.to_string();
+        if matches!(notice, Notice::Finding { .. }) && output::is_quiet() && is_important(notice) {
+            // `check` prints the reason and the action of each finding.
+            output::warn(text.lines().next().unwrap_or_default());
+        } else if is_important(notice) {
+            output::warn(&text);
         } else {
-            output::stderr(&notice.to_string());
+            output::stderr(&text);
         }
     }
 

@@ -3,6 +3,8 @@
 use std::ffi::OsString;
 use std::process::ExitCode;
 
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+
 use crate::cli::{LogFormat, Output};
 use crate::commands::shared::command_result::CommandResult;
 use crate::commands::shared::output::{report_document, usage_error};
@@ -12,7 +14,7 @@ use crate::commands::shared::output::{report_document, usage_error};
 pub(crate) fn report_usage(usage: &clap::Error, arguments: impl Iterator<Item = OsString>) -> ExitCode {
     if usage.use_stderr() {
         let words: Vec<String> = arguments.map(|word| word.to_string_lossy().into_owned()).collect();
-        let text = usage.render().to_string();
+        let text = format!("{}{}", usage.render(), tip(usage, &words).unwrap_or_default());
         let is_json = requests_json(&words, "--log-format");
         usage_error(&text, if is_json { LogFormat::Json } else { LogFormat::Text });
         let output = if requests_json(&words, "--output") { Output::Json } else { Output::Human };
@@ -28,4 +30,30 @@ pub(crate) fn report_usage(usage: &clap::Error, arguments: impl Iterator<Item = 
 fn requests_json(words: &[String], option: &str) -> bool {
     let joined = format!("{option}=json");
     words.contains(&joined) || words.windows(2).any(|pair| pair == [option, "json"])
+}
+
+/// Returns the command that the operator probably meant, for mistakes that the parser's own message does not explain.
+fn tip(usage: &clap::Error, words: &[String]) -> Option<String> {
+    if !words.iter().any(|word| word == "failures") {
+        return None;
+    }
+    match usage.kind() {
+        ErrorKind::InvalidSubcommand => {
+            let plan = context(usage, ContextKind::InvalidSubcommand)?;
+            Some(format!("\n  tip: to list the items: backfill failures list {plan}\n"))
+        }
+        ErrorKind::UnknownArgument if context(usage, ContextKind::InvalidArg)? == "--show-values" => Some(
+            "\n  tip: this list never shows values. To see an item of the list with its values: backfill explain PLAN --key \
+             KEY --show-values\n"
+                .to_owned(),
+        ),
+        _ => None,
+    }
+}
+
+fn context(usage: &clap::Error, kind: ContextKind) -> Option<&str> {
+    match usage.get(kind)? {
+        ContextValue::String(text) => Some(text),
+        _ => None,
+    }
 }

@@ -16,12 +16,13 @@ use crate::commands::shared::next_step::NextStep;
 use crate::commands::shared::{output, terminal};
 use backfill::internals::command_line::CommandLine;
 use backfill::internals::migration::{MigrationError, StatusOptions};
+use backfill::internals::plan::Plan;
 use backfill::internals::report::CleanupEntry;
 use backfill::internals::state::is_absent;
 use backfill::internals::steering::Settings;
 use backfill::internals::steering::socket::existing_socket;
 use backfill::internals::telemetry::{StoredBudgets, Worker};
-use standing::{cleanup_json, standing_json, write_cleanup, write_standing};
+use standing::{cleanup_json, nothing_next, standing_json, write_cleanup, write_standing};
 use text::write_status;
 
 /// Prints the state of the migration.
@@ -37,7 +38,7 @@ pub(crate) async fn status(global: &Global, args: StatusArgs) -> anyhow::Result<
         // The migration has not begun, or its state file has another path.
         Err(error) if is_absent(migration.state_path()).await => {
             let why = error.to_string().trim_end_matches('.').to_owned();
-            let refused = MigrationError::Refused { why, next: commands.render("check") };
+            let refused = MigrationError::Refused { why, next: commands.render("check"), not_before: None };
             return Err(refused.into());
         }
         outcome => outcome?,
@@ -48,10 +49,12 @@ pub(crate) async fn status(global: &Global, args: StatusArgs) -> anyhow::Result<
     let budgets = outcome.budgets();
     let fingerprint = outcome.fingerprint();
     let same_plan = outcome.matches_plan();
-    let next_step = match &summary.holder {
+    let next_step = match (&summary.holder, same_plan) {
         // A process holds the state file. Until this process ends, the only possible step is `cutover --back`.
-        Some(_) => None,
-        None => NextStep::from_status(&snapshot.status, &commands),
+        (Some(_), _) => None,
+        // With this plan, every command refuses the state file.
+        (None, false) => None,
+        (None, true) => NextStep::from_status(&snapshot.status, &commands),
     };
     let socket = summary.holder.as_ref().and_then(|_| existing_socket(migration.state_path()));
     // If the meaning of the plan file has changed, the plan that began the migration is unknown.
@@ -71,6 +74,9 @@ pub(crate) async fn status(global: &Global, args: StatusArgs) -> anyhow::Result<
                     "cleanup": cleanup.iter().map(cleanup_json).collect::<Vec<_>>() })
         },
         |out| {
+            if !same_plan {
+                write_other_plan(out, migration.plan())?;
+            }
             write_status(out, summary, worker.as_ref(), &migration.plan().limits)?;
             budgets.iter().try_for_each(|budgets| budgets.write(out))?;
             write_steering(out, outcome.steering(), &commands)?;
@@ -78,27 +84,28 @@ pub(crate) async fn status(global: &Global, args: StatusArgs) -> anyhow::Result<
                 writeln!(out, "ctl: {}", socket.display())?;
             }
             let can_roll_back = outcome.journal_purged().is_none() && migration.plan().deletion() != Some(false);
-            write_standing(out, snapshot, next_step.as_ref(), summary.holder.as_ref(), can_roll_back)?;
+            let nothing = nothing_next(snapshot.status.stage, summary.holder.as_ref(), can_roll_back, same_plan);
+            write_standing(out, snapshot, next_step.as_ref(), &nothing)?;
             write_cleanup(out, &cleanup)?;
             if let Some(at) = outcome.journal_purged() {
                 writeln!(out, "journal: purged at {at}. A rollback is not possible any more.")?;
             }
-            if !same_plan {
-                writeln!(
-                    out,
-                    "note: the plan or one of its files has changed, so this state belongs to another plan."
-                )?;
-                let plan = migration.plan();
-                if plan.keys.is_some() || !plan.program_digests().is_empty() {
-                    writeln!(
-                        out,
-                        "note: if only the file of keys or a program has changed, `rollback` is still possible."
-                    )?;
-                }
-            }
             Ok(())
         },
     )
+}
+
+/// Warns that every command refuses this state file, because it belongs to another plan.
+fn write_other_plan(out: &mut Vec<u8>, plan: &Plan) -> std::io::Result<()> {
+    writeln!(
+        out,
+        "warning: this state belongs to another plan, or the plan or one of its files has changed since the migration \
+         began. Name this plan's own state file with --state, or restore the plan."
+    )?;
+    if plan.keys.is_some() || !plan.program_digests().is_empty() {
+        writeln!(out, "note: if only the file of keys or a program has changed, `rollback` is still possible.")?;
+    }
+    Ok(())
 }
 
 #[cfg(feature = "watch")]

@@ -12,13 +12,12 @@ use backfill::internals::playbook::{MigrationStage, Override, TableBackup};
 use backfill::internals::report::CleanupEntry;
 use backfill::internals::state::LockHolder;
 
-/// Writes the text form. `can_roll_back` is true if a complete migration can still be rolled back.
+/// Writes the text form. `nothing` is the text to write if there is no next step.
 pub(crate) fn write_standing(
     out: &mut Vec<u8>,
     snapshot: &MigrationSnapshot,
     next_step: Option<&NextStep>,
-    holder: Option<&LockHolder>,
-    can_roll_back: bool,
+    nothing: &str,
 ) -> Result<()> {
     let MigrationSnapshot { state, flag_record, may_be_stale, status, unfinished } = snapshot;
     writeln!(out, "phase: {}", status.stage.name())?;
@@ -57,19 +56,27 @@ pub(crate) fn write_standing(
         let mismatches = count(report.mismatches, "mismatch", "mismatches");
         writeln!(out, "last full verification: {mismatches}, ended {ended}, report {}", report.hash)?;
     }
-    match (next_step, holder) {
-        (Some(NextStep { command, not_before: Some(until) }), _) => {
-            writeln!(out, "next, not before {until}: {command}")
-        }
-        (Some(NextStep { command, not_before: None }), _) => writeln!(out, "next: {command}"),
-        (None, Some(holder)) => writeln!(out, "next: wait until this process ends: {holder}"),
-        (None, None) if status.stage == MigrationStage::Verify && can_roll_back => {
-            writeln!(out, "next: nothing; rollback is possible")
-        }
-        (None, None) if status.stage == MigrationStage::Verify => {
-            writeln!(out, "next: nothing; the migration is complete")
-        }
-        (None, None) => writeln!(out, "next: nothing; the migration is over, and this file is its record"),
+    match next_step {
+        Some(NextStep { command, not_before: Some(until) }) => writeln!(out, "next, not before {until}: {command}"),
+        Some(NextStep { command, not_before: None }) => writeln!(out, "next: {command}"),
+        None => writeln!(out, "next: {nothing}"),
+    }
+}
+
+/// Returns the reason why there is no next step. `can_roll_back` is true if a complete migration can still be rolled
+/// back. `same_plan` is false if the state belongs to another plan.
+pub(crate) fn nothing_next(
+    stage: MigrationStage,
+    holder: Option<&LockHolder>,
+    can_roll_back: bool,
+    same_plan: bool,
+) -> String {
+    match holder {
+        Some(holder) => format!("wait until this process ends: {holder}"),
+        None if !same_plan => "nothing with this plan".to_owned(),
+        None if stage == MigrationStage::Verify && can_roll_back => "nothing; rollback is possible".to_owned(),
+        None if stage == MigrationStage::Verify => "nothing; the migration is complete".to_owned(),
+        None => "nothing; the migration is over, and this file is its record".to_owned(),
     }
 }
 

@@ -88,7 +88,10 @@ impl Driver {
             Step::Preflight => Ok(Advance::Preflight),
             Step::Confirm => Ok(Advance::Confirm),
             Step::Backup(phase) => Ok(Advance::Backup(phase)),
-            Step::Wait(left) => Ok(Advance::Wait(Wait::new(left, flag.as_ref(), (self.clock)()))),
+            Step::Wait(left) => {
+                let wait = Wait::new(left, flag.as_ref(), (self.clock)());
+                Ok(Advance::Wait(wait.before_goal(goal, flag.as_ref())))
+            }
             Step::RunPass(phase) => Ok(Advance::RunPass(phase)),
             Step::Done => Ok(Advance::Done),
             Step::Record(body) => {

@@ -11,10 +11,10 @@ use crate::migration::preflight::recorded;
 use crate::migration::target::MigrationTarget;
 use crate::migration::{
     CheckOptions, CheckOutcome, DryRunOptions, DryRunOutcome, DryRunPhase, FlagRecord, ItemsRead, Migration,
-    MigrationError, PreflightReport, job_for_phase, kind, run_preflight,
+    MigrationError, PreflightReport, StatusOptions, job_for_phase, kind, run_preflight,
 };
 use crate::passes::{DryRun, Prediction};
-use crate::playbook::{CutoverTarget, Goal, NextCommand, Phase, PlanKind};
+use crate::playbook::{CutoverTarget, Goal, MigrationStage, MigrationStatus, NextCommand, Phase, PlanKind};
 use crate::preflight::{
     Acceptance, FinishRequirements, SampleResult, SampleSize, check_begun_plan, health_findings, sample,
 };
@@ -68,7 +68,19 @@ impl Migration {
         let segments = job.segments();
         let stopped = job.stop.reason().cloned();
         let PreflightReport { findings, estimate, accepted } = found;
-        Ok(CheckOutcome { target, segments, estimate, finish, findings, accepted, stopped })
+        let begun = self.begun().await;
+        Ok(CheckOutcome { target, segments, estimate, finish, findings, accepted, stopped, begun })
+    }
+
+    /// Returns the stage and the next command of the migration. Returns `None` if the migration has not begun, or if
+    /// the state file belongs to another plan or cannot be read.
+    async fn begun(&self) -> Option<MigrationStatus> {
+        if state::is_absent(&self.state).await {
+            return None;
+        }
+        let outcome = Box::pin(self.status(&StatusOptions::default())).await.ok()?;
+        let status = &outcome.snapshot().status;
+        (outcome.matches_plan() && status.stage != MigrationStage::Preflight).then(|| status.clone())
     }
 
     /// Counts the changes that a command would make to the table now, and reports the preflight's findings. Writes
@@ -100,14 +112,16 @@ impl Migration {
                 // scan position get both attributes.
                 let kind = kind(&target.plan);
                 let has_dual_writes = matches!(kind, PlanKind::Flagged | PlanKind::Stated);
-                let goal = match has_dual_writes && state::is_absent(&target.state).await {
+                let begun = self.begun().await;
+                let goal = match has_dual_writes && begun.is_none() {
                     true => Goal::CutoverTo(CutoverTarget::DualWrite),
                     false => Goal::Run { again: false },
                 };
                 let plan_may_change = state::is_absent(&target.state).await;
                 let is_resumed = recorded.is_some();
-                let next = (goal, if is_resumed { Vec::new() } else { options.accept.clone() });
-                let counted = Box::pin(self.count(target, job, None, next, options.sample, accepted)).await?;
+                let next = (goal, if is_resumed { Vec::new() } else { options.accept.clone() }, begun);
+                let records = records_of_parts(&target, &job).await?;
+                let counted = Box::pin(self.count(target, job, records, next, options.sample, accepted)).await?;
                 Ok(DryRunOutcome { plan_may_change, ..counted })
             }
             DryRunPhase::Contract => Box::pin(self.dry_run_of(Phase::Contract, &options.accept)).await,
@@ -120,12 +134,20 @@ impl Migration {
         if phase == Phase::Undo && self.plan().deletes_items() {
             let why = "a dry run reads the table, which does not contain the deleted items. Nothing was done. The \
                        journal lists the items that a rollback restores";
-            return Err(MigrationError::Refused { why: why.to_owned(), next: self.commands.render("journal") });
+            return Err(MigrationError::Refused {
+                why: why.to_owned(),
+                next: self.commands.render("journal"),
+                not_before: None,
+            });
         }
         if phase == Phase::Undo && self.plan().puts_items() {
             let why = "a dry run reads the table, and a rollback of derived items reads the journal. Nothing was done. The \
                        journal lists the derived items that a rollback deletes";
-            return Err(MigrationError::Refused { why: why.to_owned(), next: self.commands.render("journal") });
+            return Err(MigrationError::Refused {
+                why: why.to_owned(),
+                next: self.commands.render("journal"),
+                not_before: None,
+            });
         }
         let target = match phase {
             Phase::Contract => Box::pin(self.target(check_begun_plan)).await?,
@@ -144,7 +166,8 @@ impl Migration {
         let goal = if phase == Phase::Contract { Goal::Contract } else { Goal::Rollback };
         let unrecorded = phase == Phase::Undo && file.pairs_unrecorded().await?;
         let flag = if phase == Phase::Undo { FlagRecord::from_file(file.as_ref()).await } else { None };
-        let mut outcome = self.count(target, job, Some(file), (goal, accept.to_vec()), None, accepted).await?;
+        let begun = if phase == Phase::Contract { self.begun().await } else { None };
+        let mut outcome = self.count(target, job, Some(file), (goal, accept.to_vec(), begun), None, accepted).await?;
         outcome.pairs_unrecorded = unrecorded;
         outcome.ignores_limits = phase == Phase::Undo;
         outcome.leaves_out_old_from_new = flag.is_some_and(|record| record.flag.old_stale);
@@ -156,12 +179,12 @@ impl Migration {
         target: MigrationTarget,
         mut job: Job,
         records: Option<Arc<dyn HistoryReader>>,
-        (goal, given): (Goal, Vec<Acceptance>),
+        (goal, given, begun): (Goal, Vec<Acceptance>, Option<MigrationStatus>),
         size: Option<SampleSize>,
         accepted: Vec<Acceptance>,
     ) -> Result<DryRunOutcome, MigrationError> {
         let (found, sampled) = match size {
-            None => (self.read_whole_table(&mut job, records).await?, None),
+            None => (self.read_whole_table(&mut job, records, goal).await?, None),
             Some(size) => (Prediction::default(), Some(self.sampled(&mut job, size).await?)),
         };
         let read = sampled.as_ref().map_or(ItemsRead::Whole(&found), ItemsRead::Sample);
@@ -173,7 +196,7 @@ impl Migration {
         let begins = matches!(goal, Goal::Run { .. } | Goal::CutoverTo(_));
         let needed = findings.iter().filter(|finding| begins && finding.refuses(&accepted));
         let needed = given.into_iter().chain(needed.filter_map(|finding| finding.accept)).map(Acceptance::name);
-        let next = match goal {
+        let of_goal = match goal {
             Goal::CutoverTo(CutoverTarget::DualWrite) => NextCommand::first_dual_write(kind(&target.plan)),
             Goal::Run { .. }
             | Goal::FailuresRetry
@@ -183,7 +206,8 @@ impl Migration {
             | Goal::Contract
             | Goal::Rollback => goal.into(),
         };
-        let next = next.with_accepted(goal, needed).render(&target.commands);
+        let (next, not_before) = begun.map_or((Some(of_goal), None), |status| (status.next, status.not_before));
+        let next = next.map(|next| next.with_accepted(goal, needed).render(&target.commands));
         let stopped = job.stop.reason().cloned();
         Ok(DryRunOutcome {
             target,
@@ -198,6 +222,7 @@ impl Migration {
             ignores_limits: false,
             plan_may_change: false,
             next,
+            not_before,
         })
     }
 
@@ -214,11 +239,16 @@ impl Migration {
         &self,
         job: &mut Job,
         records: Option<Arc<dyn HistoryReader>>,
+        goal: Goal,
     ) -> Result<Prediction, MigrationError> {
         let line = self.begin(job)?;
         let segments = job.segments().segments;
-        // Without records, this is a dry run of `run`.
-        let requests = if records.is_none() { job.expand_requests() } else { job.requests() };
+        let requests = match goal {
+            Goal::Run { .. } | Goal::CutoverTo(_) => job.expand_requests(),
+            Goal::FailuresRetry | Goal::Verify { .. } | Goal::Back { .. } | Goal::Contract | Goal::Rollback => {
+                job.requests()
+            }
+        };
         let handler = Arc::new(DryRun::new(job, records));
         // A dry run skips the survey, which finds large item collections so that a run can start with them. A dry run
         // only reads, so even a large collection takes little time. The survey would cost more than it would save.
@@ -242,6 +272,21 @@ impl Migration {
             (monitor, line)
         }))
     }
+}
+
+/// Returns the records of a run's earlier processes, if they may have written only a part of an item. Returns `None` if
+/// there are none for this plan and table.
+async fn records_of_parts(
+    target: &MigrationTarget,
+    job: &Job,
+) -> Result<Option<Arc<dyn HistoryReader>>, MigrationError> {
+    if !job.changes.may_be_partly_written() || state::is_absent(&target.state).await {
+        return Ok(None);
+    }
+    let file = state::read(&target.state)?;
+    let ours = Identity::from_plan(&target.plan, &target.description);
+    let is_ours = file.has_begun().await? && file.identity().await?.matches(&ours);
+    Ok(is_ours.then_some(file as Arc<dyn HistoryReader>))
 }
 
 fn all_accepted(accept: &[Acceptance], recorded: impl Iterator<Item = Acceptance>) -> Vec<Acceptance> {

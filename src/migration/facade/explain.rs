@@ -139,6 +139,12 @@ impl ItemReader {
         self.description.key.parse_key(text)
     }
 
+    /// Returns a key that an operator probably meant who typed this text instead of a key. Parts that are unknown are
+    /// placeholders.
+    pub fn suggested_key(&self, text: &str) -> String {
+        self.description.key.suggested_key(text)
+    }
+
     /// Reads the item with this key in a strongly consistent read. Returns `None` if there is no such item.
     ///
     /// # Errors

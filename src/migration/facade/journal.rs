@@ -69,6 +69,7 @@ impl Migration {
             return Err(MigrationError::Refused {
                 why: "the state file belongs to another plan. Nothing was done".to_owned(),
                 next: self.commands.render("status"),
+                not_before: None,
             });
         }
         let shown = RecordedForPurge::read(&file).await?;
@@ -100,6 +101,7 @@ impl Migration {
                           then run the purge again"
                         .to_owned(),
                     next: self.commands.render("status"),
+                    not_before: None,
                 });
             }
             // Record the purge first. Otherwise, if the purge died half-way, a rollback could restore only a part of
@@ -138,6 +140,7 @@ impl Migration {
                       Nothing was done; run it again with --yes"
                         .to_owned(),
                 next: self.commands.render("journal purge --yes"),
+                not_before: None,
             });
         }
         match self.observer.confirm(&Question { text: question }) {
@@ -150,6 +153,7 @@ impl Migration {
         MigrationError::Refused {
             why: format!("{}. Nothing was done", refused.why),
             next: refused.next.render(&self.commands),
+            not_before: refused.not_before,
         }
     }
 }

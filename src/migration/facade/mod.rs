@@ -131,7 +131,7 @@ impl Migration {
 
     fn from_loaded(path: PathBuf, (loaded, keys_problem): ReadPlan, options: Options) -> Migration {
         let state = state_path(&options, &loaded.plan);
-        let commands = command_line(&path, &options);
+        let commands = command_line(&path, &options).with_state_file(&state);
         let Options { actor, observer, .. } = options;
         Migration {
             path,

@@ -1,13 +1,15 @@
 //! The commands `contract` and `rollback`.
 
 use crate::change::Leftover;
+use crate::cutover::{ReadFrom, WriteTo};
 use crate::migration::target::MigrationTarget;
 use crate::migration::{
     CommandRequest, Migration, MigrationError, OperatorInput, PassOutcome, PassResult, PassSummary, StepOptions,
-    not_as_before,
+    not_as_before, read,
 };
 use crate::playbook::Goal;
 use crate::preflight::check_begun_plan;
+use crate::state;
 
 impl Migration {
     /// Removes the old attribute, or resumes a stopped removal. The removal cannot be undone.
@@ -56,6 +58,9 @@ impl Migration {
 
     async fn rollback_command(&self, options: &StepOptions) -> Result<PassOutcome, MigrationError> {
         let target = Box::pin(self.way_back_target()).await?;
+        if is_new(&target).await? {
+            return Ok(PassOutcome { target, passes: Vec::new(), unfinished: false, stopped: None });
+        }
         not_as_before::notify(&target, self.observer.as_ref()).await;
         let limit = if target.plan.puts_items() {
             "If an application has deleted a derived item and put an equal one, nothing shows the difference, so the \
@@ -63,7 +68,9 @@ impl Migration {
         } else {
             ""
         };
-        let question = format!("{limit}Undo the migration on {} now?", target.table_and_size());
+        let flag = flag_move(&target).await;
+        let state = target.state.display();
+        let question = format!("{limit}{flag}Undo the migration on {} (state {state}) now?", target.table_and_size());
         Box::pin(self.passes(target, Goal::Rollback, question, options)).await
     }
 
@@ -98,5 +105,29 @@ impl Migration {
         }
         let target = session.close().await?;
         Ok(PassOutcome { target, passes, unfinished, stopped })
+    }
+}
+
+/// Returns whether no step of the migration has ever been taken, as far as this host can know: there is neither a state
+/// file nor a flag.
+async fn is_new(target: &MigrationTarget) -> Result<bool, MigrationError> {
+    if !state::is_absent(&target.state).await {
+        return Ok(false);
+    }
+    match target.open_flag().await? {
+        Some(opened) => Ok(read(opened.flag.as_ref(), &target.plan).await?.is_none()),
+        None => Ok(true),
+    }
+}
+
+/// Returns the sentence of the question about the flag that a rollback moves. Returns an empty text if the flag does not
+/// move. If the flag cannot be read, the command reports this later.
+async fn flag_move(target: &MigrationTarget) -> String {
+    let Ok(Some(opened)) = target.open_flag().await else { return String::new() };
+    match read(opened.flag.as_ref(), &target.plan).await {
+        Ok(Some((flag, _))) if (flag.write, flag.read) != (WriteTo::Old, ReadFrom::Old) => {
+            format!("The cutover flag goes from [{flag}] → write = old, read = old. ")
+        }
+        Ok(_) | Err(_) => String::new(),
     }
 }

@@ -1,14 +1,17 @@
 //! The commands of the expand phase: `run` and `failures retry`.
 
+use crate::cutover::Flag;
+use crate::figure::count;
 use crate::migration::outcome::recorded_run;
 use crate::migration::preflight::{is_complete, recorded};
 use crate::migration::target::MigrationTarget;
 use crate::migration::{
-    CommandRequest, ItemsRead, Migration, MigrationError, OperatorInput, PassResult, RetryOutcome, RunOptions,
-    RunOutcome, run_preflight,
+    CommandRequest, ItemsRead, Migration, MigrationError, MissingDualWrites, OperatorInput, PassResult, RetryOutcome,
+    RunOptions, RunOutcome, kind, run_preflight,
 };
 use crate::playbook::Goal;
 use crate::preflight::{Acceptance, check_begun_plan};
+use crate::state;
 use crate::state::phase::EXPAND;
 use crate::telemetry::ActivityClocks;
 
@@ -68,8 +71,12 @@ impl Migration {
             Some(ended) => session.driver.clocks().await.of(ended.run.id),
             None => ActivityClocks::default(),
         };
+        // If the flag cannot be read now, the report does not mention it.
+        let flag = session.driver.flag().await;
         let target = session.close().await?;
-        Ok(RunOutcome { target, ended, clocks, worked, stopped })
+        let find = |flag: Option<Flag>| MissingDualWrites::find(kind(&target.plan), flag.as_ref());
+        let missing_dual_writes = flag.ok().and_then(find);
+        Ok(RunOutcome { target, ended, clocks, worked, stopped, missing_dual_writes })
     }
 
     /// Runs the preflight for a new or resumed run, and returns the accepted findings. If the run is complete, skips
@@ -116,7 +123,7 @@ impl Migration {
 
     async fn retry_failures_command(&self, accept: &[Acceptance]) -> Result<RetryOutcome, MigrationError> {
         let target = Box::pin(self.target(check_begun_plan)).await?;
-        let request = CommandRequest::new(Goal::FailuresRetry, accept, "");
+        let request = CommandRequest::new(Goal::FailuresRetry, accept, retry_question(&target).await);
         let input = OperatorInput::new(&self.actor, accept);
         let (session, passes, stopped) = Box::pin(self.carry_out(target, input, request)).await?;
         let retried = passes.into_iter().find_map(|end| match end.result {
@@ -127,4 +134,23 @@ impl Migration {
         session.close().await?;
         Ok(RetryOutcome { retried: retried.unwrap_or_default(), open, stopped })
     }
+}
+
+/// Returns the question to ask before a retry: the number of failed items, the table with its account, the state file
+/// and the changes.
+async fn retry_question(target: &MigrationTarget) -> String {
+    let failures = match state::read(&target.state) {
+        Ok(file) => file.open_work_of_phase(EXPAND).await.map_or(0, |open| open.failures),
+        // The command reports the error when it opens the file for writing.
+        Err(_) => 0,
+    };
+    let MigrationTarget { plan, description, state, .. } = target;
+    format!(
+        "Write to {} of {} (account {}, state {}; {}) now?",
+        count(failures, "failed item", "failed items"),
+        description.arn,
+        description.account(),
+        state.display(),
+        plan.meaning().trim_end().replace('\n', "; ")
+    )
 }

@@ -88,7 +88,7 @@ impl Migration {
     }
 
     fn refuse(&self, why: &str) -> MigrationError {
-        MigrationError::Refused { why: why.to_owned(), next: self.commands.render("status") }
+        MigrationError::Refused { why: why.to_owned(), next: self.commands.render("status"), not_before: None }
     }
 }
 

@@ -9,6 +9,8 @@
 
 mod clusters;
 mod heaviest;
+#[cfg(test)]
+mod parts_tests;
 mod predicted_outcome;
 mod prediction;
 mod shape;
@@ -23,11 +25,12 @@ pub use predicted_outcome::PredictedOutcome;
 pub use prediction::{ItemGroup, Prediction};
 pub use shape::Shape;
 
-use crate::change::{Changes, ItemHistory, Outcome};
+use crate::change::{Changes, HistoryLookup, ItemHistory, Outcome};
 use crate::engine::Decisions;
 use crate::engine::client::Requests;
 use crate::engine::job::Job;
 use crate::engine::stop::{StopReason, Stopped};
+use crate::engine::write::writer::SentParts;
 use crate::engine::write::{CommitPage, PageItems, PageOutcome, Pages, PartialOutcome, ProcessPage};
 use crate::item::{Item, ItemKey};
 use crate::state::{Counts, HistoryReader};
@@ -56,6 +59,21 @@ impl DryRun {
     pub fn prediction(&self) -> Prediction {
         self.total.lock().unwrap_or_else(PoisonError::into_inner).clone().sorted()
     }
+
+    /// Returns the parts of each item that a killed process wrote, like the run's own lookup.
+    async fn recorded_parts(&self, items: &[Item]) -> Result<Vec<SentParts>, Stopped> {
+        let changes = self.decisions.changes();
+        let Some(records) = self.records.as_deref().filter(|_| changes.may_be_partly_written()) else {
+            return Ok(vec![SentParts::default(); items.len()]);
+        };
+        let unfinished =
+            read_history(changes, records, items, HistoryLookup::ForUnfinishedWrites, &self.requests).await?;
+        let whole = read_history(changes, records, items, HistoryLookup::ForReport, &self.requests).await?;
+        let parts = items.iter().zip(unfinished.iter().zip(&whole));
+        Ok(parts
+            .map(|(item, (unfinished, whole))| SentParts::recorded(changes.partly_written(item, whole, unfinished)))
+            .collect())
+    }
 }
 
 /// Returns the recorded history of each item of a page. The histories are empty if the changes do not depend on them.
@@ -68,7 +86,17 @@ async fn history_of(
     let Some((records, lookup)) = records.zip(changes.lookup()) else {
         return Ok(vec![ItemHistory::default(); items.len()]);
     };
-    // An item without a key is always rejected, so its history is not needed.
+    read_history(changes, records, items, lookup, requests).await
+}
+
+async fn read_history(
+    changes: &Changes,
+    records: &dyn HistoryReader,
+    items: &[Item],
+    lookup: HistoryLookup,
+    requests: &Requests,
+) -> Result<Vec<ItemHistory>, Stopped> {
+    // An item without a key is always rejected, so its history does not matter.
     let key_of = |item: &Item| changes.key().key_of(item).unwrap_or_else(|| ItemKey::new(Item::new()));
     records.read_history(items.iter().map(key_of).collect(), lookup).await.map_err(|error| {
         requests.stop().stop(StopReason::Store(error.to_string()));
@@ -114,7 +142,10 @@ impl ProcessPage for DryRun {
         self.decisions.check_repeatable(&items, &self.requests)?;
         let (decisions, read) = self.decisions.of(&known, &self.requests).await?;
         page.counts.read_units += read;
-        for ((item, record), decision) in items.iter().zip(&records).zip(decisions) {
+        let written = self.recorded_parts(&items).await?;
+        for (((item, record), decision), written) in items.iter().zip(&records).zip(decisions).zip(written) {
+            let has_left = !written.is_empty() && changes.has_left_selection(item);
+            let decision = written.end_of(decision, has_left);
             page.counts.count(page.prediction.add_decided(item, changes, record, decision).outcome());
         }
         Ok(PartialOutcome { outcome: page, rest: None })

@@ -138,6 +138,14 @@ impl Prediction {
         if matches!(decision, Decision::Write(_) | Decision::Refused(..)) && !derives {
             self.encrypted += u64::from(encryption_marker(item).is_some());
         }
+        if !matches!(decision, Decision::Write(_)) {
+            for note in
+                changes.notes_without_write(item, record).iter().filter_map(PreImage::leftover).collect::<BTreeSet<_>>()
+            {
+                let key = changes.key().key_of(item);
+                self.add_leftover(note, ItemGroup { items: 1, examples: key.into_iter().collect() });
+            }
+        }
         let class = match decision {
             Decision::NothingToDo => PredictedOutcome::NothingToDo,
             Decision::AlreadyApplied => PredictedOutcome::AlreadyApplied,

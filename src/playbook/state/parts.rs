@@ -121,3 +121,26 @@ impl TableBackup {
         }
     }
 }
+
+/// The event that discarded the last verifications.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Discarded {
+    /// A pass that writes began.
+    PassBegan,
+    /// Writers began to write both attributes.
+    DualWritesBegan {
+        /// Whether they had written both attributes at an earlier time.
+        again: bool,
+    },
+}
+
+impl Discarded {
+    /// Says why the gate is closed although there was a verification.
+    pub(crate) fn text(self) -> &'static str {
+        match self {
+            Discarded::PassBegan => "nothing has been verified since the last pass began",
+            Discarded::DualWritesBegan { again: false } => "nothing has been verified since dual writes began",
+            Discarded::DualWritesBegan { again: true } => "nothing has been verified since dual writes began again",
+        }
+    }
+}

@@ -133,7 +133,7 @@ impl RandomLife {
             state_facts(&mut self.sim);
             let refused = self.sim.next_step(goal, true).err()?;
             let words = refused.next.as_str();
-            let looks = ["status", "check", "failures list"].contains(&words) || words.starts_with("run --state");
+            let looks = ["status", "check", "failures list"].contains(&words) || words.ends_with("--state PATH");
             if looks || WAITS.iter().any(|wait| refused.why.contains(wait)) {
                 return None;
             }

@@ -129,7 +129,9 @@ impl History for MemoryState {
             for row in tables.journal.iter().filter(|row| row.run == run && !row.refused) {
                 match &row.pre.prior {
                     PriorValue::Item(_) => drop(is_confirmed.insert(row.key.to_text(), false)),
-                    PriorValue::Mark(ItemMark::Deleted) => drop(is_confirmed.insert(row.key.to_text(), true)),
+                    PriorValue::Mark(ItemMark::Deleted | ItemMark::DeletedChanged) => {
+                        is_confirmed.insert(row.key.to_text(), true);
+                    }
                     PriorValue::Value(_)
                     | PriorValue::Nothing
                     | PriorValue::SameAsSource
@@ -224,7 +226,7 @@ impl History for MemoryState {
 /// Returns the crash points of a call that stores these rows.
 fn crash_points(rows: &[PreImageRow]) -> CrashPoints {
     let has = |mark| rows.iter().any(|row| row.pre.prior == PriorValue::Mark(mark));
-    if has(ItemMark::Deleted) {
+    if has(ItemMark::Deleted) || has(ItemMark::DeletedChanged) {
         (Some(CrashPoint::DeleteUnconfirmed), None)
     } else if has(ItemMark::PutBack) {
         (Some(CrashPoint::PutBackUnmarked), None)

@@ -11,7 +11,7 @@ use super::super::{
 };
 use super::{MemoryState, StateTables};
 use crate::change::Outcome;
-use crate::item::{ItemKey, Path};
+use crate::item::ItemKey;
 
 #[async_trait]
 impl Runs for MemoryState {
@@ -115,18 +115,18 @@ impl Runs for MemoryState {
         run: RunId,
         key: ItemKey,
         outcome: Outcome,
-        diverged: Vec<Path>,
+        diverged: Option<DivergedItem>,
     ) -> Result<bool, StoreError> {
         self.call(|tables, now| {
             rules::check_epoch(tables.run(session.run)?, session)?;
-            rules::check_resolution(outcome, &diverged)?;
+            rules::check_resolution(outcome, diverged.as_ref())?;
             let Some(failure) = tables.open_failure(run, &key) else { return Ok(false) };
             failure.status = RowStatus::Resolved;
             failure.resolved_as = Some(outcome.name().to_owned());
             failure.last_at = now.to_owned();
             let segment = failure.segment;
-            if outcome == Outcome::Diverged {
-                tables.put_diverged(run, segment, &DivergedItem { key, paths: diverged }, now);
+            if let Some(item) = diverged {
+                tables.put_diverged(run, segment, &DivergedItem { key, ..item }, now);
             }
             Ok(true)
         })
@@ -322,10 +322,11 @@ impl StateTables {
 
     pub(super) fn put_diverged(&mut self, run: RunId, segment: u32, item: &DivergedItem, now: &str) {
         let known = self.diverged.iter_mut().find(|row| row.run == run && row.key == item.key);
-        let DivergedItem { key, paths } = item.clone();
+        let DivergedItem { key, paths, derived } = item.clone();
         match known {
             Some(row) => {
                 row.paths = paths;
+                row.derived = derived;
                 row.last_at = now.to_owned();
                 row.status = RowStatus::Open;
                 row.resolved_as = None;
@@ -336,6 +337,7 @@ impl StateTables {
                 key,
                 segment,
                 paths,
+                derived,
                 first_at: now.to_owned(),
                 last_at: now.to_owned(),
                 status: RowStatus::Open,

@@ -37,6 +37,8 @@ pub struct Failure {
 pub struct DivergedItem {
     /// The key of the item.
     pub key: ItemKey,
-    /// The targets whose values differ.
+    /// The targets whose values differ. For a source of a derived item: the attributes in which the derived item differs.
     pub paths: Vec<Path>,
+    /// The key of the derived item that differs.
+    pub derived: Option<ItemKey>,
 }

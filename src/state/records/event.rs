@@ -43,6 +43,9 @@ pub enum StoredFact {
     /// The number of the journal's last row when this rollback began. The rollback divides the rows up to this row into
     /// parts.
     JournalEnd(RunId),
+    /// This run records every copy in place. An earlier version of this program did not record a copy in place to a path
+    /// without a value, and did not store this fact.
+    Creations(RunId),
 }
 
 impl StoredFact {
@@ -60,6 +63,7 @@ impl StoredFact {
             StoredFact::Programs => "programs",
             StoredFact::PaceHistory(run) => return format!("{PACE_HISTORY}{run}").into(),
             StoredFact::JournalEnd(run) => return format!("journal_end_{run}").into(),
+            StoredFact::Creations(run) => return format!("creations_{run}").into(),
         };
         name.into()
     }

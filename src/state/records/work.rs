@@ -66,9 +66,13 @@ pub struct DivergedRecord {
     pub key: ItemKey,
     /// The segment of the item.
     pub segment: u32,
-    /// The targets whose values differ.
+    /// The targets whose values differ. For a source of a derived item: the attributes in which the derived item differs.
     #[serde(serialize_with = "path_texts")]
     pub paths: Vec<Path>,
+    /// The key of the derived item that differs. `None` if the item itself differs, or if an earlier version of this
+    /// program recorded the item.
+    #[serde(serialize_with = "optional_key_json")]
+    pub derived: Option<ItemKey>,
     /// The time at which a run first found the item to be diverged.
     pub first_at: String,
     /// The time at which a run last found the item to be diverged.
@@ -109,6 +113,10 @@ fn outcome_name<S: Serializer>(outcome: &Outcome, serializer: S) -> Result<S::Ok
 
 fn key_json<S: Serializer>(key: &ItemKey, serializer: S) -> Result<S::Ok, S::Error> {
     crate::item::item_to_json(key.attributes()).serialize(serializer)
+}
+
+fn optional_key_json<S: Serializer>(key: &Option<ItemKey>, serializer: S) -> Result<S::Ok, S::Error> {
+    key.as_ref().map(|key| crate::item::item_to_json(key.attributes())).serialize(serializer)
 }
 
 fn path_texts<S: Serializer>(paths: &[Path], serializer: S) -> Result<S::Ok, S::Error> {

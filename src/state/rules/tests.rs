@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::cutover::{Truth, TruthByKey};
-use crate::item::ItemKey;
+use crate::item::{ItemKey, Path};
 use crate::state::{
     Counts, DivergedItem, Failure, Mismatch, RunId, SampleDraw, SegmentEvent, Spend, TableStage, Verdict, VerdictCounts,
 };
@@ -209,7 +209,7 @@ proptest! {
             segment,
             event: event(counts),
             failures: failures.into_iter().enumerate().map(failure).collect(),
-            diverged: (0..diverged).map(|n| DivergedItem { key: key(n), paths: Vec::new() }).collect(),
+            diverged: (0..diverged).map(|n| DivergedItem { key: key(n), paths: Vec::new(), derived: None }).collect(),
             refused: Vec::new(),
         };
         let answer = check_commit(&run(RunStatus::Running, open), &commit);
@@ -340,12 +340,14 @@ fn only_a_session_with_an_open_slice_settles_below_what_is_stored() {
 
 #[test]
 fn a_failure_is_recorded_and_resolved_by_outcomes_that_fit() {
-    let paths = [Path::attribute("new")];
+    let item = |paths| DivergedItem { key: key(1), paths, derived: None };
+    let (without, with) = (item(Vec::new()), item(vec![Path::attribute("new")]));
     for outcome in Outcome::ALL {
         assert_eq!(check_failure(outcome).is_ok(), outcome.is_failure());
         let diverged = outcome == Outcome::Diverged;
-        assert_eq!(check_resolution(outcome, &[]).is_ok(), !outcome.is_failure() && !diverged);
-        assert_eq!(check_resolution(outcome, &paths).is_ok(), diverged);
+        assert_eq!(check_resolution(outcome, None).is_ok(), !outcome.is_failure() && !diverged);
+        assert!(check_resolution(outcome, Some(&without)).is_err());
+        assert_eq!(check_resolution(outcome, Some(&with)).is_ok(), diverged);
     }
 }
 

@@ -13,7 +13,7 @@ use super::super::{DeleteCounts, DeletedItem, DeletedItemsQuery, PreImageId, Run
 use super::checksum::PRE_IMAGE;
 use super::error::StateFileError;
 use super::events;
-use super::journal::{CONFIRMED, PUT_BACK, WHOLE_ITEM};
+use super::journal::{CONFIRMED, CONFIRMED_CHANGED, CONFIRMED_EARLIER, PUT_BACK, WHOLE_ITEM};
 use super::read::{collect, key_from, last_rollback};
 
 /// Stores the number of the journal's last row when a rollback begins.
@@ -76,10 +76,11 @@ pub(super) fn deleted_items(
 pub(super) fn delete_counts(connection: &Connection, run: RunId) -> Result<DeleteCounts, StateFileError> {
     // An item that was deleted twice counts once. Its last delete decides whether it counts as confirmed.
     let sql = "SELECT count(*), coalesce(sum(EXISTS (SELECT 1 FROM pre_images WHERE key = item AND id > last \
-               AND run = ?1 AND kind = 'same' AND wrote = ?3)), 0) \
+               AND run = ?1 AND kind = 'same' AND wrote IN (?3, ?4, ?5))), 0) \
                FROM (SELECT key AS item, max(id) AS last FROM pre_images \
                WHERE run = ?1 AND refused = 0 AND kind = 'value' AND wrote = ?2 GROUP BY key)";
-    Ok(connection.query_row(sql, params![run.0, WHOLE_ITEM, CONFIRMED], |row| {
+    let marks = params![run.0, WHOLE_ITEM, CONFIRMED, CONFIRMED_CHANGED, CONFIRMED_EARLIER];
+    Ok(connection.query_row(sql, marks, |row| {
         let (all, confirmed): (u64, u64) = (row.get(0)?, row.get(1)?);
         Ok(DeleteCounts { confirmed, unconfirmed: all - confirmed })
     })?)

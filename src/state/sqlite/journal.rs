@@ -12,10 +12,13 @@
 use rusqlite::{Connection, Row, params};
 
 use super::super::packed::{pack, unpack};
-use super::super::{JournaledWrite, PreImageId, PreImageRecord, PreImageRow, RunId, SessionId, phase, rules};
+use super::super::{
+    JournaledWrite, PreImageId, PreImageRecord, PreImageRow, RunId, SessionId, StoredFact, phase, rules,
+};
 use super::baseline::{baseline_complete, preexisting_targets};
 use super::checksum::{self, PRE_IMAGE, check_row_checksum, damaged_row};
 use super::error::StateFileError;
+use super::events;
 use super::read::{self, collect, key_from, last_rollback, parse_path};
 use crate::change::{Digest, HistoryLookup, ItemHistory, ItemMark, Leftover, PreImage, PreImageOrigin, PriorValue};
 use crate::item::{ItemKey, Path, Value};
@@ -38,8 +41,15 @@ pub(super) const REPLY_LOST: [u8; 8] = *b"no reply";
 /// The row of a whole item has this text instead of a digest, and the item as a value of type M.
 pub(super) const WHOLE_ITEM: [u8; 8] = *b"item\0\0\0\0";
 
-/// The row that confirms the delete of an item has this text instead of a digest.
-pub(super) const CONFIRMED: [u8; 8] = *b"deleted\0";
+/// The row that confirms a delete or a put has this text instead of a digest.
+pub(super) const CONFIRMED: [u8; 8] = *b"accepted";
+
+/// The row that confirms a delete has this text instead of a digest if the previous row is the removed item, which a
+/// writer had changed.
+pub(super) const CONFIRMED_CHANGED: [u8; 8] = *b"changed\0";
+
+/// An earlier version of this program stored this text in both of these cases.
+pub(super) const CONFIRMED_EARLIER: [u8; 8] = *b"deleted\0";
 
 /// The row that a rollback stores before it restores an item has this text instead of a digest.
 pub(super) const PUTTING_BACK: [u8; 8] = *b"putting\0";
@@ -73,6 +83,7 @@ pub(super) fn append_pre_images(
             let written_digest = match &pre.prior {
                 PriorValue::Item(_) => Some(WHOLE_ITEM),
                 PriorValue::Mark(ItemMark::Deleted) => Some(CONFIRMED),
+                PriorValue::Mark(ItemMark::DeletedChanged) => Some(CONFIRMED_CHANGED),
                 PriorValue::Mark(ItemMark::PuttingBack) => Some(PUTTING_BACK),
                 PriorValue::Mark(ItemMark::PutBack) => Some(PUT_BACK),
                 PriorValue::Leftover(Leftover::Unknown) => Some(UNKNOWN),
@@ -161,15 +172,36 @@ fn proven_history(connection: &Connection, keys: &[ItemKey]) -> Result<Vec<ItemH
     checksum::audit(connection)?;
     let since = last_rollback(connection)?;
     let baseline_complete = baseline_complete(connection)?;
+    let has_creations = has_creations(connection, since)?;
     let of = |key: &ItemKey| match item_history(connection, key, since) {
-        Ok(record) => Ok(if baseline_complete { record } else { record.without_baseline() }),
+        Ok(record) => {
+            let record = if baseline_complete { record } else { record.without_baseline() };
+            Ok(if has_creations { record } else { record.without_creations() })
+        }
         // An unreadable record must not affect other items.
         Err(failed) => failed.into_row_reason().map(ItemHistory::unreadable),
     };
     keys.iter().map(of).collect()
 }
 
-/// Reads the readable records. If an item's preexisting targets cannot be read, its history is unreadable. If only its
+/// Stores that this run of the expansion records every copy in place.
+pub(super) fn record_creations(connection: &Connection, run: RunId) -> Result<(), StateFileError> {
+    events::set_fact(connection, StoredFact::Creations(run), "yes")
+}
+
+/// Returns whether every run of the expansion after the run `since` recorded its copies in place.
+fn has_creations(connection: &Connection, since: i64) -> Result<bool, StateFileError> {
+    let sql = "SELECT id FROM runs WHERE phase = ?1 AND id > ?2";
+    let runs: Vec<i64> = collect(connection, sql, params![phase::EXPAND, since], |row| Ok(row.get(0)?))?;
+    for run in runs {
+        if events::fact(connection, StoredFact::Creations(RunId(run)))?.is_none() {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// Reads what is readable. If an item's preexisting targets cannot be read, its history is unreadable. If only its
 /// journal cannot be read, its history has no journal. The caller continues, and stops only if a later write to the
 /// file fails. This function does not check the whole file, so its result lacks rows with a damaged key.
 fn readable_history(connection: &Connection, keys: &[ItemKey]) -> Vec<ItemHistory> {
@@ -266,7 +298,8 @@ fn pre_image_from(row: &Row<'_>) -> Result<PreImage, StateFileError> {
             };
             PriorValue::Item(item)
         }
-        ("same", Some(CONFIRMED)) => PriorValue::Mark(ItemMark::Deleted),
+        ("same", Some(CONFIRMED | CONFIRMED_EARLIER)) => PriorValue::Mark(ItemMark::Deleted),
+        ("same", Some(CONFIRMED_CHANGED)) => PriorValue::Mark(ItemMark::DeletedChanged),
         ("same", Some(PUTTING_BACK)) => PriorValue::Mark(ItemMark::PuttingBack),
         ("same", Some(PUT_BACK)) => PriorValue::Mark(ItemMark::PutBack),
         ("value", _) => PriorValue::Value(value_from(row, 3, id)?),

@@ -2,18 +2,17 @@
 //! each changed path.
 //!
 //! A delete or a put has several rows in the journal, in two groups. The first group is stored before the write is
-//! sent. For a delete, this group is a row of the item. For a put, this group is a row with the key of the source,
-//! followed by a row of the derived item. The second group is stored when DynamoDB confirms the write. This group ends
-//! with a mark. For a put, the same two rows precede the mark. For a delete, a row of the removed item precedes the
-//! mark if that item differs from the recorded one. The rows of a group have successive ids, because each group is
-//! stored in one transaction.
+//! sent: for a delete, a row of the item; for a put, a row with the key of the source and then a row of the derived
+//! item. The second group is stored when DynamoDB confirms the write. It ends with a mark. For a delete, a row of the
+//! removed item comes first if that item differs from the recorded one, and the mark says so; for a put, the same two
+//! rows come first. The rows of a group have successive ids, because each group is stored in one transaction.
 
 use rusqlite::{Connection, Row, params};
 
 use super::super::packed::unpack;
 use super::super::{JournaledWrite, ListQuery, PreImageId, PreImageRecord, RunId, UnreadableRow};
 use super::error::StateFileError;
-use super::journal::{CONFIRMED, PUT_BACK, WHOLE_ITEM};
+use super::journal::{CONFIRMED, CONFIRMED_CHANGED, CONFIRMED_EARLIER, PUT_BACK, WHOLE_ITEM};
 use super::read::{collect_rows, key_from, parse_path};
 use crate::item::{ItemKey, Value};
 
@@ -65,17 +64,30 @@ enum RowKind {
     Value,
     /// A whole item.
     Item,
-    /// The mark that shows that DynamoDB confirmed a write.
-    Confirmation,
-    /// The mark that shows that a rollback is done with the item.
+    /// The mark that DynamoDB confirmed a write.
+    Confirmation(ConfirmedItem),
+    /// The mark that a rollback is done with the item.
     Undone,
+}
+
+/// What a confirmation says about the row before it, if that row is an item.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum ConfirmedItem {
+    /// The row is the item that was to be deleted or put.
+    Planned,
+    /// The row is the removed item, which a writer had changed.
+    Changed,
+    /// Unknown, because an earlier version of this program stored the mark.
+    Unknown,
 }
 
 fn stored_row(row: &Row<'_>) -> Result<StoredRow, StateFileError> {
     let wrote = row.get::<_, Option<[u8; 8]>>(6)?;
     let kind = match (row.get::<_, String>(7)?.as_str(), wrote) {
         ("same", Some(PUT_BACK)) => RowKind::Undone,
-        ("same", _) => RowKind::Confirmation,
+        ("same", Some(CONFIRMED_CHANGED)) => RowKind::Confirmation(ConfirmedItem::Changed),
+        ("same", Some(CONFIRMED_EARLIER)) => RowKind::Confirmation(ConfirmedItem::Unknown),
+        ("same", _) => RowKind::Confirmation(ConfirmedItem::Planned),
         (_, Some(WHOLE_ITEM)) => RowKind::Item,
         (_, _) => RowKind::Value,
     };
@@ -97,9 +109,10 @@ fn record_that_begins(connection: &Connection, row: StoredRow) -> Result<Option<
         return Ok(Some(record(row, JournaledWrite::Value)));
     }
     let sql = "SELECT id, run, key, path, value, at, wrote, kind FROM pre_images \
-         WHERE key = ?1 AND refused = 0 AND path = ?2 AND (kind = 'value' OR kind = 'same' AND wrote IN (?3, ?4)) \
+         WHERE key = ?1 AND refused = 0 AND path = ?2 AND (kind = 'value' OR kind = 'same' AND wrote IN (?3, ?4, ?5, ?6)) \
          ORDER BY id";
-    let marked = params![row.key.to_text(), row.path.to_string(), CONFIRMED, PUT_BACK];
+    let (key, path) = (row.key.to_text(), row.path.to_string());
+    let marked = params![key, path, CONFIRMED, CONFIRMED_CHANGED, CONFIRMED_EARLIER, PUT_BACK];
     let rows = collect_rows(connection, sql, marked, stored_row)?;
     // Drop unreadable rows, because the list shows each of them separately. The group of such a row stays incomplete.
     let records = grouped(rows.into_iter().flatten().collect());
@@ -111,14 +124,15 @@ fn grouped(rows: Vec<StoredRow>) -> Vec<PreImageRecord> {
     let mut records: Vec<PreImageRecord> = Vec::new();
     let mut rows = rows.into_iter().peekable();
     while let Some(first) = rows.next() {
-        let mut next_if = |kind: RowKind, after: &StoredRow| {
-            rows.next_if(|next| next.kind == kind && next.id == after.id + 1 && next.run == after.run)
+        let mut next_if = |is_due: fn(RowKind) -> bool, after: &StoredRow| {
+            rows.next_if(|next| is_due(next.kind) && next.id == after.id + 1 && next.run == after.run)
         };
+        let is_confirmation = |kind| matches!(kind, RowKind::Confirmation(_));
         match first.kind {
-            RowKind::Value => match next_if(RowKind::Item, &first) {
+            RowKind::Value => match next_if(|kind| kind == RowKind::Item, &first) {
                 None => records.push(record(first, JournaledWrite::Value)),
                 Some(item) => {
-                    let confirmation = next_if(RowKind::Confirmation, &item);
+                    let confirmation = next_if(is_confirmation, &item);
                     let source = match &first.value {
                         Some(Value::M(source)) => Some(ItemKey::new(source.clone())),
                         Some(_) | None => None,
@@ -127,7 +141,7 @@ fn grouped(rows: Vec<StoredRow>) -> Vec<PreImageRecord> {
                     add_put(&mut records, put, source, confirmation.map(|mark| mark.at));
                 }
             },
-            RowKind::Item => match next_if(RowKind::Confirmation, &first) {
+            RowKind::Item => match next_if(is_confirmation, &first) {
                 Some(mark) if is_own_delete(&records, &first, &mark) => {
                     let write = JournaledWrite::Delete { confirmed_at: Some(mark.at), removed: None };
                     records.push(record(first, write));
@@ -135,12 +149,12 @@ fn grouped(rows: Vec<StoredRow>) -> Vec<PreImageRecord> {
                 Some(mark) => confirm_delete(&mut records, Some(first), mark),
                 None => {
                     // A rollback that deleted a changed derived item stores the item together with its mark.
-                    let confirmed_at = next_if(RowKind::Undone, &first).map(|mark| mark.at);
+                    let confirmed_at = next_if(|kind| kind == RowKind::Undone, &first).map(|mark| mark.at);
                     records.push(record(first, JournaledWrite::Delete { confirmed_at, removed: None }));
                 }
             },
             RowKind::Undone => {}
-            RowKind::Confirmation => confirm_delete(&mut records, None, first),
+            RowKind::Confirmation(_) => confirm_delete(&mut records, None, first),
         }
     }
     records
@@ -161,12 +175,15 @@ fn add_put(records: &mut Vec<PreImageRecord>, put: PreImageRecord, source: Optio
     records.push(PreImageRecord { write: JournaledWrite::Put { source, confirmed_at: confirmed }, ..put });
 }
 
-/// Returns whether an item's row records a delete, and the mark in the next row confirms this delete. If not, the row is
-/// part of a confirmation, and contains a removed item that differs from the recorded item. Both rows of a confirmation
-/// have the same time, because one call stores them. So rows with different times are a delete and its confirmation. If
-/// the times are equal, the rows are a delete and its confirmation only if the row has the same value as the newest
-/// unconfirmed delete.
+/// Returns whether an item's row and the mark in the next row are a delete and its confirmation. Otherwise, the row is
+/// the removed item, which differs from the row of its delete. The mark of an earlier version does not say so. Both rows
+/// of its confirmation have the same time, because one call stores them. If the times are equal, the value decides.
 fn is_own_delete(records: &[PreImageRecord], row: &StoredRow, mark: &StoredRow) -> bool {
+    match mark.kind {
+        RowKind::Confirmation(ConfirmedItem::Planned) => return true,
+        RowKind::Confirmation(ConfirmedItem::Changed) => return false,
+        RowKind::Confirmation(ConfirmedItem::Unknown) | RowKind::Value | RowKind::Item | RowKind::Undone => {}
+    }
     let is_unconfirmed =
         |record: &&PreImageRecord| matches!(record.write, JournaledWrite::Delete { confirmed_at: None, .. });
     let earlier = records.iter().rev().find(is_unconfirmed);
@@ -254,14 +271,16 @@ mod tests {
     }
 
     proptest! {
-        /// Each write has one record with its own confirmation, in any sequence of rows. If transactions can have the
-        /// same time, only the value shows whether the row before a mark is a delete of its own. In this case, all
-        /// deletes of the test have the same value.
+        /// Each write has one record with its own confirmation, whatever came before and in between, and even if
+        /// transactions have the same time. If an earlier version stored the marks, only the value then shows whether a
+        /// row next to a mark is a delete of its own. So all deletes have the same value in that case.
         #[test]
         fn each_write_has_one_record(
             events in proptest::collection::vec((event(), proptest::bool::ANY, proptest::bool::ANY), 0..12),
             has_coarse_clock in proptest::bool::ANY,
+            is_earlier in proptest::bool::ANY,
         ) {
+            let mark = |of: ConfirmedItem| RowKind::Confirmation(if is_earlier { ConfirmedItem::Unknown } else { of });
             let mut journal = Journal { has_coarse_clock, ..Journal::default() };
             let mut expected: Vec<(i64, bool, bool, bool)> = Vec::new();
             for (event, follows, is_confirmed_at_once) in &events {
@@ -278,12 +297,12 @@ mod tests {
                         if is_confirmed {
                             journal.begin(*is_confirmed_at_once);
                             rows(&mut journal);
-                            journal.add(RowKind::Confirmation, None);
+                            journal.add(mark(ConfirmedItem::Planned), None);
                         }
                         expected.push((id, true, is_confirmed, false));
                     }
                     Event::Delete { value, is_confirmed, is_changed } => {
-                        let value = if has_coarse_clock { 0 } else { value };
+                        let value = if has_coarse_clock && is_earlier { 0 } else { value };
                         let id = journal.add(RowKind::Item, Some(map(&format!("deleted {value}"))));
                         if is_confirmed {
                             journal.begin(*is_confirmed_at_once);
@@ -292,7 +311,8 @@ mod tests {
                             journal.add(RowKind::Item, Some(map(&format!("deleted {}", value + 1))));
                         }
                         if is_confirmed {
-                            journal.add(RowKind::Confirmation, None);
+                            let of = if is_changed { ConfirmedItem::Changed } else { ConfirmedItem::Planned };
+                            journal.add(mark(of), None);
                         }
                         expected.push((id, false, is_confirmed, is_confirmed && is_changed));
                     }

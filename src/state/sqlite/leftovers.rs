@@ -1,7 +1,7 @@
 //! Lists the items that, according to the journal, a rollback or a step back did not restore to their state from before
 //! the migration. Also lists the pairs of an old and a new attribute that the first pass recorded ([`BaselinePair`]).
 
-use rusqlite::{Connection, Params, Row, params};
+use rusqlite::{Connection, Params, Row, ToSql, params};
 
 use super::super::{AffectedItems, RunId, StoreError, phase};
 use super::error::StateFileError;
@@ -26,6 +26,16 @@ impl StateFile {
         self.read(|connection| leftovers(connection, run, leftover, limit))
     }
 
+    /// Returns the paths that the rollbacks since the last run noted for this reason: the number of affected items, and up
+    /// to `limit` paths. Counts an item once, even if several rollbacks noted it.
+    pub fn rollback_notes(&self, leftover: Leftover, limit: u32) -> Result<AffectedItems, StoreError> {
+        self.read(|connection| {
+            let newest = super::read::current_run(connection, phase::EXPAND)?.map_or(0, |run| run.id.0);
+            let of_rollbacks = "run IN (SELECT id FROM runs WHERE phase = ?1 AND id > ?2)";
+            affected(connection, of_rollbacks, &[&phase::ROLLBACK, &newest], leftover, limit)
+        })
+    }
+
     /// Returns whether the first pass ran with an earlier version of this program that did not record pairs.
     pub fn pairs_unrecorded(&self) -> Result<bool, StoreError> {
         self.read(pairs_unrecorded)
@@ -44,8 +54,24 @@ pub(super) fn leftovers(
     leftover: Leftover,
     limit: u32,
 ) -> Result<AffectedItems, StateFileError> {
-    // A rollback or a step back writes rows of kind `same` only for items that its report names (`change/undo.rs`), and
-    // to mark the items that it restores or deletes.
+    let items = affected(connection, "run = ?1", &[&run.0], leftover, limit)?;
+    // Pairs matter only for the leftovers of a rollback. The leftovers of a step back are complete without pairs,
+    // because every version of this program recorded the old attributes that a step back created.
+    let is_about_pairs = !matches!(leftover, Leftover::RepairedOver | Leftover::DeleteReplyLost);
+    let depends_on_pairs = is_about_pairs && super::read::run(connection, run)?.phase == phase::ROLLBACK;
+    Ok(AffectedItems { pairs_unrecorded: depends_on_pairs && pairs_unrecorded(connection)?, ..items })
+}
+
+/// Returns the noted paths of the runs that the condition `of_runs` selects. `params` are the condition's parameters.
+fn affected(
+    connection: &Connection,
+    of_runs: &str,
+    params: &[&dyn ToSql],
+    leftover: Leftover,
+    limit: u32,
+) -> Result<AffectedItems, StateFileError> {
+    // A rollback or a step back writes rows of kind `same` only for items that its report names (`change/undo.rs`), and to
+    // mark the items that it puts back or deletes.
     let condition = match leftover {
         Leftover::NewRemoved | Leftover::OldCreated => "wrote IS NULL".to_owned(),
         Leftover::Unknown => {
@@ -58,18 +84,14 @@ pub(super) fn leftovers(
     // Select each path of an item once. The journal has one row for each attempt, because a write may be planned again,
     // or sent again after a kill.
     let rows = format!(
-        "FROM (SELECT key, path, min(id) AS id FROM pre_images WHERE run = ?1 AND refused = 0 AND kind = 'same' \
+        "FROM (SELECT key, path, min(id) AS id FROM pre_images WHERE {of_runs} AND refused = 0 AND kind = 'same' \
          AND {condition} GROUP BY key, path)"
     );
     let sql = format!("SELECT count(DISTINCT key) {rows}");
-    let count = connection.query_row(&sql, [run.0], |row| row.get(0))?;
-    let sql = format!("SELECT key, path {rows} ORDER BY id LIMIT ?2");
-    let first = item_paths(connection, &sql, params![run.0, limit])?;
-    // Pairs matter only for the leftovers of a rollback. The leftovers of a step back are complete without pairs,
-    // because every version of this program recorded the old attributes that a step back created.
-    let is_about_pairs = !matches!(leftover, Leftover::RepairedOver | Leftover::DeleteReplyLost);
-    let depends_on_pairs = is_about_pairs && super::read::run(connection, run)?.phase == phase::ROLLBACK;
-    Ok(AffectedItems { count, first, pairs_unrecorded: depends_on_pairs && pairs_unrecorded(connection)? })
+    let count = connection.query_row(&sql, params, |row| row.get(0))?;
+    let sql = format!("SELECT key, path {rows} ORDER BY id LIMIT {limit}");
+    let first = item_paths(connection, &sql, params)?;
+    Ok(AffectedItems { count, first, pairs_unrecorded: false })
 }
 
 /// Returns the SQL literal of a text that is stored instead of a digest.

@@ -100,14 +100,16 @@ fn failures(connection: &Connection, limits: RecordLimits) -> Result<WorkGroups<
 }
 
 fn diverged(connection: &Connection, limits: RecordLimits) -> Result<WorkGroups<DivergedGroup>, StateFileError> {
+    // The items of a group can have different derived items.
+    let of_item = "iif(paths LIKE '{%', json_extract(paths, '$.paths'), paths)";
     let sql = format!(
-        "SELECT run, paths, count(*) FILTER (WHERE status = 'open'), count(*) FILTER (WHERE status = 'resolved') \
-         FROM diverged WHERE sum IS {DIVERGED} GROUP BY run, paths ORDER BY 3 DESC, 4 DESC, run, paths LIMIT ?1"
+        "SELECT run, {of_item}, count(*) FILTER (WHERE status = 'open'), count(*) FILTER (WHERE status = 'resolved') \
+         FROM diverged WHERE sum IS {DIVERGED} GROUP BY 1, 2 ORDER BY 3 DESC, 4 DESC, 1, 2 LIMIT ?1"
     );
     let groups = read::collect(connection, &sql, [limits.groups], |row| {
         let (run, paths): (i64, String) = (row.get(0)?, row.get(1)?);
         let keys = format!(
-            "SELECT key FROM diverged WHERE sum IS {DIVERGED} AND run = ?1 AND paths = ?2 AND status = 'open' \
+            "SELECT key FROM diverged WHERE sum IS {DIVERGED} AND run = ?1 AND {of_item} = ?2 AND status = 'open' \
              ORDER BY id LIMIT ?3"
         );
         Ok(DivergedGroup {

@@ -6,10 +6,10 @@ use async_trait::async_trait;
 
 use super::super::{
     AffectedItems, BaselinePage, BeginMode, Checkpoints, Commit, Cursor, DeleteCounts, DeletedItem, DeletedItemsQuery,
-    DivergedRecord, EventRecord, Events, Failure, FailureRecord, History, ListQuery, Mismatch, NewRun, NewVerification,
-    OpenWork, PreImageId, PreImageRecord, PreImageRow, Reservation, RunId, RunRecord, RunSession, RunStatus, Runs,
-    SegmentState, SegmentTotals, SessionId, Spend, SpendLedger, SpendRecord, SpendState, StateStore, StoreError,
-    StoredFact, StoredReport, UnreadableRow, VerificationRecord, Verifications, VerifiedPages,
+    DivergedItem, DivergedRecord, EventRecord, Events, Failure, FailureRecord, History, ListQuery, Mismatch, NewRun,
+    NewVerification, OpenWork, PreImageId, PreImageRecord, PreImageRow, Reservation, RunId, RunRecord, RunSession,
+    RunStatus, Runs, SegmentState, SegmentTotals, SessionId, Spend, SpendLedger, SpendRecord, SpendState, StateStore,
+    StoreError, StoredFact, StoredReport, UnreadableRow, VerificationRecord, Verifications, VerifiedPages,
 };
 use super::{SqliteStore, accepted, baseline, deleted, events, journal, leftovers, read, spend, verify, write};
 use crate::change::{Digest, HistoryLookup, ItemHistory, Leftover, Outcome};
@@ -91,7 +91,7 @@ impl Runs for SqliteStore {
         run: RunId,
         key: ItemKey,
         outcome: Outcome,
-        diverged: Vec<Path>,
+        diverged: Option<DivergedItem>,
     ) -> Result<bool, StoreError> {
         let now = (self.clock)();
         self.thread.run(move |c| write::resolve_failure(c, session, run, &key, outcome, diverged, &now)).await

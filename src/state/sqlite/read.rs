@@ -2,6 +2,7 @@
 //! written. So reading fails if a file contradicts itself, and no run resumes from a wrong position.
 
 use rusqlite::{Connection, OptionalExtension, Params, Row, params};
+use serde::Deserialize;
 
 use super::super::{
     Counts, Cursor, DivergedRecord, FailureRecord, Identity, ListQuery, OpenWork, RowStatus, RunId, RunRecord,
@@ -11,7 +12,7 @@ use super::OFFSET_PREFIX;
 use super::checksum::{DIVERGED as DIVERGED_SUM, FAILURE as FAILURE_SUM, SEGMENT as SEGMENT_SUM, refuse_damaged_row};
 use super::error::StateFileError;
 use crate::change::Outcome;
-use crate::item::{ItemKey, Path, Position};
+use crate::item::{ItemKey, Path, Position, item_from_json};
 
 /// Returns the file's identity and its time of creation.
 pub(super) fn read_identity(connection: &Connection) -> Result<(Identity, String), StateFileError> {
@@ -155,6 +156,7 @@ pub(super) fn diverged(
     );
     list(connection, query, &sql, |row| {
         refuse_damaged_row(row, 9)?;
+        let (paths, derived) = divergence_from(row, 8)?;
         Ok(DivergedRecord {
             id: Cursor(row.get(0)?),
             run: RunId(row.get(1)?),
@@ -164,7 +166,8 @@ pub(super) fn diverged(
             resolved_as: row.get(5)?,
             first_at: row.get(6)?,
             last_at: row.get(7)?,
-            paths: paths_from(row, 8)?,
+            paths,
+            derived,
         })
     })
 }
@@ -343,6 +346,23 @@ pub(super) fn collect_readable<T>(
 pub(super) fn key_from(row: &Row<'_>, at: usize) -> Result<ItemKey, StateFileError> {
     let text: String = row.get(at)?;
     ItemKey::from_text(&text).map_err(|_| StateFileError::Row("a key in it cannot be read".to_owned()))
+}
+
+/// Reads what differs in a diverged item: a list of paths, or an object with the paths and the key of a derived item.
+fn divergence_from(row: &Row<'_>, at: usize) -> Result<(Vec<Path>, Option<ItemKey>), StateFileError> {
+    let text: String = row.get(at)?;
+    if !text.starts_with('{') {
+        return Ok((paths_from(row, at)?, None));
+    }
+    #[derive(Deserialize)]
+    struct Divergence {
+        paths: Vec<String>,
+        derived: serde_json::Value,
+    }
+    let unreadable = || StateFileError::Row("the key of a derived item in it cannot be read".to_owned());
+    let Divergence { paths, derived } = serde_json::from_str(&text).map_err(|_| unreadable())?;
+    let derived = item_from_json(&derived).map_err(|_| unreadable())?;
+    Ok((paths.iter().map(|path| parse_path(path)).collect::<Result<_, _>>()?, Some(ItemKey::new(derived))))
 }
 
 pub(super) fn paths_from(row: &Row<'_>, at: usize) -> Result<Vec<Path>, StateFileError> {

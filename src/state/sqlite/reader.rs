@@ -7,8 +7,8 @@ use async_trait::async_trait;
 
 use super::super::{
     AffectedItems, DivergedRecord, EventRecord, FailureRecord, HistoryReader, Identity, ListQuery, MigrationRecord,
-    Mismatch, OpenWork, PreImageRecord, RecordLimits, RunId, RunRecord, StateReader, StateSummary, StoreError,
-    StoredFact, UnreadableRow,
+    Mismatch, OpenWork, PreImageRecord, RecordLimits, RunRecord, StateReader, StateSummary, StoreError, StoredFact,
+    UnreadableRow,
 };
 use super::journal::history_of;
 use super::{StateFile, deleted};
@@ -125,8 +125,8 @@ impl StateReader for SqliteReader {
         self.file().open_mismatches(limit)
     }
 
-    async fn leftovers(&self, run: RunId, leftover: Leftover, limit: u32) -> Result<AffectedItems, StoreError> {
-        self.file().leftovers(run, leftover, limit)
+    async fn rollback_notes(&self, leftover: Leftover, limit: u32) -> Result<AffectedItems, StoreError> {
+        self.file().rollback_notes(leftover, limit)
     }
 
     async fn pairs_unrecorded(&self) -> Result<bool, StoreError> {

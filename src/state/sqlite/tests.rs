@@ -3,7 +3,7 @@
 use std::sync::mpsc;
 
 use super::*;
-use crate::change::{Digest, HistoryLookup, ItemHistory, Outcome, PreImage};
+use crate::change::{Digest, HistoryLookup, ItemHistory, Leftover, Outcome, PreImage};
 use crate::item::{ItemKey, Path, Position, Value};
 use crate::state::{
     BaselinePage, BeginMode, Checkpoints, Commit, Counts, Events, Failure, History, NewRun, PreImageId, PreImageRow,
@@ -316,4 +316,61 @@ async fn a_damaged_journal_row_does_not_stop_a_lookup_for_a_report() {
     store.thread.run(move |c| Ok(c.execute_batch(sql)?)).await.unwrap();
     let found = store.history_of(vec![key], HistoryLookup::ForReport).await.unwrap();
     assert!(found[0].unreadable_reason().is_none() && !changed(&found), "{found:?}");
+}
+
+/// Every run of this version records its copies in place. An earlier version did not, and did not store that it does.
+#[tokio::test]
+async fn an_earlier_run_counts_as_one_that_did_not_record_its_copies() {
+    let dir = scratch();
+    let path = dir.path().join("s.db");
+    let key = ItemKey::new([("pk".to_owned(), Value::S("k".to_owned()))].into());
+    let store = open(&path);
+    begin(&store).await;
+    let history = async |store: &SqliteStore| {
+        store.history_of(vec![key.clone()], HistoryLookup::ForDecision).await.unwrap().remove(0)
+    };
+    let recorded = ItemHistory::default().without_baseline();
+    assert_eq!(history(&store).await, recorded);
+    drop(store);
+    // The first run is one of an earlier version, and a second run follows.
+    rusqlite::Connection::open(&path).unwrap().execute("DELETE FROM kept WHERE name LIKE 'creations%'", []).unwrap();
+    let store = open(&path);
+    assert_eq!(history(&store).await, recorded.clone().without_creations());
+    let new = NewRun {
+        phase: "expand".to_owned(),
+        total_segments: 1,
+        tool_version: "2".to_owned(),
+        table_items_estimate: None,
+    };
+    store.begin(BeginMode::Restart, new).await.unwrap();
+    assert_eq!(history(&store).await, recorded.without_creations());
+}
+
+/// Two rollbacks note the same path of an item. The list of failures counts the item once, until a new run begins.
+#[tokio::test]
+async fn several_rollbacks_note_an_item_once() {
+    let dir = scratch();
+    let path = dir.path().join("s.db");
+    let store = open(&path);
+    let run = begin(&store).await;
+    store.end_session(SessionId { run, epoch: 1 }, RunStatus::Stopped, None, 0).await.unwrap();
+    let new = |phase: &str| NewRun {
+        phase: phase.to_owned(),
+        total_segments: 1,
+        tool_version: "1".to_owned(),
+        table_items_estimate: None,
+    };
+    let key = ItemKey::new([("pk".to_owned(), Value::S("k".to_owned()))].into());
+    let noted = || StateFile::open(&path).unwrap().rollback_notes(Leftover::RepairedOver, 9).unwrap();
+    for _ in 0..2 {
+        let session = store.begin(BeginMode::Restart, new("rollback")).await.unwrap().run.session();
+        for name in ["a", "b"] {
+            let pre = PreImage::with_leftover(&Path::attribute(name), Leftover::RepairedOver);
+            store.append_pre_images(session, vec![PreImageRow { key: key.clone(), pre }]).await.unwrap();
+        }
+        store.end_session(session, RunStatus::Stopped, None, 0).await.unwrap();
+    }
+    assert_eq!((noted().count, noted().first.len()), (1, 2));
+    store.begin(BeginMode::Restart, new("expand")).await.unwrap();
+    assert_eq!(noted().count, 0);
 }

@@ -2,6 +2,7 @@
 //! the module `rules`.
 
 use rusqlite::{Connection, OptionalExtension, params};
+use serde_json::json;
 
 use super::super::phase;
 use super::super::rules::{self, BeginDecision};
@@ -12,7 +13,7 @@ use super::super::{
 use super::error::StateFileError;
 use super::{OFFSET_PREFIX, baseline, deleted, journal, read, spend};
 use crate::change::Outcome;
-use crate::item::{ItemKey, Path, Position};
+use crate::item::{ItemKey, Path, Position, item_to_json};
 
 /// Closes sessions of killed processes. Call this function before any session begins, because every open session then
 /// belongs to a killed process. The runs of these sessions can be resumed. The number of items that these runs have
@@ -53,6 +54,9 @@ pub(super) fn begin(
             let session = insert_run(connection, new, pass, now)?;
             if new.phase == phase::ROLLBACK {
                 deleted::record_end(connection, session.run.id)?;
+            }
+            if new.phase == phase::EXPAND {
+                journal::record_creations(connection, session.run.id)?;
             }
             Ok(session)
         }
@@ -229,7 +233,7 @@ fn put_diverged(
     item: &DivergedItem,
     now: &str,
 ) -> Result<(), StateFileError> {
-    let paths = paths_text(&item.paths);
+    let paths = diverged_text(item);
     connection
         .prepare_cached(
             "INSERT INTO diverged (run, key, segment, paths, first_at, last_at, status) \
@@ -239,6 +243,18 @@ fn put_diverged(
         )?
         .execute(params![run.0, item.key.to_text(), segment, paths, now])?;
     Ok(())
+}
+
+/// Converts the paths of a diverged item to a JSON list. If its derived item differs, returns a JSON object with the paths
+/// and the key of the derived item.
+fn diverged_text(item: &DivergedItem) -> String {
+    match &item.derived {
+        None => paths_text(&item.paths),
+        Some(key) => {
+            let paths: Vec<String> = item.paths.iter().map(Path::to_string).collect();
+            json!({ "paths": paths, "derived": item_to_json(key.attributes()) }).to_string()
+        }
+    }
 }
 
 /// Converts paths to a JSON list.
@@ -254,11 +270,11 @@ pub(super) fn resolve_failure(
     run: RunId,
     key: &ItemKey,
     outcome: Outcome,
-    diverged: Vec<Path>,
+    diverged: Option<DivergedItem>,
     now: &str,
 ) -> Result<bool, StateFileError> {
     rules::check_epoch(&read::run(connection, session.run)?, session)?;
-    rules::check_resolution(outcome, &diverged)?;
+    rules::check_resolution(outcome, diverged.as_ref())?;
     let segment: Option<u32> = connection
         .query_row(
             "UPDATE failures SET status = 'resolved', resolved_as = ?3, last_at = ?4 \
@@ -267,8 +283,8 @@ pub(super) fn resolve_failure(
             |row| row.get(0),
         )
         .optional()?;
-    if let (Some(segment), Outcome::Diverged) = (segment, outcome) {
-        put_diverged(connection, run, segment, &DivergedItem { key: key.clone(), paths: diverged }, now)?;
+    if let (Some(segment), Some(item)) = (segment, diverged) {
+        put_diverged(connection, run, segment, &DivergedItem { key: key.clone(), ..item }, now)?;
     }
     Ok(segment.is_some())
 }

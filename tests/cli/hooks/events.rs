@@ -113,7 +113,7 @@ async fn the_failure_threshold_is_announced_once() {
     let end = &hooked.documents()[2];
     let says = format!("{} items have failed. `backfill failures list` lists them", end["pass"]["failures"]);
     assert_eq!(end["reason"], json!(says), "{end:#}");
-    hooked.tool(&["failures", "retry"]).exits(4);
+    hooked.tool(&["failures", "retry", "--yes"]).exits(4);
     let documents = hooked.documents();
     let end = documents.iter().rfind(|document| document["event"] == "pass_end").unwrap();
     assert_eq!((&end["pass"]["phase"], &end["reason"]), (&json!("retry"), &json!(says)), "{end:#}");

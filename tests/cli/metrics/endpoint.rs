@@ -233,8 +233,8 @@ async fn every_command_with_a_pass_serves_metrics() {
     let plan = text(&plan);
     tool(&harness, &["run", plan, "--yes", "--metrics", LOOPBACK]).exits(0);
     for (code, args) in [
-        (0, vec!["failures", "retry", plan]),
-        (0, vec!["failures", plan, "retry"]),
+        (0, vec!["failures", "retry", "--yes", plan]),
+        (0, vec!["failures", plan, "retry", "--yes"]),
         (0, vec!["verify", plan, "--sample", "5"]),
         (0, vec!["rollback", plan, "--yes", "--readers-back", "--new-writes-stopped"]),
     ] {

@@ -270,18 +270,22 @@ impl Scene<'_> {
         Some(defect)
     }
 
-    /// Rolls back. Every item must equal the item before the migration, byte for byte, except for the version and later
-    /// writes of an application.
+    /// Rolls back. Every item must be as it was before the migration, byte for byte, except for the version and for
+    /// what an application has written since. Returns the number of items in which an application wrote a target.
     pub(super) async fn check_rollback(
         &mut self,
         before: &BTreeMap<String, Item>,
         after: &BTreeMap<String, Item>,
         expected: &BTreeMap<String, Expected>,
         sabotage: Option<Sabotage>,
-    ) -> Result<(), Wrong> {
+    ) -> Result<u64, Wrong> {
         let mut due = before.clone();
         let mut stays = after.iter().filter(|(key, _)| before.contains_key(*key));
-        if let Some((key, is)) = stays.next().filter(|_| !self.deletes()) {
+        let live = stays.next().filter(|_| !self.deletes());
+        let replaced = self.write_at_target(before, after, expected, live.map(|(key, _)| key)).await?;
+        let count = u64::from(replaced.is_some());
+        due.extend(replaced);
+        if let Some((key, is)) = live {
             let mut live = is.clone();
             live.insert("zz".to_owned(), Value::S("live".to_owned()));
             self.server.put(&live).await;
@@ -316,7 +320,7 @@ impl Scene<'_> {
             }
         }
         match restored.len() == due.len() {
-            true => Ok(()),
+            true => Ok(count),
             false => Err("the rollback created an item".to_owned()),
         }
     }

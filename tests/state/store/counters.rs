@@ -67,7 +67,7 @@ async fn the_counters_do_not_depend_on_the_rows() {
     store
         .commit(Commit {
             failures: vec![failure("f", Outcome::Rejected, "too large"), failure("g", Outcome::Rejected, "too large")],
-            diverged: vec![DivergedItem { key: key("h"), paths: vec![attribute("new")] }],
+            diverged: vec![DivergedItem { key: key("h"), paths: vec![attribute("new")], derived: None }],
             refused: vec![ids[2]],
             ..commit(run, 0, pages(1, 1, None, &outcomes))
         })

@@ -42,7 +42,8 @@ async fn check_agreement(store: &State, run: RunId, model: &StoreModel) -> Resul
         failures.into_iter().map(|f| Failure { key: f.key, outcome: f.outcome, reason: f.reason }).collect();
     prop_assert_eq!(&failures, &model.failures);
     let diverged = store.diverged(OPEN).await.unwrap();
-    let diverged: Vec<_> = diverged.into_iter().map(|d| DivergedItem { key: d.key, paths: d.paths }).collect();
+    let diverged: Vec<_> =
+        diverged.into_iter().map(|d| DivergedItem { key: d.key, paths: d.paths, derived: d.derived }).collect();
     prop_assert_eq!(&diverged, &model.diverged);
     for item in 0..3 {
         let found = store.pre_images(key(item), Some(attribute("a.b"))).await.unwrap();
@@ -72,9 +73,11 @@ async fn run_steps(steps: Vec<StoreStep>) -> Result<(), TestCaseError> {
                 let mut commit = commit_in(session, segment, event.clone());
                 for (i, outcome) in outcomes.iter().enumerate() {
                     match outcome {
-                        Outcome::Diverged => commit
-                            .diverged
-                            .push(DivergedItem { key: key(format!("{n}/{i}")), paths: vec![attribute("odd-name.x")] }),
+                        Outcome::Diverged => commit.diverged.push(DivergedItem {
+                            key: key(format!("{n}/{i}")),
+                            paths: vec![attribute("odd-name.x")],
+                            derived: None,
+                        }),
                         o if o.is_failure() && !forget_failures => {
                             commit.failures.push(failure(format!("{n}/{i}"), *o, "why"));
                         }

@@ -300,3 +300,25 @@ async fn the_estimate_of_the_journals_size_is_a_close_upper_bound() {
         assert!(estimate < 4 * taken, "{name}: {taken} of {estimate}");
     }
 }
+
+/// Every created value leaves a record in a plan that works in place. Such a record takes about as much space as the record
+/// of a constant, and the records of a page take one transaction.
+#[tokio::test]
+async fn the_record_of_a_created_value_is_small() {
+    const ITEMS: u64 = 20_000;
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("s.db");
+    let store = open(&path);
+    let run = begin(&store, BeginMode::ResumeOrNew, 1).await.run.id;
+    let row = |n: u64| PreImageRow {
+        key: key_named(&format!("ORDER#{n:012}")),
+        pre: PreImage::without_value(&attribute("display_name")).with_written_value(&Value::S(format!("name {n}"))),
+    };
+    for first in (0..ITEMS).step_by(500) {
+        store.append_pre_images(session_of(run, 1), (first..first + 500).map(row).collect()).await.unwrap();
+    }
+    store.end_session(session_of(run, 1), RunStatus::Stopped, None, 0).await.unwrap();
+    store.close().await.unwrap();
+    let bytes = std::fs::metadata(&path).unwrap().len() / ITEMS;
+    assert!((100..300).contains(&bytes), "{bytes} bytes for each record");
+}

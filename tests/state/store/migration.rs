@@ -33,9 +33,9 @@ async fn failures_are_grouped_by_reason() {
     let rejected = |name: &str| failure(name, Outcome::Rejected, "too large");
     page.failures = ["a", "b", "c"].map(rejected).into();
     page.failures.push(failure("d", Outcome::Conflict, "busy"));
-    page.diverged = vec![DivergedItem { key: key("e"), paths: vec![attribute("new")] }];
+    page.diverged = vec![DivergedItem { key: key("e"), paths: vec![attribute("new")], derived: None }];
     store.commit(page).await.unwrap();
-    store.resolve_failure(session_of(run, 1), run, key("b"), Outcome::Applied, vec![]).await.unwrap();
+    store.resolve_failure(session_of(run, 1), run, key("b"), Outcome::Applied, None).await.unwrap();
     store.set_fact(StoredFact::PaceHistory(run), "the pace".to_owned()).await.unwrap();
 
     let record = StateFile::open(&path).unwrap().migration(LIMITS).unwrap();

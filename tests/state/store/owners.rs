@@ -117,7 +117,8 @@ async fn a_reader_sees_a_live_run_and_needs_no_write_permission() {
     assert_eq!(summary(&path).current, None);
     let run = begin(&store, BeginMode::ResumeOrNew, 1_000_000).await.run.id;
     let mut last = commit(run, 999_999, pages(1, 3, None, &[Outcome::Applied, Outcome::Diverged]));
-    last.diverged = vec![DivergedItem { key: key("d"), paths: vec![attribute("zip"), attribute("e-mail")] }];
+    last.diverged =
+        vec![DivergedItem { key: key("d"), paths: vec![attribute("zip"), attribute("e-mail")], derived: None }];
     store.commit(last).await.unwrap();
     store.commit(commit(run, 7, pages(1, 2, Some(key(1)), &[Outcome::Gone]))).await.unwrap();
 

@@ -76,23 +76,24 @@ async fn failures_are_retried_resolved_and_superseded_by_a_later_pass() {
     assert_eq!(two.iter().map(|f| f.key.clone()).collect::<Vec<_>>(), [key(0), key(1)]);
     assert_eq!(store.failures(open(two[1].id, 9)).await.unwrap().len(), 2);
 
-    assert!(store.resolve_failure(session_of(run, 1), run, key(0), Outcome::Applied, vec![]).await.unwrap());
+    let diverged = |n, paths| Some(DivergedItem { key: key(n), paths, derived: None });
+    assert!(store.resolve_failure(session_of(run, 1), run, key(0), Outcome::Applied, None).await.unwrap());
     assert!(
-        !store.resolve_failure(session_of(run, 1), run, key(0), Outcome::Applied, vec![]).await.unwrap(),
+        !store.resolve_failure(session_of(run, 1), run, key(0), Outcome::Applied, None).await.unwrap(),
         "the failure is already resolved"
     );
     assert!(
         store
-            .resolve_failure(session_of(run, 1), run, key(1), Outcome::Diverged, vec![attribute("zip")])
+            .resolve_failure(session_of(run, 1), run, key(1), Outcome::Diverged, diverged(1, vec![attribute("zip")]))
             .await
             .unwrap()
     );
     assert!(store.update_failure(session_of(run, 1), run, failure(2, Outcome::Rejected, "too large")).await.unwrap());
-    for (outcome, paths) in
-        [(Outcome::Rejected, vec![]), (Outcome::Diverged, vec![]), (Outcome::Applied, vec![attribute("zip")])]
+    for (outcome, item) in
+        [(Outcome::Rejected, None), (Outcome::Diverged, None), (Outcome::Applied, diverged(3, vec![attribute("zip")]))]
     {
         assert!(matches!(
-            store.resolve_failure(session_of(run, 1), run, key(3), outcome, paths).await,
+            store.resolve_failure(session_of(run, 1), run, key(3), outcome, item).await,
             Err(StoreError::Refused(_))
         ));
     }

@@ -210,7 +210,8 @@ async fn a_flipped_bit_never_changes_what_a_gate_depends_on() {
     store.accept(session_of(run, 1), vec!["accepted-finding".to_owned()]).await.unwrap();
     let mut page = commit(run, 0, pages(1, 1, None, &[Outcome::Rejected, Outcome::Diverged]));
     page.failures = vec![failure("failed-item", Outcome::Rejected, "reason-of-failure")];
-    page.diverged = vec![DivergedItem { key: key("diverged-item"), paths: vec![attribute("diverged-path")] }];
+    page.diverged =
+        vec![DivergedItem { key: key("diverged-item"), paths: vec![attribute("diverged-path")], derived: None }];
     store.commit(page).await.unwrap();
     store.end_session(session_of(run, 1), RunStatus::Complete, None, 0).await.unwrap();
     let verification = store.begin_verification(new_verification(FULL, 1, 1), false).await.unwrap().run.id;

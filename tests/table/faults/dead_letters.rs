@@ -36,7 +36,7 @@ async fn more_failures_than_allowed_stop_the_run_and_a_retry_resolves_them() {
     assert_eq!((listed["failures"].as_array().unwrap().len(), &listed["open_failures"]), (20, &json!(20)));
 
     // The items are not fixed yet, so they fail once more.
-    let again = tool(&scene.harness, &["failures", scene.plan(), "retry", "--output", "json"]).exits(4).json();
+    let again = tool(&scene.harness, &["failures", scene.plan(), "retry", "--yes", "--output", "json"]).exits(4).json();
     assert_eq!((&again["counts"]["scanned"], &again["counts"]["rejected"]), (&json!(20), &json!(20)), "{again}");
 
     // Delete one item, write the new attribute of a second item directly, and make the remaining items smaller.
@@ -59,7 +59,8 @@ async fn more_failures_than_allowed_stop_the_run_and_a_retry_resolves_them() {
         let put = scene.harness.client().put_item().table_name(&scene.table);
         put.set_item(Some(crate::harness::to_sdk(&small))).send().await.unwrap();
     }
-    let settled = tool(&scene.harness, &["failures", scene.plan(), "retry", "--output", "json"]).exits(0).json();
+    let settled =
+        tool(&scene.harness, &["failures", scene.plan(), "retry", "--yes", "--output", "json"]).exits(0).json();
     let outcomes = &settled["counts"];
     assert_eq!(
         (&outcomes["applied"], &outcomes["already_applied"], &outcomes["gone"]),
@@ -97,7 +98,7 @@ async fn resolved_failures_leave_room_under_the_limit() {
         let put = scene.harness.client().put_item().table_name(&scene.table);
         put.set_item(Some(crate::harness::to_sdk(&item))).send().await.unwrap();
     }
-    tool(&scene.harness, &["failures", scene.plan(), "retry"]).exits(0);
+    tool(&scene.harness, &["failures", scene.plan(), "retry", "--yes"]).exits(0);
     let json = scene.run().exits(4).json();
     assert_eq!((&json["run"]["status"], &json["open_failures"]), (&json!("complete"), &json!(5)), "{json}");
 }
@@ -158,7 +159,7 @@ async fn items_that_reject_every_write_are_failures_and_the_others_are_done() {
     });
     let json = scene.run().exits(4).json();
     assert_eq!((&counts(&json)["applied"], &counts(&json)["rejected"]), (&json!(180), &json!(120)));
-    let again = tool(&scene.harness, &["failures", scene.plan(), "retry", "--output", "json"]).exits(4).json();
+    let again = tool(&scene.harness, &["failures", scene.plan(), "retry", "--yes", "--output", "json"]).exits(4).json();
     assert_eq!(again["counts"]["rejected"], 120, "{again}");
     let listed = tool(&scene.harness, &["failures", scene.plan(), "list", "--output", "json"]).exits(0).json();
     for failure in listed["failures"].as_array().unwrap() {
@@ -173,7 +174,7 @@ async fn items_that_reject_every_write_are_failures_and_the_others_are_done() {
         "UpdateItem" if request.operation_sequence == 0 => Fault::DropReply,
         _ => Fault::Pass,
     });
-    let settled = tool(&scene.harness, &["failures", scene.plan(), "retry"]).exits(0).stdout;
+    let settled = tool(&scene.harness, &["failures", scene.plan(), "retry", "--yes"]).exits(0).stdout;
     assert!(settled.contains("at least: a write whose reply was lost"), "{settled}");
     scene.assert_table(moved).await;
 }

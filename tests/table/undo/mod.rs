@@ -2,6 +2,7 @@
 
 mod alone;
 mod contract_phase;
+mod in_place;
 mod killed_baseline;
 mod late;
 mod leftovers;

@@ -171,13 +171,14 @@ impl Scene {
     pub(super) fn changes(&self, phase: &str, key: &backfill::internals::item::KeySchema) -> Changes {
         let plan = &self.plan;
         let key = key.clone();
-        match phase {
+        let changes = match phase {
             phase::EXPAND => Changes::for_expand(&plan.changes, plan.strategy, key, Vec::new()),
             phase::CONTRACT => Changes::for_contract(&plan.changes, plan.strategy, key, Vec::new()),
             phase::OLD_EQUAL_NEW => Changes::for_old_from_new(&plan.changes, plan.strategy, key, Vec::new()),
             phase::ROLLBACK => Changes::for_undo(&plan.changes, plan.strategy, key, Vec::new()),
             other => panic!("{other}"),
-        }
+        };
+        changes.with_rules(plan.item_rules())
     }
 
     fn kill_at(&self, kill_point: Option<KillPoint>) -> Arc<Notify> {

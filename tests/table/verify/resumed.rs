@@ -108,8 +108,11 @@ async fn diverged_items_that_are_now_equal_are_closed() {
     let session = store.begin(BeginMode::ResumeOrNew, new).await.unwrap().run.session();
     let mut counts = Counts::default();
     (0..3).for_each(|_| counts.count(Outcome::Diverged));
-    let diverged = [&equal, &stale, &gone]
-        .map(|key| DivergedItem { key: ItemKey::from_text(key).unwrap(), paths: vec![Path::attribute("new")] });
+    let diverged = [&equal, &stale, &gone].map(|key| DivergedItem {
+        key: ItemKey::from_text(key).unwrap(),
+        paths: vec![Path::attribute("new")],
+        derived: None,
+    });
     let event = SegmentEvent::PagesDone { first: 1, pages: 1, next: None, counts };
     let commit = Commit { session, segment: 0, event, failures: vec![], diverged: diverged.to_vec(), refused: vec![] };
     store.commit(commit).await.unwrap();

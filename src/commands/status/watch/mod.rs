@@ -79,7 +79,7 @@ pub(crate) async fn watch(global: &Global, args: &StatusArgs) -> anyhow::Result<
             "the migration has no state file at {}, so there is nothing to watch",
             migration.state_path().display()
         );
-        return Err(MigrationError::Refused { why, next: commands.render("check") }.into());
+        return Err(MigrationError::Refused { why, next: commands.render("check"), not_before: None }.into());
     }
     let mut interrupted = [SignalKind::terminate(), SignalKind::hangup(), SignalKind::interrupt()].map(signal);
     let (send, updates) = channel(64);

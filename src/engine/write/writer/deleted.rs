@@ -2,7 +2,7 @@
 
 use super::item_outcomes::ItemResult;
 use super::{Writer, give_up};
-use crate::change::{GuardedWrite, Outcome, PreImage, changed_names};
+use crate::change::{GuardedWrite, ItemMark, Outcome, PreImage, changed_names};
 use crate::engine::client::Requests;
 use crate::engine::stop::Stopped;
 use crate::item::Item;
@@ -44,9 +44,14 @@ impl Writer {
         };
         if is_journaled {
             let partition_key = &self.changes().key().partition.name;
-            let image = other.map(|removed| PreImage::of_item(partition_key, &removed));
-            let rows = image.into_iter().chain([PreImage::confirmed_delete(partition_key)]);
-            let rows = rows.map(|pre| PreImageRow { key: write.key.clone(), pre }).collect();
+            let rows = match &other {
+                None => vec![PreImage::confirmed_delete(partition_key)],
+                Some(removed) => vec![
+                    PreImage::of_item(partition_key, removed),
+                    PreImage::mark(partition_key, ItemMark::DeletedChanged),
+                ],
+            };
+            let rows = rows.into_iter().map(|pre| PreImageRow { key: write.key.clone(), pre }).collect();
             self.history
                 .append_pre_images(self.session, rows)
                 .await

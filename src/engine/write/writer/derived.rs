@@ -3,7 +3,9 @@
 use super::item_outcomes::{ItemOutcomes, ItemResult};
 use super::replan::MAX_ATTEMPTS;
 use super::{PendingWrite, Writer, give_up};
-use crate::change::{ExistingDerived, GuardedWrite, ItemMark, Leftover, Outcome, PreImage, changed_before_removal};
+use crate::change::{
+    Decision, ExistingDerived, GuardedWrite, ItemMark, Leftover, Outcome, PreImage, changed_before_removal,
+};
 use crate::engine::client::{RequestSpend, Requests};
 use crate::engine::stop::Stopped;
 use crate::item::{Item, ItemKey, Path};
@@ -114,6 +116,21 @@ impl Writer {
         self.look_at_derived(requests, member, outcomes).await
     }
 
+    /// Returns the key of the item's derived item, if this decision says that the derived item differs.
+    pub(super) fn derived_key(&self, item: &Item, decision: &Decision) -> Option<ItemKey> {
+        match decision {
+            Decision::Diverged(_) => self.changes().derived_key_of(item),
+            Decision::NothingToDo
+            | Decision::AlreadyApplied
+            | Decision::Skipped(_)
+            | Decision::Rejected(_)
+            | Decision::NotComputable(_)
+            | Decision::Refused(..)
+            | Decision::NeedsAnswers(..)
+            | Decision::Write(_) => None,
+        }
+    }
+
     async fn look_at_derived(
         &self,
         requests: &Requests,
@@ -151,12 +168,16 @@ fn try_again(member: PendingWrite, outcomes: &mut ItemOutcomes) -> Option<Pendin
 
 /// Records the outcome of a write whose derived item may already exist. If it does not exist, returns the write.
 fn settle(member: PendingWrite, found: ExistingDerived, outcomes: &mut ItemOutcomes) -> Option<PendingWrite> {
-    let result = match found {
+    let derived = member.write.derived_key().cloned();
+    let key = member.write.key.clone();
+    match found {
         ExistingDerived::Missing => return Some(member),
-        ExistingDerived::Equal => ItemResult::Outcome(Outcome::AlreadyApplied),
-        ExistingDerived::Different(paths) => ItemResult::Diverged(paths),
-    };
+        ExistingDerived::Equal => outcomes.record(key, ItemResult::Outcome(Outcome::AlreadyApplied)),
+        ExistingDerived::Different(paths) => {
+            outcomes.record(key, ItemResult::Diverged(paths));
+            outcomes.set_derived_key(derived);
+        }
+    }
     outcomes.counts.unclear += u64::from(member.unclear);
-    outcomes.record(member.write.key, result);
     None
 }

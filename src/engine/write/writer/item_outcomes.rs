@@ -75,12 +75,19 @@ impl ItemOutcomes {
             ItemResult::Outcome(outcome) => self.counts.count(outcome),
             ItemResult::Diverged(paths) => {
                 self.counts.count(Outcome::Diverged);
-                self.diverged.push(DivergedItem { key, paths });
+                self.diverged.push(DivergedItem { key, paths, derived: None });
             }
             ItemResult::Failed(outcome, reason) => {
                 self.counts.count(outcome);
                 self.failures.push(Failure { key, outcome, reason });
             }
+        }
+    }
+
+    /// Records that the last diverged item is the source of this derived item, which differs.
+    pub(crate) fn set_derived_key(&mut self, derived: Option<ItemKey>) {
+        if let Some(item) = self.diverged.last_mut() {
+            item.derived = derived;
         }
     }
 

@@ -4,6 +4,7 @@
 mod deleted;
 mod derived;
 mod item_outcomes;
+mod notes;
 mod parts;
 mod put_back;
 mod replan;
@@ -17,6 +18,7 @@ use futures::{FutureExt as _, StreamExt as _};
 use tokio::time::Instant;
 
 pub use item_outcomes::{ItemOutcomes, PartialOutcome, RemainingWork};
+pub(crate) use parts::SentParts;
 
 use crate::change::{Changes, Decision, GuardedWrite, HistoryLookup, ItemHistory, Outcome, PreImage};
 use crate::dynamodb::{Directive, FatalKind, TableError, WriteReply};
@@ -28,7 +30,7 @@ use crate::engine::write::outcome::PageOutcome as _;
 use crate::item::{Item, ItemKey};
 use crate::state::{History, PreImageId, PreImageRow, SessionId};
 use item_outcomes::ItemResult;
-use parts::{End, SentParts};
+use parts::End;
 use set_aside::SetAsideItems;
 
 /// Processes items until every item has an outcome. Every write is guarded against live writers.
@@ -124,13 +126,15 @@ impl Writer {
                 decisions
             }
         };
+        let unwritten = known.iter().zip(&decisions).filter(|(_, decision)| !matches!(decision, Decision::Write(_)));
+        self.note_unwritten(unwritten.map(|(known, _)| *known), requests).await?;
         let recorded = self.recorded_parts(&items, requests).await?;
         for (((item, record), decision), sent) in items.into_iter().zip(records).zip(decisions).zip(recorded) {
             if let Decision::Write(write) = decision {
                 writes.push(PendingWrite { sent, ..PendingWrite::new(write, record) });
             } else {
                 let has_left = !sent.is_empty() && self.changes().has_left_selection(&item);
-                let end = End { after_condition: false, has_left };
+                let end = End { after_condition: false, has_left, derived: self.derived_key(&item, &decision) };
                 outcomes.record_end(self.key_of(&item), decision, end, &sent);
             }
         }

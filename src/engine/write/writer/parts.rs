@@ -6,7 +6,7 @@ use crate::change::{Decision, GuardedWrite, HistoryLookup, NextWrite, Outcome};
 use crate::engine::client::Requests;
 use crate::engine::stop::Stopped;
 use crate::figure::count;
-use crate::item::{Item, ItemKey, Path};
+use crate::item::{Item, ItemKey, NotComputable, Path};
 
 /// The maximum number of accepted writes of one item in a pass. A plan needs at most sixteen writes. More are necessary
 /// only if a live writer reverts an earlier write.
@@ -28,15 +28,68 @@ pub(crate) struct SentParts {
 
 impl SentParts {
     /// Returns the parts of an item that an earlier process wrote.
-    pub(super) fn recorded(paths: Vec<Path>) -> SentParts {
+    pub(crate) fn recorded(paths: Vec<Path>) -> SentParts {
         SentParts { recorded: paths, ..SentParts::default() }
     }
 
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.writes == 0 && !self.is_unclear && self.recorded.is_empty()
     }
 
-    /// Records that the reply to one of several writes was lost, so that this write may have been applied.
+    /// Returns how an item with this decision ends, as a decision: a failure that names the written part, if a run makes the
+    /// item one. `has_left` says whether the plan no longer selects the item.
+    pub(crate) fn end_of(&self, decision: Decision, has_left: bool) -> Decision {
+        if self.is_empty() {
+            return decision;
+        }
+        match (self.failure_of(&decision, has_left), decision) {
+            (Some((Outcome::NotComputable, why)), _) => Decision::NotComputable(NotComputable::new(why)),
+            (Some((_, why)), _) => Decision::Rejected(why),
+            (None, Decision::Rejected(why)) => Decision::Rejected(self.explain(why)),
+            (None, Decision::NotComputable(why)) => {
+                Decision::NotComputable(NotComputable::new(self.explain(why.to_string())))
+            }
+            (
+                None,
+                other @ (Decision::NothingToDo
+                | Decision::AlreadyApplied
+                | Decision::Skipped(_)
+                | Decision::Diverged(_)
+                | Decision::Refused(..)
+                | Decision::NeedsAnswers(..)
+                | Decision::Write(_)),
+            ) => other,
+        }
+    }
+
+    /// Returns the failure of an item of which a part was written, if the decision alone would be no failure.
+    fn failure_of(&self, decision: &Decision, has_left: bool) -> Option<(Outcome, String)> {
+        let (outcome, why) = match decision {
+            Decision::Skipped(paths) if paths.is_empty() => {
+                let why = "an expression, a conversion or a custom change no longer has a result";
+                (Outcome::NotComputable, why.to_owned())
+            }
+            Decision::NothingToDo if has_left => {
+                (Outcome::Conflict, "the item left the selection, because another writer changed it".to_owned())
+            }
+            Decision::Diverged(paths) => {
+                let names: Vec<String> = paths.iter().map(|path| format!("`{path}`")).collect();
+                let (names, have) = (names.join(", "), if paths.len() == 1 { "does" } else { "do" });
+                (Outcome::Conflict, format!("{names} {have} not have the value that the plan implies"))
+            }
+            Decision::NothingToDo
+            | Decision::AlreadyApplied
+            | Decision::Skipped(_)
+            | Decision::Rejected(_)
+            | Decision::NotComputable(_)
+            | Decision::Refused(..)
+            | Decision::NeedsAnswers(..)
+            | Decision::Write(_) => return None,
+        };
+        Some((outcome, self.explain(why)))
+    }
+
+    /// Notes that the reply to one of several writes was lost, and that the write may have been applied.
     pub(super) fn add_unclear(&mut self, write: &GuardedWrite) {
         self.is_unclear |= write.next.is_some() || self.writes > 0;
     }
@@ -136,7 +189,9 @@ impl Writer {
             | Decision::NotComputable(_)
             | Decision::Refused(..)
             | Decision::NeedsAnswers(..)) => {
-                let end = End { after_condition: false, has_left: self.changes().has_left_selection(&image) };
+                // An item with several writes has no derived item.
+                let has_left = self.changes().has_left_selection(&image);
+                let end = End { after_condition: false, has_left, derived: None };
                 outcomes.record_end(member.write.key, other, end, &member.sent);
                 Ok(None)
             }
@@ -145,44 +200,41 @@ impl Writer {
 }
 
 /// The state of an item that gets no further write.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) struct End {
     /// Whether "nothing to do" means that the change has been made. This is the case if a condition failed before.
     pub(super) after_condition: bool,
     /// Whether the plan no longer selects the item.
     pub(super) has_left: bool,
+    /// The key of the derived item, if the item is diverged because its derived item differs.
+    pub(super) derived: Option<ItemKey>,
 }
 
 impl ItemOutcomes {
     /// Counts an item that gets no further write, as [`ItemOutcomes::record_decision`] does. If a part of the item was
     /// written, the item counts either as applied, or as a failure that says which part was written.
     pub(super) fn record_end(&mut self, key: ItemKey, decision: Decision, end: End, sent: &SentParts) {
-        let End { after_condition, has_left } = end;
+        let End { after_condition, has_left, derived } = end;
         if sent.is_empty() {
-            return self.record_decision(key, decision, after_condition);
+            let is_diverged = matches!(decision, Decision::Diverged(_));
+            self.record_decision(key, decision, after_condition);
+            if is_diverged {
+                self.set_derived_key(derived);
+            }
+            return;
+        }
+        if let Some((outcome, why)) = sent.failure_of(&decision, has_left) {
+            return self.record(key, ItemResult::Failed(outcome, why));
         }
         let result = match decision {
-            Decision::Skipped(paths) if paths.is_empty() => {
-                let why = "an expression, a conversion or a custom change no longer has a result";
-                ItemResult::Failed(Outcome::NotComputable, sent.explain(why.to_owned()))
-            }
-            Decision::NothingToDo if has_left => {
-                let why = "the item left the selection, because another writer changed it";
-                ItemResult::Failed(Outcome::Conflict, sent.explain(why.to_owned()))
-            }
             Decision::NothingToDo | Decision::AlreadyApplied | Decision::Skipped(_) if sent.writes == 0 => {
                 return self.record_decision(key, decision, after_condition);
             }
             Decision::NothingToDo | Decision::AlreadyApplied | Decision::Skipped(_) => {
                 ItemResult::Outcome(Outcome::Applied)
             }
-            Decision::Diverged(paths) => {
-                let names: Vec<String> = paths.iter().map(|path| format!("`{path}`")).collect();
-                let (names, have) = (names.join(", "), if paths.len() == 1 { "does" } else { "do" });
-                let why = format!("{names} {have} not have the value that the plan implies");
-                ItemResult::Failed(Outcome::Conflict, sent.explain(why))
-            }
-            Decision::Rejected(_)
+            Decision::Diverged(_)
+            | Decision::Rejected(_)
             | Decision::NotComputable(_)
             | Decision::Refused(..)
             | Decision::NeedsAnswers(..)
@@ -212,7 +264,7 @@ mod tests {
         let mut sent = SentParts { writes, paths, ..SentParts::default() };
         sent.add_unclear(&lost);
         let mut outcomes = ItemOutcomes::default();
-        outcomes.record_end(lost.key, decision, End { after_condition: true, has_left }, &sent);
+        outcomes.record_end(lost.key, decision, End { after_condition: true, has_left, derived: None }, &sent);
         outcomes
     }
 
@@ -230,7 +282,7 @@ mod tests {
         assert!(reason.contains("1 write changed `new0`") && reason.contains("reply to a write was lost"), "{reason}");
         let mut outcomes = ItemOutcomes::default();
         let sent = SentParts::recorded(vec![Path::attribute("new7")]);
-        let resumed = End { after_condition: false, has_left: false };
+        let resumed = End { after_condition: false, has_left: false, derived: None };
         outcomes.record_end(GuardedWrite::for_test("1").key, diverged(), resumed, &sent);
         let reason = &outcomes.failures[0].reason;
         assert!(reason.contains("the journal shows that an earlier process changed `new7`. That part"), "{reason}");

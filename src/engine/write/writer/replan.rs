@@ -75,10 +75,13 @@ impl Writer {
         let decision = decision.unwrap_or(Decision::NothingToDo);
         let Decision::Write(write) = decision else {
             outcomes.counts.unclear += unclear;
-            // If the item still exists but must no longer be deleted, the change has not been made. If the item no
-            // longer has a derived item, no derived item was put.
+            self.note_unwritten([(&image, member.record.as_ref())].into_iter(), requests).await?;
+            // If the item still exists but must not be deleted any more, the change has not been made. If nothing is
+            // derived from the item any more, no derived item was put.
             let may_be_made = member.write.deleted_item().is_none() && member.write.derived_item().is_none();
-            let end = End { after_condition: may_be_made, has_left: self.changes().has_left_selection(&image) };
+            let has_left = self.changes().has_left_selection(&image);
+            let derived = self.derived_key(&image, &decision);
+            let end = End { after_condition: may_be_made, has_left, derived };
             outcomes.record_end(key, decision, end, &member.sent);
             return Ok(None);
         };
@@ -87,6 +90,10 @@ impl Writer {
             outcomes.counts.unclear += unclear;
             outcomes.record(key, ItemResult::Failed(Outcome::Conflict, member.sent.explain(why)));
             return Ok(None);
+        }
+        if self.changes().may_be_partly_written() {
+            // If this process dies after the next write, the records must show that the refused write changed nothing.
+            self.mark_refused(outcomes.refused.clone()).await;
         }
         let replans = member.replans + 1;
         let unclear = member.unclear;

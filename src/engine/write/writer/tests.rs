@@ -221,3 +221,76 @@ async fn a_failed_write_leaves_no_accepted_delete_unconfirmed() {
         records.iter().map(|record| record.deletion().map(|deletion| deletion.is_confirmed)).collect();
     assert_eq!(confirmed, [None, Some(true), Some(true), Some(true)]);
 }
+
+/// A table whose item changes just before the first write. At each write, it notes how many values the journal has.
+struct RacedTable {
+    store: crate::state::State,
+    image: Item,
+    journaled: Mutex<Vec<usize>>,
+}
+
+#[async_trait]
+impl Describe for RacedTable {
+    async fn describe(&self) -> Result<TableDescription, TableError> {
+        Ok(TableDescription::for_tests())
+    }
+}
+
+#[async_trait]
+impl Source for RacedTable {
+    async fn read_page(&self, _: &PageRequest) -> Result<Page, TableError> {
+        unreachable!("the test passes the item to the writer")
+    }
+}
+
+#[async_trait]
+impl Sink for RacedTable {
+    async fn write(&self, chunk: &[&GuardedWrite]) -> Vec<Result<WriteReply, TableError>> {
+        let values = self.store.pre_images(chunk[0].key.clone(), None).await.unwrap();
+        let mut journaled = self.journaled.lock().unwrap();
+        journaled.push(values.len());
+        vec![Ok(match journaled.len() {
+            1 => WriteReply::ConditionFailed { image: Some(self.image.clone()) },
+            _ => WriteReply::Applied { consumed: None, removed: None },
+        })]
+    }
+
+    fn max_chunk(&self) -> usize {
+        1
+    }
+
+    async fn get(&self, _: &ItemKey) -> Result<GetReply, TableError> {
+        unreachable!("the reply has the image")
+    }
+}
+
+/// DynamoDB refused the first write of an item that may need several, because a writer had changed a target. If the process
+/// dies after the next write, the next process must not take the refused write for one that changed its target. So the
+/// records show the refusal before the next write is sent.
+#[tokio::test(start_paused = true)]
+async fn a_refused_part_counts_as_refused_before_the_next_part_is_sent() {
+    let store = crate::state::in_memory();
+    let session = store.begin(BeginMode::ResumeOrNew, new_run()).await.unwrap().run.session();
+    let with = |new: &str| {
+        let mut one = item("k", 1);
+        one.extend(
+            [("new", new), ("old2", "y"), ("new2", "z")].map(|(name, text)| (name.to_owned(), Value::S(text.into()))),
+        );
+        one
+    };
+    let text = "[migration]\nname = \"m\"\non_existing = \"overwrite\"\n[table]\nname = \"shop\"\nkey = [\"pk\", \"sk\"]\n\
+                [[change]]\nmove = \"old\"\nto = \"new\"\n[[change]]\nmove = \"old2\"\nto = \"new2\"\n";
+    let plan = crate::plan::load("plan", text).unwrap_or_else(|errors| panic!("{errors}")).plan;
+    let description = TableDescription::for_tests();
+    let changes = Changes::for_expand(&plan.changes, plan.strategy, description.key.clone(), Vec::new());
+    let changes = Arc::new(changes.with_split(&plan.changes, plan.strategy));
+    let wide = Budget { write: 10_000.0, read: 10_000.0 };
+    let budgets = Budgets { table: wide, per_key_range: wide, per_partition_key: wide, indexes: Vec::new() };
+    let table = Arc::new(RacedTable { store: store.clone(), image: with("theirs"), journaled: Mutex::default() });
+    let job = Job::new(plan, changes, Tables::one(Arc::clone(&table)), description, &budgets);
+    let writer = Writer::new(job.decisions(), store.history(), session);
+    let outcomes = writer.process_all(vec![with("before")], &job.requests()).await.unwrap();
+    assert_eq!(outcomes.counts.of(Outcome::Applied), 1);
+    // Each write records the values of both targets.
+    assert_eq!(*table.journaled.lock().unwrap(), [2, 2]);
+}
