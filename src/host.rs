@@ -53,6 +53,18 @@ pub fn is_stopped(pid: u32) -> bool {
     matches!(state, Some('T' | 't'))
 }
 
+/// Returns the name of the user who runs this process. A container or a scheduler may set neither `USER` nor `LOGNAME`.
+/// Then returns the name that the system has for the user ID or, without such a name, the ID: `uid 1000`.
+pub fn user() -> String {
+    let is_given = |name: &String| !name.is_empty();
+    let named = ["USER", "LOGNAME"].into_iter().find_map(|name| std::env::var(name).ok().filter(is_given));
+    named.unwrap_or_else(|| {
+        let id = nix::unistd::geteuid();
+        let user = nix::unistd::User::from_uid(id).ok().flatten();
+        user.map_or_else(|| format!("uid {id}"), |user| user.name)
+    })
+}
+
 /// Returns the host name that the kernel reports or, if the kernel reports none, the output of the command `hostname`.
 /// Returns `(unknown)` if neither works.
 pub fn name() -> String {

@@ -132,9 +132,9 @@
 //! # Seams
 //!
 //! The engine accesses DynamoDB only through the ports of `dynamodb` (`Source`, `Sink` and `Describe`). A source
-//! returns pages and durable positions. A sink takes chunks of guarded writes, so that another transport can write
-//! items in batches. One table can be both source and sink. An embedding program can supply its own tables
-//! ([`ports::dynamodb`]). Workers on several hosts would need other implementations of two seams: `state` ports that
+//! returns pages and durable positions. A sink takes chunks of guarded writes: with `[write] transport`, a chunk is one
+//! batch of PartiQL statements. One table may be both source and sink. A program can supply its own tables
+//! ([`ports::dynamodb`]). To run workers on several hosts, two other implementations are necessary: `state` ports that
 //! share checkpoints, and a `Scheduler` that distributes segments.
 
 #![cfg_attr(

@@ -12,6 +12,7 @@ use super::expand::ExpandOp;
 use super::expression_size::ExpressionSize;
 use super::old_from_new::OldFromNewOp;
 use super::ops::Ops;
+use super::planned::PlannedChange;
 use super::repair_notes::lost_to_repairs;
 use super::undo::UndoOp;
 use super::{
@@ -48,6 +49,8 @@ pub struct Changes {
     contracts: bool,
     /// The table that gets the derived items. `None` if it is the table of the sources.
     other_table: Option<OtherTable>,
+    /// The changes of the plan. Empty in a phase other than `run`.
+    pub(super) plan: Vec<PlannedChange>,
 }
 
 impl Changes {
@@ -57,7 +60,7 @@ impl Changes {
     pub fn for_expand(changes: &[Change], strategy: Strategy, key: KeySchema, indexes: Vec<IndexSchema>) -> Changes {
         let contracts = !ContractOp::from_changes(changes, strategy).is_empty();
         let expand = Changes::new(Ops::Expand(ExpandOp::from_changes(changes, strategy)), changes, key, indexes);
-        Changes { contracts, ..expand }
+        Changes { contracts, plan: PlannedChange::from_changes(changes), ..expand }
     }
 
     /// Returns the changes that `contract` makes after cutover: it removes the sources of moves and everything that the
@@ -124,6 +127,7 @@ impl Changes {
             limits: ExpressionSize::LIMITS,
             contracts: false,
             other_table: None,
+            plan: Vec::new(),
         }
     }
 

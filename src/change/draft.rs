@@ -144,10 +144,12 @@ impl<'a> Draft<'a> {
             }
             (Some(_) | None, _) => (pricing.cost(self.item, &self.actions, bytes_before, bytes_after), None),
         };
+        let equal_values = conditions.iter().filter_map(|condition| equal_value(condition, self.item)).collect();
         let write = GuardedWrite {
             key,
             actions: self.actions,
             conditions,
+            equal_values,
             pre_images: self.pre_images,
             bytes_before,
             bytes_after,
@@ -349,6 +351,19 @@ impl<'a> Draft<'a> {
             }
         }
         Placement::Ready
+    }
+}
+
+/// Returns the first path of a compared pair, with its value in the image.
+fn equal_value(condition: &Condition, item: &Item) -> Option<(Path, Value)> {
+    match condition {
+        Condition::PathsEqual(path, _) => Some((path.clone(), path.get(item)?.clone())),
+        Condition::ItemExists(_)
+        | Condition::ItemMissing(_)
+        | Condition::Exists(_)
+        | Condition::Missing(_)
+        | Condition::IsMap(_)
+        | Condition::Equals(..) => None,
     }
 }
 

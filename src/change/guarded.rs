@@ -20,6 +20,9 @@ pub struct GuardedWrite {
     /// The conditions that must be true at the moment of the write. The first condition is always
     /// [`Condition::ItemExists`], or [`Condition::ItemMissing`] if the write creates the item.
     pub conditions: Vec<Condition>,
+    /// The value in the image of each pair of paths that a condition compares ([`Condition::PathsEqual`]), with the
+    /// first path of the pair. These values are sent only by a transport that cannot make DynamoDB compare two paths.
+    pub equal_values: Vec<(Path, Value)>,
     /// The information that a rollback of this write needs, mainly the values that the write destroys. This information
     /// must be durable before the write is sent. `conditions` also contains each destroyed value.
     pub pre_images: Vec<PreImage>,
@@ -60,6 +63,7 @@ impl GuardedWrite {
             key: ItemKey::new([("pk".to_owned(), Value::S(partition.to_owned()))].into()),
             actions: Vec::new(),
             conditions: Vec::new(),
+            equal_values: Vec::new(),
             pre_images: Vec::new(),
             bytes_before: 100,
             bytes_after: 100,

@@ -385,9 +385,12 @@ impl ItemHistory {
     /// tool wrote it or that the item had it before the migration.
     pub(super) fn repaired_over(&self, path: &Path) -> impl Iterator<Item = &Value> {
         let rows = self.journal.get(path).map_or(&[][..], Vec::as_slice);
-        let before = self.newest_foreign(path, Some(PreImageOrigin::Run)).and_then(PriorValue::value);
+        let found = self.newest_foreign(path, Some(PreImageOrigin::Run));
+        // An application had removed the value that the item had before the migration, so no rollback restores it.
+        let is_created = matches!(found, Some(PriorValue::Nothing));
+        let before = found.and_then(PriorValue::value);
         let is_foreign = move |at: usize, value: &Value| {
-            let is_before = before == Some(value) || self.is_preexisting_value(path, value);
+            let is_before = before == Some(value) || (!is_created && self.is_preexisting_value(path, value));
             !is_before && !is_written_by(&rows[at].1.found(), &rows[at + 1..])
         };
         let repaired = rows.iter().enumerate().filter(|(_, (origin, _))| *origin == PreImageOrigin::Repair);

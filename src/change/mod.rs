@@ -51,6 +51,10 @@ mod options;
 mod options_tests;
 mod other_table;
 mod pair;
+mod per_change;
+#[cfg(test)]
+mod per_change_tests;
+mod planned;
 mod pre_image;
 mod properties;
 mod put;
@@ -74,6 +78,7 @@ mod split_tests;
 mod stable;
 #[cfg(test)]
 mod stable_tests;
+mod statement;
 mod target;
 #[cfg(test)]
 pub(crate) mod tests;
@@ -111,6 +116,7 @@ pub use selection::{OnNotComputable, Selected, Selection};
 pub use source::{Derivation, Replaced, Source};
 pub use split::inseparable;
 pub use stable::stable_changed;
+pub use statement::{MAX_STATEMENTS, Statement, refused_statement, statement};
 
 use std::sync::Arc;
 

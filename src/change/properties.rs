@@ -232,6 +232,25 @@ impl Change {
         }
     }
 
+    /// Returns the old and the new path of a move if they are in different maps.
+    pub fn moved_between_maps(&self) -> Option<(&Path, &Path)> {
+        match self {
+            Change::Move { from, to, .. } if from.parent() != to.parent() => Some((from, to)),
+            Change::Move { .. }
+            | Change::Copy { .. }
+            | Change::Set { .. }
+            | Change::Remove { .. }
+            | Change::Compute { .. }
+            | Change::Convert { .. }
+            | Change::Append { .. }
+            | Change::Each { .. }
+            | Change::Exec { .. }
+            | Change::Bump { .. }
+            | Change::Delete { .. }
+            | Change::Put { .. } => None,
+        }
+    }
+
     /// Returns whether the change removes exactly this path.
     pub fn removes(&self, removed: &Path) -> bool {
         matches!(self, Change::Remove { path } if path == removed)

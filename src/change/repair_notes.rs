@@ -6,27 +6,37 @@
 
 use super::draft::Draft;
 use super::undo::UndoOp;
-use super::{ItemHistory, Leftover, PreImage};
-use crate::item::{Item, Path};
+use super::{ItemHistory, Leftover, PreImage, PriorValue};
+use crate::item::{Item, Path, Value};
 
 impl Draft<'_> {
     /// Adds the notes to the write that the operations have planned.
     pub(super) fn note_repaired_values(&mut self, ops: &[UndoOp]) {
         if self.history.has_repairs() {
-            let notes = lost_to_repairs(ops, self.history, &self.image_after());
+            let after = self.image_after();
+            let is_lost = |path: &Path, value: &Value| path.get(&after) != Some(value);
+            let notes = notes_of(ops, self.history, is_lost);
             self.pre_images.extend(notes);
         }
     }
 }
 
-/// Returns a note for each path at which a repair replaced a value that `after` does not have. `after` is the item as
-/// the rollback leaves it.
-pub(super) fn lost_to_repairs(ops: &[UndoOp], history: &ItemHistory, after: &Item) -> Vec<PreImage> {
+/// Returns the notes about an item that the rollback does not write. There is no note about a value that the rollback
+/// would restore if it wrote the item: a later attempt can still restore it, and the report lists the item until then.
+pub(super) fn lost_to_repairs(ops: &[UndoOp], history: &ItemHistory, item: &Item) -> Vec<PreImage> {
+    notes_of(ops, history, |path, value| {
+        let is_restorable = matches!(history.prior(path), Some(PriorValue::Value(prior)) if prior == value);
+        path.get(item) != Some(value) && !is_restorable
+    })
+}
+
+/// Returns a note for each path at which a repair replaced a value that is lost.
+fn notes_of(ops: &[UndoOp], history: &ItemHistory, is_lost: impl Fn(&Path, &Value) -> bool) -> Vec<PreImage> {
     if !history.has_repairs() {
         return Vec::new();
     }
-    let is_lost = |path: &&Path| history.repaired_over(path).any(|value| path.get(after) != Some(value));
-    let lost = ops.iter().flat_map(replaceable_paths).filter(is_lost);
+    let lost = ops.iter().flat_map(replaceable_paths);
+    let lost = lost.filter(|path| history.repaired_over(path).any(|value| is_lost(path, value)));
     lost.map(|path| PreImage::with_leftover(path, Leftover::RepairedOver)).collect()
 }
 

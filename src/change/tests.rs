@@ -12,6 +12,7 @@ use crate::item::{Item, KeyAttribute, KeySchema, MAX_ITEM_BYTES, Num, item_bytes
 
 mod pinned;
 mod skip;
+mod statements;
 
 /// Applies a guarded write as DynamoDB would. Returns the new image, or `None` if a condition fails. Panics if DynamoDB
 /// would answer with a validation error, because no race may cause a validation error.

@@ -384,6 +384,11 @@ fn an_undo_without_a_write_notes_a_value_that_a_repair_replaced() {
         assert_eq!(notes, [PreImage::with_leftover(&tier, Leftover::RepairedOver)]);
         assert_eq!(undo.notes_without_write(&image, &unrepaired), []);
     }
+    // No run wrote the item, so a later attempt can still restore the value that the repair replaced.
+    let restorable = ItemHistory::new([], [(PreImageOrigin::Repair, PreImage::with_value(&tier, &value("gold")))]);
+    let silver = item(json!({"pk": {"S": "k"}, "tier": {"S": "silver"}}));
+    assert_eq!(undo.decide_with(&silver, &restorable), Decision::Diverged(vec![tier.clone()]));
+    assert_eq!(undo.notes_without_write(&silver, &restorable), []);
     // The application wrote the same value again.
     let gold = item(json!({"pk": {"S": "k"}, "tier": {"S": "gold"}}));
     assert_eq!(undo.notes_without_write(&gold, &history), []);

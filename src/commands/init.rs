@@ -11,6 +11,7 @@ use crate::commands::shared::command_result::CommandResult;
 use crate::commands::shared::exit::{Exit, Refusal};
 use crate::commands::shared::template_table::{describe, migration, undescribed};
 use crate::commands::shared::{output, terminal};
+use backfill::internals::dynamodb::{FatalKind, TableError};
 use backfill::internals::engine::StopReason;
 use backfill::internals::migration::StatsOptions;
 use backfill::internals::plan::{TemplateAttribute, TemplateSample, TemplateTable, template};
@@ -27,7 +28,14 @@ pub(crate) async fn init(global: &Global, args: InitArgs) -> anyhow::Result<Exit
     let (table, sampled) = match &args.table {
         Some(name) => match describe_for_template(global, name, (!args.no_sample).then_some(args.sample)).await {
             Ok((table, sampled)) => (Some(table), sampled),
-            Err(reason) => {
+            Err(NoPlan::Missing(why)) => {
+                let text = format!(
+                    "{why}. No plan was written. Without --table, `init` writes a plan for any table, and you write the \
+                     name into it"
+                );
+                return Err(Refusal::error(Exit::Refused, text));
+            }
+            Err(NoPlan::Stopped(reason)) => {
                 let again = terminal::commands(global, &args.plan).render(&format!("init --table {name}"));
                 output::stderr("no plan was written");
                 return output::report_stop(global, &reason, &again);
@@ -78,19 +86,34 @@ fn exists_already(plan: &Path) -> anyhow::Error {
     Refusal::error(Exit::Usage, message)
 }
 
+/// The reason why `init` writes no plan.
+enum NoPlan {
+    /// There is no such table. The text says so, and what to check.
+    Missing(String),
+    /// The operator interrupted the sample.
+    Stopped(StopReason),
+}
+
 /// Describes the table and reads a sample of its items for the template. If the table is unreachable, the result
 /// contains only the table's name and the values from the command line. If the items cannot be read, the result
 /// contains only the description.
 ///
-/// Also returns what was read, for the JSON document. Returns `Err` if the operator interrupts the reading of the
-/// sample.
+/// Also returns what was read, for the JSON document. Returns `Err` if there is no such table, or if the operator
+/// interrupts the reading of the sample.
 async fn describe_for_template(
     global: &Global,
     name: &str,
     sample: Option<SampleSize>,
-) -> Result<(TemplateTable, Json), StopReason> {
+) -> Result<(TemplateTable, Json), NoPlan> {
     let mut table = match describe(global, name).await {
         Ok(table) => table,
+        Err(PreflightError::Unusable {
+            error: TableError::Fatal { kind: FatalKind::TableMissing, message }, ..
+        }) => {
+            let remedy =
+                "check the name, and --region, --profile and --endpoint-url: a table in another region is not found";
+            return Err(NoPlan::Missing(format!("table `{name}` was not found ({message}): {remedy}")));
+        }
         Err(error) => {
             let why =
                 if let PreflightError::Unusable { error, .. } = &error { error.to_string() } else { error.to_string() };
@@ -115,7 +138,7 @@ async fn describe_for_template(
         }
     };
     match outcome.stopped() {
-        Some(reason @ StopReason::Interrupted) => return Err(reason.clone()),
+        Some(reason @ StopReason::Interrupted) => return Err(NoPlan::Stopped(reason.clone())),
         Some(reason) => {
             output::stderr(&format!("the sample was stopped, so the plan may lack attributes: {reason}"));
         }

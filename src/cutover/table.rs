@@ -23,8 +23,10 @@ pub async fn flag_and_lease_items(
     let attributes = match key {
         FlagKey::Attributes(attributes) => attributes.clone(),
         FlagKey::Partition(value) => {
-            let schema = ControlItem::new(Arc::clone(&table), name, placeholder_key(value), "").key().await?;
-            vec![(only_key(&schema, name, value)?, value.clone())]
+            // The name of the key attribute is not known yet, so messages must not contain one.
+            let shown = item_name(name, value);
+            let unnamed = ControlItem::new(Arc::clone(&table), name, ItemKey::new(Item::new()), "").with_name(shown);
+            vec![(only_key(&unnamed.key().await?, name, value)?, value.clone())]
         }
     };
     let partition = attributes.first().map_or("", |(name, _)| name).to_owned();
@@ -40,9 +42,9 @@ pub async fn flag_and_lease_items(
     Ok((item(""), item(LEASE_SUFFIX)))
 }
 
-/// Returns the key that messages show while the name of the table's key attribute is unknown.
-fn placeholder_key(value: &str) -> ItemKey {
-    ItemKey::new(Item::from([("key".to_owned(), Value::S(value.to_owned()))]))
+/// Returns the flag's name in messages if the name of the table's key attribute is unknown.
+fn item_name(table: &str, value: &str) -> String {
+    format!("item {value:?} of table {table}")
 }
 
 /// Returns the name of the table's only key attribute. Fails if the table has a sort key, or if the key is not a
@@ -58,7 +60,7 @@ fn only_key(schema: &KeySchema, table: &str, value: &str) -> Result<String, Cont
             attribute(&sort.name)
         ),
     };
-    Err(ControlError::KeyMismatch { item: format!("item {value:?} of table {table}"), why })
+    Err(ControlError::KeyMismatch { item: item_name(table, value), why })
 }
 
 /// The flag as an item of a table.

@@ -130,6 +130,11 @@ impl ControlItem {
         ControlItem { table, name, key, partition: partition.to_owned(), random }
     }
 
+    /// Replaces the item's name in messages.
+    pub fn with_name(self, name: String) -> ControlItem {
+        ControlItem { name, ..self }
+    }
+
     /// Replaces the source of randomness with `random`.
     pub fn with_random(self, random: Random) -> ControlItem {
         ControlItem { random, ..self }

@@ -1,7 +1,8 @@
-//! Access to DynamoDB through the traits [`Describe`], [`Source`], [`Sink`] and [`control::Control`]. Three modules
-//! implement the traits. [`sdk`] uses the AWS SDK, [`lean`] sends the most frequent requests with less CPU time, and
-//! [`memory`] is for tests in virtual time.
+//! Access to DynamoDB through the traits [`Describe`], [`Source`], [`Sink`] and [`control::Control`]. The traits have
+//! three implementations: [`sdk`] uses the AWS SDK, [`lean`] sends the most frequent requests with less CPU time, and
+//! [`memory`] is for tests in virtual time. [`batch`] sends guarded writes through one of them in batches.
 
+pub mod batch;
 pub mod control;
 mod describe;
 mod error;
@@ -83,6 +84,12 @@ impl Tables {
             index: None,
             derived: None,
         }
+    }
+
+    /// Returns the same tables, but guarded writes go to this sink. It must write to the same table.
+    #[must_use]
+    pub(crate) fn with_sink(self, sink: Arc<dyn Sink>) -> Tables {
+        Tables { sink, ..self }
     }
 
     /// Returns the same tables, but the first pass of `run` reads this index.

@@ -34,9 +34,15 @@ pub trait Sink: Send + Sync {
     /// [`Sink::max_chunk`] writes, each for a different item.
     async fn write(&self, chunk: &[&GuardedWrite]) -> Vec<Result<WriteReply, TableError>>;
 
-    /// Returns the maximum number of writes in one call of [`Sink::write`]. The maximum is 1 if each write is a
-    /// separate request.
+    /// Returns the maximum number of writes in one call of [`Sink::write`]. This number is 1 if each write is a
+    /// separate request. The number may change while the sink is used.
     fn max_chunk(&self) -> usize;
+
+    /// Returns whether this write can be in the same request as other writes. If not, the caller passes it alone to
+    /// [`Sink::write`], because it needs a request of its own.
+    fn can_share_request(&self, _write: &GuardedWrite) -> bool {
+        true
+    }
 
     /// Reads one item with a strongly consistent read. The engine calls this method if the reply to a failed condition
     /// contains no image. If this method returns no item, the item no longer exists.
@@ -112,6 +118,12 @@ pub enum WriteReply {
     ConditionFailed {
         /// The current item, if the engine returned it. `None` does not mean that the item no longer exists. In that
         /// case, call [`Sink::get`].
+        image: Option<Item>,
+    },
+    /// The write was not sent. The sink used its permits for a request that finds out what the endpoint can do, and that
+    /// changed nothing. DynamoDB charged this request like a failed condition.
+    EndpointChecked {
+        /// The current item, if the engine returned it. `None` does not mean that the item is gone: call [`Sink::get`].
         image: Option<Item>,
     },
     /// An item with the derived key already exists, so the write of a derived item changed nothing. The conditions on

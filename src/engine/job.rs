@@ -187,6 +187,12 @@ impl Job {
         self.changes = Arc::new(self.changes.as_ref().clone().with_encrypted_refused(false));
     }
 
+    /// Returns the name of the table that gets the plan's derived items, if the job does not have this table.
+    pub(crate) fn missing_table(&self) -> Option<&str> {
+        // A rollback works on the other table itself.
+        self.plan.other_table().filter(|name| self.other.is_none() && self.description.name != *name)
+    }
+
     /// Creates the client that sends all requests of this job.
     pub fn requests(&self) -> Requests {
         let Tables { source, sink, .. } = self.tables.clone();
@@ -195,7 +201,8 @@ impl Job {
             // Only single items of the other table are read.
             let source = Arc::clone(&self.tables.source);
             let requests = self.requests_to(source, Arc::clone(&table.sink), description, scopes);
-            OtherClient { name: Arc::clone(name), requests: Box::new(requests.without_measured_units()) }
+            let sources = self.description.written().name.as_str().into();
+            OtherClient { name: Arc::clone(name), sources, requests: Box::new(requests.without_measured_units()) }
         });
         let requests = requests.with_sink_reads(self.sink_reads.clone()).with_other(other);
         requests.with_table_watch(self.table_watch.clone())

@@ -293,3 +293,40 @@ proptest! {
         }
     }
 }
+
+/// The write of a `put` leaves the item unchanged, so the size after the write is that of the derived item.
+#[test]
+fn the_size_of_a_derived_item_is_named() {
+    let plan =
+        plan("", "[select]; where = 'item.pk == \"1\"'; [[change]]; put = { key = { pk = '\"E#\" + item.pk' } }; ");
+    let changes = changes(ExplainedPass::Expand, &plan, Vec::new()).with_rules(plan.item_rules());
+    let image = item(json!({"pk": {"S": "1"}, "email": {"S": SECRET}}));
+    let explanations = [Explanation::of_item(ExplainedPass::Expand, &plan, &changes, &image, &ItemHistory::default())];
+    let text = text(report(&plan, ExplainedPass::Expand, &explanations));
+    assert!(text.contains("bytes, and it stays unchanged. The derived item has 5 bytes"), "{text}");
+    assert!(!text.contains("after the write"), "{text}");
+}
+
+/// Before a run, `contract` keeps the old value because the new one is missing. It does not differ from anything.
+#[test]
+fn contract_says_that_the_new_value_is_missing() {
+    let plan = plan("", MOVE);
+    let missing = explain(ExplainedPass::Contract, &plan, json!({"pk": {"S": "1"}, "old": {"S": "x"}}));
+    let said = &missing.verdict.summary;
+    assert!(said.contains("the new value is missing") && !said.contains("differs"), "{said}");
+    assert_eq!(missing.verdict.class, Some(PredictedOutcome::Diverged));
+}
+
+/// The journal records stable attributes too, but the write does not change them.
+#[test]
+fn the_journal_line_says_which_attributes_are_only_compared() {
+    let plan = plan(
+        "",
+        &format!("[select]; where = 'type(item.kind) == \"S\" && item.kind == \"order\"'; stable = [\"kind\"]; {MOVE}"),
+    );
+    let changes = changes(ExplainedPass::Expand, &plan, Vec::new()).with_rules(plan.item_rules());
+    let image = item(json!({"pk": {"S": "1"}, "kind": {"S": "order"}, "old": {"S": "x"}}));
+    let explanations = [Explanation::of_item(ExplainedPass::Expand, &plan, &changes, &image, &ItemHistory::default())];
+    let text = text(report(&plan, ExplainedPass::Expand, &explanations));
+    assert!(text.contains("records the state of new, and kind, which never changes, before the write"), "{text}");
+}

@@ -2,7 +2,7 @@
 
 use std::io::{Result, Write};
 
-use super::write::{ExplainedValue, ExplainedWrite, IndexCost};
+use super::write::{ExplainedValue, ExplainedWrite, IndexCost, STABLE};
 use super::{ExplainReport, ExplainedImage, Explanation, ItemRecord, RecordSource};
 use crate::figure::{count, labelled, units};
 use crate::item::{Path, Value, item_bytes, value_bytes};
@@ -69,6 +69,10 @@ impl ExplainReport<'_> {
         }
         let now = bytes(image.bytes);
         let size = match write {
+            Some(write) if write.derived.is_some() => format!(
+                "{now}, and it stays unchanged. The derived item has {} (by DynamoDB's rules)",
+                bytes(write.bytes_after)
+            ),
             Some(write) => format!("{now} now, {} after the write (by DynamoDB's rules)", bytes(write.bytes_after)),
             None => format!("{now} (by DynamoDB's rules)"),
         };
@@ -112,12 +116,18 @@ impl ExplainReport<'_> {
             line(out, "condition", &format!("{}, of the put", derived.condition))?;
         }
         if !write.journal.is_empty() {
-            let paths: Vec<String> = write.journal.iter().map(|(path, _)| path.to_string()).collect();
+            let names = |is_stable: bool| {
+                let of_kind = write.journal.iter().filter(|(_, kind)| (*kind == STABLE) == is_stable);
+                of_kind.map(|(path, _)| path.to_string()).collect::<Vec<_>>().join(", ")
+            };
+            let (written, stable) = (names(false), names(true));
             let what = match write.request {
                 "DeleteItem" => "the whole item".to_owned(),
                 "PutItem" => "that the item is being restored".to_owned(),
                 "TransactWriteItems" => "the derived item".to_owned(),
-                _ => format!("the state of {}", paths.join(", ")),
+                _ if written.is_empty() => format!("{stable}, which never changes"),
+                _ if stable.is_empty() => format!("the state of {written}"),
+                _ => format!("the state of {written}, and {stable}, which never changes,"),
             };
             line(out, "journal", &format!("records {what} before the write"))?;
         }

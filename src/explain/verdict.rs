@@ -62,6 +62,13 @@ impl Verdict {
                 );
                 Verdict { paths, ..Verdict::new(PredictedOutcome::Skipped, summary) }
             }
+            // `contract` keeps an old value only for this reason.
+            Decision::Diverged(paths) if pass == ExplainedPass::Contract => {
+                let old = plural(&paths, "is the only copy of its value", "are the only copies of their values");
+                let summary =
+                    format!("{old}, because the new value is missing. The old value stays, and the item gets no write");
+                Verdict { paths, ..Verdict::new(PredictedOutcome::Diverged, summary) }
+            }
             Decision::Diverged(paths) => {
                 let unequal = plural(&paths, "differs", "differ");
                 let summary =

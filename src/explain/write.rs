@@ -82,7 +82,7 @@ impl ExplainedWrite {
         let prior = |pre: &PreImage| match &pre.prior {
             PriorValue::Value(_) => "value",
             PriorValue::Nothing => "nothing",
-            PriorValue::SameAsSource if !is_target(&pre.path) => "stable",
+            PriorValue::SameAsSource if !is_target(&pre.path) => STABLE,
             PriorValue::SameAsSource => "same_as_source",
             PriorValue::Item(_) => "item",
             PriorValue::Mark(ItemMark::Deleted | ItemMark::DeletedChanged) => "deleted",
@@ -131,6 +131,10 @@ impl ExplainedValue {
         value_bytes(&self.value)
     }
 }
+
+/// The kind of a record of a stable attribute. The write leaves the attribute unchanged. A later pass compares it with
+/// the record.
+pub(super) const STABLE: &str = "stable";
 
 /// The placeholder of the operand of `attribute_type`, which is a type name.
 const TYPE_PLACEHOLDER: &str = ":m";

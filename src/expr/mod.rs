@@ -132,7 +132,7 @@ impl Expr {
         let mut errors = Vec::new();
         let root = fold(source, lowered.root, &mut StepBudget::of_constants(), &mut errors);
         if errors.is_empty() {
-            errors = check(source, &root, KnownTypes::default().types(), expected.kinds(), in_element).errors;
+            errors = check(source, &root, KnownTypes::default().types(), &[], expected.kinds(), in_element).errors;
         }
         if !errors.is_empty() {
             return Err(errors);
@@ -167,7 +167,13 @@ impl Expr {
     /// Returns the parts that have no result for some items, given what is known about the items. If there are none,
     /// the expression has a result for every such item, unless the evaluation reaches a limit.
     pub fn faults(&self, known: &KnownTypes) -> Vec<ExprError> {
-        let found = self.check(known);
+        self.faults_where(known, &[])
+    }
+
+    /// Like [`Expr::faults`], for an expression that is evaluated only for items for which each of these conditions is
+    /// true. The conditions must have no faults themselves: a condition that can lack a result proves nothing.
+    pub fn faults_where(&self, known: &KnownTypes, guards: &[&Expr]) -> Vec<ExprError> {
+        let found = self.check(known, guards);
         let mut all = found.errors;
         all.extend(found.faults);
         all.sort_by_key(|error| (error.span.start, error.span.end));
@@ -176,17 +182,19 @@ impl Expr {
 
     /// Returns the types that a result can have.
     fn result_kinds(&self, known: &KnownTypes) -> Kinds {
-        self.check(known).result
+        self.check(known, &[]).result
     }
 
-    fn check(&self, known: &KnownTypes) -> check::Findings {
+    fn check(&self, known: &KnownTypes, guards: &[&Expr]) -> check::Findings {
         let Compiled { source, expected, root, in_element, .. } = &*self.0;
-        check(source, root, known.types(), expected.kinds(), *in_element)
+        let guards: Vec<&Node> = guards.iter().map(|guard| &guard.0.root).collect();
+        check(source, root, known.types(), &guards, expected.kinds(), *in_element)
     }
 
-    /// Returns the names of the DynamoDB types that a result can have, given what is known about the items.
-    pub fn result_types(&self, known: &KnownTypes) -> Vec<&'static str> {
-        self.result_kinds(known).and(Kinds::STORED).iter().map(types::Kind::name).collect()
+    /// Returns the names of the DynamoDB types that a result can have, given what is known about the items. Each of the
+    /// `guards` is true for these items, and has no faults.
+    pub fn result_types(&self, known: &KnownTypes, guards: &[&Expr]) -> Vec<&'static str> {
+        self.check(known, guards).result.and(Kinds::STORED).iter().map(types::Kind::name).collect()
     }
 
     /// Returns whether the form of the expression guarantees that every result of type S has at least one character.

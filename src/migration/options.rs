@@ -36,8 +36,7 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Options {
-        let user = std::env::var("USER").or_else(|_| std::env::var("LOGNAME")).unwrap_or_else(|_| "(unknown)".into());
-        let actor = format!("{user}@{}", crate::host::name());
+        let actor = format!("{}@{}", crate::host::user(), crate::host::name());
         Options {
             state: None,
             endpoint_url: None,

@@ -69,8 +69,10 @@ pub async fn run_preflight(
     let times = &seen.times;
     let signed = (seen.scanned, seen.encrypted);
     let now = wall_clock()().as_second() as f64;
-    let mut findings = findings(&FindingInput { facts: &facts, plan, estimate: &estimate, types, times, signed, now });
-    findings.extend(flag_findings(plan, &flag));
+    let read = Some(seen);
+    let input = FindingInput { facts: &facts, plan, estimate: &estimate, types, times, signed, read, now };
+    let mut findings = findings(&input);
+    findings.extend(flag_findings(plan, &target.description, &flag));
     findings.extend(hook_findings(&plan.hooks, &hook_problems(&plan.hooks)));
     findings.sort_by_key(|finding| finding.severity);
     PreflightReport { findings, estimate, accepted }

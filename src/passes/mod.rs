@@ -23,8 +23,8 @@ mod write_pass;
 
 pub use baseline::BaselineRecorder;
 pub use dry_run::{
-    DryRun, HeaviestKeys, ItemGroup, KeyUsage, PagePrediction, PredictedOutcome, Prediction, Shape, predict_page,
-    read_clusters,
+    ChangeCount, DryRun, HeaviestKeys, ItemGroup, KeyUsage, PagePrediction, PredictedOutcome, Prediction, Shape,
+    predict_page, read_clusters,
 };
 pub use retry::RetryResult;
 pub(crate) use write_pass::deletes;
@@ -56,9 +56,13 @@ impl Job {
     /// When this function returns, everything that it reports is durable.
     ///
     /// # Errors
-    /// Fails if the run's phase does not write items, or if the store failed at the beginning or the end of the session.
+    /// Fails if the run's phase does not write items, if the job lacks the table of the plan's derived items, or if the store failed at the beginning or the end of the session.
     /// Earlier commits remain durable.
     pub async fn work(&self, store: &State, session: &RunSession) -> Result<SessionResult, StoreError> {
+        if let Some(name) = self.missing_table() {
+            let why = format!("the plan puts derived items into table `{name}`, but the job does not have that table");
+            return Err(StoreError::Refused(format!("{why}, so nothing was done")));
+        }
         match session.run.phase.as_str() {
             phase::EXPAND => expand::work(self, store, session).await,
             phase::CONTRACT => contract::work(self, store, session).await,

@@ -144,3 +144,20 @@ async fn a_rollback_waits_for_a_transaction_without_its_own_confirmation() {
     }
     assert!(waited > 6, "{waited}");
 }
+
+/// A record belongs to the derived key, so a put records no stable attributes of its source.
+#[test]
+fn a_put_records_no_stable_attributes() {
+    let stable = |change: &str| {
+        let text = format!(
+            "[migration]\nname = \"m\"\n[table]\nname = \"shop\"\n[select]\nwhere = 'item.kind == \"USER\"'\n\
+             stable = [\"kind\"]\n[[change]]\n{change}\n"
+        );
+        let plan = crate::plan::load("plan", &text).unwrap_or_else(|errors| panic!("{errors}")).plan;
+        plan.item_rules().stable.len()
+    };
+    let put = "attributes = { user = \"item.pk\" } }";
+    assert_eq!(stable("set = \"v\"\nvalue = { N = \"2\" }"), 1);
+    assert_eq!(stable(&format!("put = {{ key = {{ pk = '\"E#\" + item.pk', sk = '\"L\"' }}, {put}")), 0);
+    assert_eq!(stable(&format!("put = {{ table = \"lookup\", key = {{ id = 'item.pk' }}, {put}")), 0);
+}

@@ -17,7 +17,7 @@ pub enum DynamoClient {
     /// The AWS SDK sends every request.
     #[default]
     Sdk,
-    /// The lean client sends `Scan` and `UpdateItem`. The AWS SDK sends every other request.
+    /// The lean client sends `Scan`, `UpdateItem` and `BatchExecuteStatement`. The AWS SDK sends every other request.
     Lean,
 }
 

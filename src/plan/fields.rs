@@ -99,7 +99,8 @@ impl<'t, 'i> Fields<'t, 'i> {
         let (_, value) = self.get(name)?;
         let flag = value.get_ref().as_bool();
         if flag.is_none() {
-            problems.add(self.wrong_type(name, value, "true or false, without quotes", "true"));
+            let example = quoted(value, |text| matches!(text, "true" | "false")).unwrap_or("true");
+            problems.add(self.wrong_type(name, value, "true or false, without quotes", example));
         }
         flag
     }
@@ -136,6 +137,8 @@ impl<'t, 'i> Fields<'t, 'i> {
     ) -> Option<u64> {
         let (_, value) = self.get(name)?;
         let DeValue::Integer(integer) = value.get_ref() else {
+            let is_valid = |text: &str| text.parse().is_ok_and(|number: u64| range.contains(&number));
+            let example = quoted(value, is_valid).unwrap_or(example);
             problems.add(self.wrong_type(name, value, "a whole number, without quotes", example));
             return None;
         };
@@ -174,6 +177,11 @@ impl<'t, 'i> Fields<'t, 'i> {
         let (_, value) = self.get(name)?;
         let number = parse_number(value.get_ref());
         if number.is_none() {
+            let is_valid = |text: &str| {
+                let has_digits = text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
+                has_digits && text.parse().is_ok_and(|number: f64| number > 0.0 && number <= max)
+            };
+            let example = quoted(value, is_valid).unwrap_or(example);
             problems.add(self.wrong_type(name, value, "a number, without quotes", example));
         }
         above_zero(name, number?, max, value.span(), range_help, problems)
@@ -255,6 +263,11 @@ impl<'t, 'i> Fields<'t, 'i> {
         )
         .help(format!("write `{name} = {example}`"))
     }
+}
+
+/// Returns the text of a quoted value if the text would be valid without the quotes.
+fn quoted<'t>(value: &'t Spanned<DeValue<'_>>, is_valid: impl Fn(&str) -> bool) -> Option<&'t str> {
+    value.get_ref().as_str().filter(|text| is_valid(text))
 }
 
 /// Checks a string with a rule.
@@ -379,7 +392,7 @@ fn unsupported(name: &str) -> Option<&'static str> {
             "a plan scans its table, or selects items with `index` or `keys` in [select]; it cannot read an export, a stream or a query"
         }
         "batch" | "batch_size" | "transport" => {
-            "backfill has no batches, because each write is a separate conditional request. [capacity] sets the rate"
+            "to send up to 25 writes in one request, write `transport = \"batch\"` in a [write] table. [capacity] sets the rate"
         }
         "workers" | "threads" | "parallelism" | "concurrency" => {
             "only one process works on a migration. `active` in [scan] sets the number of segments that it works on at the same time"

@@ -22,7 +22,7 @@ use super::syntax::{add_syntax_errors, blank_broken_lines};
 use super::text::PlanText;
 use super::{
     Alerts, Plan, Retry, ScanOptions, SteeringOptions, TableRef, client, cutover, health, hooks, limits, role, rules,
-    safety,
+    safety, write,
 };
 use crate::change::{OnExisting, OnNotComputable, Strategy};
 use crate::expr::{Facts, KnownTypes};
@@ -158,7 +158,15 @@ impl LoadedPlan {
         rules::check_put_key(&spans.changes, None, &actual, &mut problems);
         let known = key_types(schema);
         spans.check_expressions(&actual, &known, &mut problems);
-        rules::check_put_types(&spans.changes, (None, schema), &known, spans.allows_not_computable, &mut problems);
+        let guards: Vec<_> = spans.selection_guard(&known).into_iter().collect();
+        rules::check_put_types(
+            &spans.changes,
+            &guards,
+            (None, schema),
+            &known,
+            spans.allows_not_computable,
+            &mut problems,
+        );
         if problems.is_empty() { Ok(()) } else { Err(problems.into_errors(&self.file.label)) }
     }
 
@@ -170,8 +178,9 @@ impl LoadedPlan {
         let names: Vec<&str> = schema.names().collect();
         rules::check_put_key(&spans.changes, Some(table), &names, &mut problems);
         let known = key_types(sources);
+        let guards: Vec<_> = spans.selection_guard(&known).into_iter().collect();
         let of_table = (Some(table), schema);
-        rules::check_put_types(&spans.changes, of_table, &known, spans.allows_not_computable, &mut problems);
+        rules::check_put_types(&spans.changes, &guards, of_table, &known, spans.allows_not_computable, &mut problems);
         if problems.is_empty() { Ok(()) } else { Err(problems.into_errors(&self.file.label)) }
     }
 
@@ -213,7 +222,7 @@ fn key_types(schema: &KeySchema) -> KnownTypes {
 }
 
 fn read_root(table: &DeTable<'_>, text: &str, problems: &mut Problems) -> Option<(Plan, PlanSpans)> {
-    const TABLES: [&str; 16] = [
+    const TABLES: [&str; 17] = [
         "migration",
         "table",
         "select",
@@ -230,6 +239,7 @@ fn read_root(table: &DeTable<'_>, text: &str, problems: &mut Problems) -> Option
         "hooks",
         "safety",
         "client",
+        "write",
     ];
     // An error about a missing section shows the end of the plan, where the operator can add the section.
     let end = text.trim_end().len();
@@ -239,8 +249,8 @@ fn read_root(table: &DeTable<'_>, text: &str, problems: &mut Problems) -> Option
     let target = read_table(&root, named, problems);
     let on_existing = migration.as_ref().map_or(OnExisting::Keep, |migration| migration.on_existing);
     let changes = changes::read(&root, on_existing, problems);
-    let changes_select = changes.iter().any(|written| written.options.applies_to.is_some());
-    let SelectSection { selection, stable, keys, index } = select::read(&root, changes_select, problems);
+    let changes_select = changes::any_has_where(&root);
+    let SelectSection { selection, stable, keys, index, is_unreadable } = select::read(&root, changes_select, problems);
     rules::check_stable_names(&stable, &changes, problems);
     let stable: Vec<String> = stable.into_iter().map(|written| written.name).collect();
     let options = changes::by_target(&changes, &stable);
@@ -257,8 +267,9 @@ fn read_root(table: &DeTable<'_>, text: &str, problems: &mut Problems) -> Option
     let hooks = hooks::read(&root, problems);
     let safety = safety::read(&root, problems);
     let client = client::read(&root, problems);
+    let write = write::read(&root, &changes, problems);
     let split = migration.as_ref().and_then(|migration| migration.split.clone());
-    rules::check(&changes, selection.as_ref(), index.is_some(), &options, split.as_ref(), problems);
+    rules::check(&changes, (selection.as_ref(), is_unreadable), index.is_some(), &options, split.as_ref(), problems);
     let expand_contract = migration.as_ref().and_then(MigrationSection::stated_expand_contract);
     rules::check_delete(&root, &changes, expand_contract, problems);
     let in_place = migration.as_ref().and_then(MigrationSection::stated_in_place);
@@ -278,7 +289,7 @@ fn read_root(table: &DeTable<'_>, text: &str, problems: &mut Problems) -> Option
         skips_not_computable: migration.as_ref().is_some_and(|migration| {
             migration.on_not_computable.as_ref().is_some_and(|what| *what.get_ref() == OnNotComputable::Skip)
         }),
-        allows_not_computable: migration.as_ref().is_none_or(|migration| migration.on_not_computable.is_some()),
+        allows_not_computable: migration.as_ref().is_none_or(|migration| migration.has_not_computable_rule),
         changes,
     };
     rules::check_each(&spans.changes, spans.has_cutover, problems);
@@ -330,6 +341,7 @@ fn read_root(table: &DeTable<'_>, text: &str, problems: &mut Problems) -> Option
         hooks,
         safety,
         client,
+        write,
     };
     Some((plan, spans))
 }

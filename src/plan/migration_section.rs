@@ -18,6 +18,8 @@ pub(super) struct MigrationSection {
     pub(super) on_existing: OnExisting,
     /// `None` if the plan does not set it.
     pub(super) on_not_computable: Option<Spanned<OnNotComputable>>,
+    /// Whether the plan has the field `on_not_computable`, even with an invalid value or a misspelt name.
+    pub(super) has_not_computable_rule: bool,
     /// Position of `split`, if it is true.
     pub(super) split: Option<TextSpan>,
 }
@@ -60,7 +62,17 @@ pub(super) fn read(root: &Fields<'_, '_>, problems: &mut Problems) -> Option<Mig
     let on_not_computable = fields.choice("on_not_computable", &choices, problems);
     let at = fields.get("on_not_computable").map(|(_, value)| value.span());
     let on_not_computable = on_not_computable.zip(at).map(|(choice, at)| Spanned::new(at, choice));
+    let has_not_computable_rule =
+        fields.get("on_not_computable").is_some() || fields.has_misspelt(&["on_not_computable"]);
     let split = fields.flag("split", problems).unwrap_or(false);
     let split = fields.get("split").map(|(at, _)| at).filter(|_| split);
-    Some(MigrationSection { name: name?, strategy, strategy_at, on_existing, on_not_computable, split })
+    Some(MigrationSection {
+        name: name?,
+        strategy,
+        strategy_at,
+        on_existing,
+        on_not_computable,
+        has_not_computable_rule,
+        split,
+    })
 }

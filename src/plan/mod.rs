@@ -42,6 +42,7 @@ mod syntax;
 mod template;
 mod text;
 mod window;
+mod write;
 
 pub use capacity::{BudgetError, CapacityField};
 pub use client::{ClientOptions, DynamoClient};
@@ -62,6 +63,7 @@ pub use safety::SafetyOptions;
 pub use schema::PLAN_SCHEMA;
 pub use sources::ReadableIndex;
 pub use template::{TemplateAttribute, TemplateSample, TemplateTable, template};
+pub use write::{Transport, WriteOptions};
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -133,6 +135,8 @@ pub struct Plan {
     pub safety: SafetyOptions,
     /// The client that sends requests.
     pub client: ClientOptions,
+    /// How guarded writes are sent.
+    pub write: WriteOptions,
 }
 
 impl Plan {
@@ -205,6 +209,11 @@ impl Plan {
     /// puts no derived items.
     pub fn other_table(&self) -> Option<&str> {
         self.derived()?.table.as_deref()
+    }
+
+    /// Returns whether writes of the plan may go in batches. Whole items never do.
+    pub fn may_batch(&self) -> bool {
+        self.write.transport != Transport::Update && !self.deletes_items() && !self.puts_items()
     }
 
     /// Returns how the plan computes derived items. Returns `None` if it puts none.

@@ -20,6 +20,11 @@ const SCAN_ACTION: &str = "dynamodb:Scan";
 /// Additional actions for passes that write. Only a plan with `delete` deletes items.
 const TABLE_WRITE_ACTIONS: &[&str] = &["dynamodb:UpdateItem"];
 
+/// The action of a plan whose writes may go in batches. IAM has no action for `BatchExecuteStatement`: a batch needs the
+/// action of its statements (service authorization reference, "Actions defined by Amazon DynamoDB"). What a statement
+/// cannot express still uses `UpdateItem`.
+const BATCH_ACTION: &str = "dynamodb:PartiQLUpdate";
+
 /// The action of a plan that deletes items.
 const DELETE_ACTION: &str = "dynamodb:DeleteItem";
 
@@ -110,7 +115,7 @@ fn write_actions(plan: &Plan) -> Vec<&'static str> {
     }
     match plan.deletion() {
         Some(keeps_image) => std::iter::once(DELETE_ACTION).chain(keeps_image.then_some(RESTORE_ACTION)).collect(),
-        None => TABLE_WRITE_ACTIONS.to_vec(),
+        None => TABLE_WRITE_ACTIONS.iter().copied().chain(plan.may_batch().then_some(BATCH_ACTION)).collect(),
     }
 }
 
@@ -239,7 +244,17 @@ mod tests {
         }
     }
 
-    /// The policy allows exactly the calls that the SDK module can send.
+    #[test]
+    fn only_a_plan_with_batches_may_update_with_partiql() {
+        let has = |rest: &str, read_only: bool| policy("", rest, read_only).to_string().contains("PartiQL");
+        for (transport, expected) in [("auto", true), ("batch", true), ("update", false)] {
+            let write = format!("[write]\ntransport = \"{transport}\"\n");
+            assert_eq!((has(&write, false), has(&write, true)), (expected, false), "{transport}");
+        }
+        assert!(!has("", false));
+    }
+
+    /// The policy allows exactly the calls that the SDK module sends.
     #[test]
     fn the_policy_allows_exactly_the_requests_that_are_sent() {
         let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src/dynamodb/sdk");
@@ -264,8 +279,12 @@ mod tests {
                 if name == "scan" || name == "query" || begins.iter().any(|begin| name.starts_with(begin)) {
                     let words = name.split('_').map(|word| word[..1].to_uppercase() + &word[1..]);
                     let call = words.collect::<String>();
-                    // IAM has no action for a transaction. Besides the put, the transaction contains a condition check.
-                    let action = if call == "TransactWriteItems" { "ConditionCheckItem" } else { &call };
+                    // A transaction has no action of its own. Besides the puts, it has condition checks.
+                    let action = match call.as_str() {
+                        "TransactWriteItems" => "ConditionCheckItem",
+                        "BatchExecuteStatement" => "PartiQLUpdate",
+                        other => other,
+                    };
                     sent.insert(format!("dynamodb:{action}"));
                 }
             }
@@ -274,7 +293,7 @@ mod tests {
             [TABLE_READ_ACTIONS, TABLE_WRITE_ACTIONS, FLAG_ACTIONS, &[DELETE_ACTION, RESTORE_ACTION], DERIVE_ACTIONS]
                 .concat()
                 .into_iter()
-                .chain([CREATE_BACKUP_ACTION, DESCRIBE_BACKUP_ACTION])
+                .chain([CREATE_BACKUP_ACTION, DESCRIBE_BACKUP_ACTION, BATCH_ACTION])
                 .map(str::to_owned)
                 .collect();
         assert_eq!(sent, allowed);

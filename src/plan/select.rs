@@ -49,11 +49,13 @@ pub(super) struct SelectSection {
     pub(super) stable: Vec<WrittenName>,
     pub(super) keys: Option<WrittenKeys>,
     pub(super) index: Option<WrittenIndex>,
+    /// Whether the plan has a `where` that has errors.
+    pub(super) is_unreadable: bool,
 }
 
 /// Reads `[select]`. A plan without this table selects every item. `where` can be missing in two cases: `[select]` has
 /// `keys` or `index`, or it has `stable` and a change has its own `where`. `changes_select` is true if at least one
-/// change has its own `where`.
+/// change has its own `where`, even if that `where` has errors.
 pub(super) fn read(root: &Fields<'_, '_>, changes_select: bool, problems: &mut Problems) -> SelectSection {
     const NAMES: [&str; 4] = ["where", "stable", "keys", "index"];
     let Some(fields) = section(root, "select", "[select]", &NAMES, None, problems) else {
@@ -71,7 +73,8 @@ pub(super) fn read(root: &Fields<'_, '_>, changes_select: bool, problems: &mut P
     let stable = read_stable(&fields, problems);
     let names = stable.as_ref().map(|stable| stable.iter().map(|written| written.name.clone()).collect::<Vec<_>>());
     let selection = read_where(&fields, names.as_deref(), changes_select, problems);
-    SelectSection { selection, stable: stable.unwrap_or_default(), keys, index }
+    let is_unreadable = selection.is_none() && fields.get("where").is_some();
+    SelectSection { selection, stable: stable.unwrap_or_default(), keys, index, is_unreadable }
 }
 
 /// Reads `where`. `stable` contains the attributes that never change. It is `None` if that list is invalid.
@@ -147,6 +150,27 @@ pub(super) fn read_expression(
     read_compiled(field, value, |text| Expr::compile(text, expected), problems)
 }
 
+/// Reads and compiles the `where` of a change with `each`. It selects whole items, so it cannot read an element.
+pub(super) fn read_where_of_each(value: &Spanned<DeValue<'_>>, problems: &mut Problems) -> Option<WrittenExpr> {
+    let text = value.get_ref().as_str().unwrap_or_default();
+    let of_item = Expr::compile(text, Expected::Bool).err();
+    let of_element = Expr::compile_in_element(text, Expected::Bool).err();
+    if of_item == of_element {
+        return read_expression("where", value, Expected::Bool, problems);
+    }
+    of_element.iter().flatten().for_each(|error| report(error, text, value.span(), problems));
+    let title = "the `where` of a change with `each` selects whole items";
+    problems.add(
+        Diagnostic::new(title, value.span(), "reads an element")
+            .help("`where` says to which items the change applies, so it can read only the item")
+            .help(
+                "to decide about each element, put the condition into the `as` of a `compute`: as = 'element.qty > 2 ? \
+                 \"bulk\" : \"single\"'",
+            ),
+    );
+    None
+}
+
 /// Reads and compiles an expression over an element of a list or map.
 pub(super) fn read_element_expression(
     field: &str,
@@ -183,11 +207,32 @@ fn read_compiled(
     }
 }
 
-/// Reports each part of these expressions that might have no result for some items. `known` describes the attributes
-/// that every item has.
-pub(super) fn check_faults(expressions: &[WrittenExpr], known: &KnownTypes, problems: &mut Problems) {
+/// Reports each part of these expressions that might have no result for some items. `known` describes the attributes that
+/// every item has. The expressions are evaluated only for items for which each of the `guards` is true.
+pub(super) fn check_faults(expressions: &[WrittenExpr], known: &KnownTypes, guards: &[&Expr], problems: &mut Problems) {
     for written in expressions {
-        for fault in written.expr.faults(known) {
+        for fault in written.expr.faults_where(known, guards) {
+            report(&fault, written.expr.source(), written.at.clone(), problems);
+        }
+    }
+}
+
+/// Like [`check_faults`], for expressions that are also evaluated for items for which the `guards` are false. If a
+/// guard excludes a fault, the error says why it does not count.
+pub(super) fn check_unguarded_faults(
+    expressions: &[WrittenExpr],
+    known: &KnownTypes,
+    guards: &[&Expr],
+    problems: &mut Problems,
+) {
+    const NO_GUARD: &str = "a `where` does not count as a guard here: with `replaces`, applications and `cutover --back` compute \
+                            this value too";
+    for written in expressions {
+        let guarded = written.expr.faults_where(known, guards);
+        for mut fault in written.expr.faults(known) {
+            if !guarded.contains(&fault) {
+                fault.help.push(NO_GUARD.to_owned());
+            }
             report(&fault, written.expr.source(), written.at.clone(), problems);
         }
     }

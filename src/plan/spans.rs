@@ -8,7 +8,7 @@ use super::index::WrittenIndex;
 use super::select::{self, WrittenExpr, WrittenSelection};
 use super::text::TextSpan;
 use crate::change::{Change, Formula, Selection};
-use crate::expr::KnownTypes;
+use crate::expr::{Expr, KnownTypes};
 use crate::item::Path;
 
 /// The positions of the plan's parts in its text.
@@ -47,9 +47,22 @@ impl PlanSpans {
             let conditions = conditions
                 .into_iter()
                 .map(|(_, written)| WrittenExpr { expr: written.selection.condition, at: written.at });
-            select::check_faults(&conditions.collect::<Vec<_>>(), known, problems);
-            self.changes.iter().for_each(|written| check_computed(written, known, problems));
+            select::check_faults(&conditions.collect::<Vec<_>>(), known, &[], problems);
+            let selection = self.selection_guard(known);
+            for written in &self.changes {
+                let own = written.options.applies_to.as_ref().map(|written| &written.expr);
+                let own = own.filter(|condition| condition.faults(known).is_empty());
+                let guards = selection.into_iter().chain(own);
+                check_computed(written, known, &guards.collect::<Vec<_>>(), problems);
+            }
         }
+    }
+
+    /// Returns the `where` in `[select]`, which is true for every item that the plan changes. Returns `None` if it can
+    /// lack a result: then it is refused, or it proves nothing.
+    pub(super) fn selection_guard(&self, known: &KnownTypes) -> Option<&Expr> {
+        let condition = self.select.as_ref().map(|written| &written.selection.condition);
+        condition.filter(|condition| condition.faults(known).is_empty())
     }
 
     /// Refuses each `where` that has no result after the plan's own removals. Call this method only if the migration
@@ -77,18 +90,22 @@ impl PlanSpans {
     }
 }
 
-/// Reports each part of the expressions of a change that might have no result for some items. If the change replaces an
-/// attribute, the expression is evaluated only for items with the old attribute, and the inverse only for items with
-/// the new attribute.
-fn check_computed(written: &WrittenChange, known: &KnownTypes, problems: &mut Problems) {
+/// Reports each part of a change's expressions that can lack a result for some items. Each of the `guards` is true for
+/// every item that the change applies to.
+///
+/// If the change replaces an attribute, the expression is evaluated only for items with the old attribute, and its
+/// inverse only for items with the new attribute. But the guards do not count: applications compute the same value for
+/// the items that they write, and `cutover --back` recomputes values of items that it finds.
+fn check_computed(written: &WrittenChange, known: &KnownTypes, guards: &[&Expr], problems: &mut Problems) {
     let in_elements = written.elements.iter().filter_map(|element| element.expression.clone());
-    select::check_faults(&in_elements.collect::<Vec<_>>(), known, problems);
-    select::check_faults(&written.derived, known, problems);
+    select::check_faults(&in_elements.collect::<Vec<_>>(), known, guards, problems);
+    select::check_faults(&written.derived, known, guards, problems);
     let Change::Compute { to, formula, replaces, .. } = &written.change else { return };
-    let replaced = replaces.as_ref().map(|replaced| &replaced.path).filter(|path| path.is_top_level());
-    let of_formula = replaced.iter().fold(known.clone(), |known, path| known.with_any_type(path.root()));
     let expressions: Vec<WrittenExpr> = written.expression.iter().cloned().collect();
-    select::check_faults(&expressions, &of_formula, problems);
+    let Some(replaced) = replaces else { return select::check_faults(&expressions, known, guards, problems) };
+    let old = Some(&replaced.path).filter(|path| path.is_top_level());
+    let of_formula = old.iter().fold(known.clone(), |known, path| known.with_any_type(path.root()));
+    select::check_unguarded_faults(&expressions, &of_formula, guards, problems);
     let inverse = written.replaced.as_ref().and_then(|replaced| replaced.inverse.as_ref());
     let Some(expression) = inverse.and_then(|inverse| inverse.expression.clone()) else { return };
     let of_inverse = match (to.is_top_level(), formula) {
@@ -96,7 +113,7 @@ fn check_computed(written: &WrittenChange, known: &KnownTypes, problems: &mut Pr
         (true, Formula::Conversion { conversion, .. }) => known.clone().with_type(to.root(), conversion.target_type()),
         (true, Formula::Inverse(_) | Formula::Custom(_)) | (false, _) => known.clone(),
     };
-    select::check_faults(&[expression], &of_inverse, problems);
+    select::check_unguarded_faults(&[expression], &of_inverse, guards, problems);
 }
 
 /// Refuses a selection that reads attributes that can change. Call this function only for a plan with a cutover. An

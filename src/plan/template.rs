@@ -218,7 +218,8 @@ to = {new}
 # [[change]]
 # bump = "version"                  # raise this number by one in every write
 
-# Or change every element of a list or map. A plan with a cutover cannot change elements.
+# Or change every element of a list or map. A plan that also has a `move`, `copy`, `remove` or
+# `replaces` without `each` needs strategy "in-place" for this.
 # [[change]]
 # each = "lines[*]"                 # the other paths are relative to the element
 # set = "currency"                  # or move, remove, compute (element.a is a member of the element), convert
@@ -278,6 +279,9 @@ backup = false                      # true: an on-demand backup before each pass
 
 [client]
 dynamodb = "sdk"                    # "lean": reads the table and updates items with less CPU time
+
+[write]
+transport = "update"                # "auto" or "batch": up to 25 writes in one request, as PartiQL statements
 
 # [steering]
 # pause_file = "/etc/backfill/pause"  # while it exists, no items are read or written; a rollback ignores it

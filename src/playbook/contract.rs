@@ -110,8 +110,8 @@ impl StepRequest<'_> {
         let shown = until.strftime("%Y-%m-%dT%H:%M:%SZ");
         let refused = StepRefusal::new(
             format!(
-                "the migration soaks until {shown}. Until then, a rollback only has to make old values equal to new \
-                 values{}",
+                "the migration soaks until {shown}. Until then you can go back: the tool first copies new values to the old \
+                 attribute{}",
                 self.clock_difference_note(since)
             ),
             Goal::Contract,

@@ -179,6 +179,21 @@ fn index_updates_option(updates: Vec<String>) -> String {
     }
 }
 
+/// Returns the command that creates an on-demand table with these string key attributes, partition key first. It uses
+/// the account, region and endpoint of the plan's table.
+pub(super) fn create_table(table: &TableDescription, plan: &Plan, name: &str, key: &[&str]) -> String {
+    let Aws { options, .. } = Aws::new(table, plan);
+    let attributes = key.iter().map(|name| shell_quoted(&format!("AttributeName={name},AttributeType=S")));
+    let roles = key.iter().zip(["HASH", "RANGE"]);
+    let roles = roles.map(|(name, role)| shell_quoted(&format!("AttributeName={name},KeyType={role}")));
+    format!(
+        "aws dynamodb create-table --table-name {name} --attribute-definitions {} --key-schema {} --billing-mode \
+         PAY_PER_REQUEST{options}",
+        attributes.collect::<Vec<_>>().join(" "),
+        roles.collect::<Vec<_>>().join(" ")
+    )
+}
+
 /// The AWS CLI options that select the table.
 struct Aws {
     table: String,
@@ -215,7 +230,7 @@ impl Aws {
 
 /// Quotes a value for a shell.
 fn shell_quoted(value: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '/' | ':');
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '/' | ':' | '=' | ',');
     if value.chars().all(plain) && !value.is_empty() {
         value.to_owned()
     } else {

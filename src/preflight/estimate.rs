@@ -1,10 +1,13 @@
 //! Estimates the items, pages, capacity, money and time that a run needs. Each figure is a range with its basis. This
 //! module is pure.
 
+mod reads;
+
 use std::collections::BTreeMap;
 
 use serde_json::{Map, Value as Json, json};
 
+use super::elsewhere::{ElsewhereEstimate, sampled_key};
 use super::estimate_input::{EstimateInput, ItemReads};
 use super::pace::{CapacityNeed, CapacityTotals, KeyLoad, RunPace};
 use super::range::Range;
@@ -15,6 +18,7 @@ use crate::dynamodb::TableDescription;
 use crate::figure::{count, dollars, duration, number, units};
 use crate::item::MAX_ITEM_BYTES;
 use crate::ratelimit::Scope;
+use reads::{get_units, index_units, pages, read_units};
 
 /// The estimated needs of a run.
 #[derive(Debug, Clone, PartialEq)]
@@ -47,17 +51,6 @@ pub struct Estimate {
     pub prices: UnitPrices,
     /// The duration of the run, and the needs that determine the duration.
     pub pace: RunPace,
-}
-
-/// The needs of a run on the table that gets derived items, if it is not the table of their sources.
-#[derive(Debug, Clone, PartialEq)]
-pub struct ElsewhereEstimate {
-    /// The name of the table.
-    pub table: String,
-    /// Number of read capacity units.
-    pub read_units: Range,
-    /// Number of write capacity units of the table and its indexes.
-    pub write_units: Range,
 }
 
 /// The data on which an estimate is based.
@@ -103,9 +96,6 @@ pub struct TableTotals {
     /// The same for the table with the derived items, if it is not the plan's table.
     pub key_elsewhere: KeyLoad,
 }
-
-/// Maximum size of a page of a scan in bytes (developer guide, "Scan").
-const PAGE_BYTES: f64 = 1024.0 * 1024.0;
 
 impl Estimate {
     /// Makes an estimate from these figures.
@@ -425,7 +415,7 @@ impl TableTotals {
             index_write: index_write.filter(|(_, range)| range.low > 0.0).collect(),
             elsewhere_write: tally.amount(Figure::ElsewhereWrite as usize, most),
             key,
-            key_elsewhere: elsewhere,
+            key_elsewhere: sampled_key(elsewhere, tally.hidden(Figure::ElsewhereWrite as usize)),
         }
     }
 }
@@ -435,44 +425,15 @@ pub fn total(tally: &SampleTally, figure: Figure) -> Range {
     if matches!(figure, Figure::Items) { tally.items() } else { tally.count(figure as usize) }
 }
 
-fn pages(items: Range, bytes: Range, input: &EstimateInput<'_>) -> Range {
-    let least = input.page_items.0.max(1) as f64;
-    let most = input.page_items.1.max(1) as f64;
-    let segments = f64::from(input.segments);
-    let low = (items.low / most).max(bytes.low / PAGE_BYTES).max(segments).ceil();
-    let high = items.high / least + bytes.high / PAGE_BYTES + segments;
-    Range::between(low, high.ceil().max(low))
-}
-
-/// Returns the read units of a run. DynamoDB rounds each page up to a whole unit (half a unit for an eventually
-/// consistent read). If the table has a sort key, the run can read it a second time to find large item collections.
-fn read_units(bytes: Range, pages: Range, input: &EstimateInput<'_>) -> Range {
-    let unit = input.read_unit();
-    let times = if input.table.key.sort.is_some() { 2.0 } else { 1.0 };
-    let low = (bytes.low / 4096.0).ceil().max(pages.low) * unit;
-    Range::between(low, (bytes.high / 4096.0 + pages.high) * unit * times)
-}
-
-/// Returns the read units of a run that reads every item by its key with a strongly consistent read. DynamoDB rounds
-/// the size of each item up to a multiple of 4 KB. A key without an item costs one unit.
-fn get_units(items: Range, bytes: Range) -> Range {
-    Range::between(items.low.max((bytes.low / 4096.0).ceil()), items.high + (bytes.high / 4096.0).floor())
-}
-
-/// Returns the read units of an eventually consistent scan of an index of this size. DynamoDB rounds the cost of each
-/// page up to a multiple of half a unit.
-fn index_units(bytes: u64, pages: Range) -> Range {
-    let units = bytes as f64 / 4096.0 * 0.5;
-    Range::between(units.max(pages.low * 0.5), units + pages.high * 0.5)
-}
-
-/// Formats a range: `about 12 (10 to 14)`, `10 to 14`, or `12`.
+/// Formats a range: `about 12 (10 to 14)`, `10 to 14`, or `12`. If nothing was found in a sample, the range says so:
+/// `none in the sample (0 to 14)`.
 pub fn format_range(range: Range, text: impl Fn(f64) -> String) -> String {
     let low = text(range.low);
     let high = if range.high.is_finite() { text(range.high) } else { "unknown".to_owned() };
     match range.likely {
         // Two different bounds can round to the same text.
         _ if low == high => low,
+        Some(0.0) => format!("none in the sample ({low} to {high})"),
         Some(likely) => format!("about {} ({low} to {high})", text(likely)),
         None => format!("{low} to {high}"),
     }

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::estimate::Estimate;
 use super::facts::TableFacts;
 use crate::item::{ExpiryCounts, Path};
+use crate::passes::Prediction;
 use crate::plan::Plan;
 
 /// The facts on which findings are based.
@@ -24,6 +25,8 @@ pub struct FindingInput<'a> {
     /// The number of items that were read, and the number of items among them that are signed on the client and would
     /// change.
     pub signed: (u64, u64),
+    /// The counts of the items that were read. `None` if no item was read.
+    pub read: Option<&'a Prediction>,
     /// The current time, in seconds since 1970.
     pub now: f64,
 }

@@ -5,13 +5,15 @@ use std::time::Duration;
 
 use tokio::time::{Instant, timeout};
 
+use super::aws::create_table;
 use super::facts::FactLookup;
 use super::finding::Finding;
 use super::finding::Severity::{Note, Refusal, Warning};
 use crate::clock::wall_clock;
-use crate::cutover::{check_flag_plan, open};
-use crate::dynamodb::TableDescription;
-use crate::plan::Plan;
+use crate::cutover::{FlagStoreError, check_flag_plan, open};
+use crate::dynamodb::control::ControlError;
+use crate::dynamodb::{FatalKind, TableDescription};
+use crate::plan::{FlagKey, FlagLocation, Plan};
 use crate::playbook::PlanKind;
 
 /// The minimum `max_cache_seconds` without a warning. With a smaller value, an application has less than about three
@@ -25,30 +27,36 @@ pub struct FlagReading {
     pub max_cache_seconds: Option<u32>,
     /// Duration of the read.
     pub read_time: Duration,
+    /// Whether the flag's table does not exist.
+    pub is_table_missing: bool,
 }
 
 /// Reads the flag once, with `patience` as the timeout. Returns the flag's `max_cache_seconds` and the duration of the
 /// read.
 pub async fn read_flag(plan: &Plan, table: &TableDescription, patience: Duration) -> FactLookup<FlagReading> {
     let reading = async {
-        let opened = open(plan, wall_clock(), Some(table)).await.map_err(|error| error.to_string())?;
+        let opened = open(plan, wall_clock(), Some(table)).await?;
         let Some(opened) = opened else { return Ok(FlagReading::default()) };
         let began = Instant::now();
-        let read = opened.flag.read().await.map_err(|error| error.to_string())?;
-        let read_time = began.elapsed();
-        let Some((flag, meta)) = read else { return Ok(FlagReading { max_cache_seconds: None, read_time }) };
-        check_flag_plan(&opened.flag.location(), &meta, &plan.fingerprint()).map_err(|error| error.to_string())?;
-        Ok::<_, String>(FlagReading { max_cache_seconds: Some(flag.max_cache_seconds), read_time })
+        let read = opened.flag.read().await?;
+        let reading = FlagReading { read_time: began.elapsed(), ..FlagReading::default() };
+        let Some((flag, meta)) = read else { return Ok(reading) };
+        check_flag_plan(&opened.flag.location(), &meta, &plan.fingerprint())?;
+        Ok::<_, FlagStoreError>(FlagReading { max_cache_seconds: Some(flag.max_cache_seconds), ..reading })
     };
     match timeout(patience, reading).await {
         Ok(Ok(found)) => FactLookup::Known(found),
-        Ok(Err(error)) => FactLookup::Failed(error),
+        Ok(Err(FlagStoreError::Control(ControlError::Unusable { kind: FatalKind::TableMissing, .. }))) => {
+            FactLookup::Known(FlagReading { is_table_missing: true, ..FlagReading::default() })
+        }
+        Ok(Err(error)) => FactLookup::Failed(error.to_string()),
         Err(_) => FactLookup::Failed(format!("no answer within {} s", patience.as_secs())),
     }
 }
 
-/// Returns the findings about the plan's flag. Returns no findings if the plan has no flag.
-pub fn flag_findings(plan: &Plan, flag: &FactLookup<FlagReading>) -> Vec<Finding> {
+/// Returns the findings about the plan's flag. Returns no findings if the plan has no flag. `table` is the description
+/// of the plan's table.
+pub fn flag_findings(plan: &Plan, table: &TableDescription, flag: &FactLookup<FlagReading>) -> Vec<Finding> {
     if PlanKind::new(plan.strategy, &plan.changes, plan.cutover.flag.is_some()) != PlanKind::Flagged {
         return Vec::new();
     }
@@ -67,6 +75,7 @@ pub fn flag_findings(plan: &Plan, flag: &FactLookup<FlagReading>) -> Vec<Finding
             )
             .with_action(format!("Write `max_cache_seconds = {stored}` into [cutover]")),
         ),
+        FactLookup::Known(FlagReading { is_table_missing: true, .. }) => found.extend(missing_table(plan, table)),
         FactLookup::Known(_) => {}
         unknown @ (FactLookup::Denied(_) | FactLookup::NotSupported | FactLookup::Failed(_)) => {
             found.extend(unknown.unknown_reason().map(|why| {
@@ -100,7 +109,7 @@ pub fn flag_findings(plan: &Plan, flag: &FactLookup<FlagReading>) -> Vec<Finding
             None => (
                 Warning,
                 "Choose 30 or more before the flag is created, because the value is fixed then. \
-                 Each step of a cutover takes that much longer",
+                 Each step waits for this time",
             ),
             Some(_) => (
                 Note,
@@ -112,8 +121,8 @@ pub fn flag_findings(plan: &Plan, flag: &FactLookup<FlagReading>) -> Vec<Finding
             Finding::new(severity, "small-cache", format!("Applications use a cached flag for only {cache} s"))
                 .with_reason(
                     "Each of their requests to the table must end within a third of that time. If the flag cannot be read \
-                     during that time, the applications' reads and writes of the attribute fail, and this tool sends \
-                     nothing",
+                     during that time, the applications' reads and writes of the attribute fail, and backfill stops \
+                     sending requests",
                 )
                 .with_action(action),
         );
@@ -131,6 +140,27 @@ pub fn flag_findings(plan: &Plan, flag: &FactLookup<FlagReading>) -> Vec<Finding
     found
 }
 
+/// The name of the partition key in the command that creates the flag's table. The plan need not name it, because the
+/// tool reads it from the table.
+const KEY_NAME: &str = "id";
+
+/// Makes the finding that the flag's table does not exist.
+fn missing_table(plan: &Plan, table: &TableDescription) -> Option<Finding> {
+    let Some(FlagLocation::Table { name, key }) = &plan.cutover.flag else { return None };
+    let key = match key {
+        FlagKey::Partition(_) => vec![KEY_NAME],
+        FlagKey::Attributes(attributes) => attributes.iter().map(|(name, _)| name.as_str()).collect(),
+    };
+    let finding = Finding::new(Refusal, "flag-table", format!("The flag's table `{name}` does not exist"))
+        .with_reason("Applications read the flag from this table, and `cutover --to dual-write` creates the flag in it")
+        .with_action(format!(
+            "Create the table: {}. If it exists, check `table` in [cutover]: it must be in the account and region of the \
+             migrated table",
+            create_table(table, plan, name, &key)
+        ));
+    Some(finding)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -141,11 +171,13 @@ mod tests {
             "[migration]\nname = \"m\"\n[table]\nname = \"shop\"\n[[change]]\nmove = \"a\"\nto = \"b\"\n[cutover]\ntable = \"flags\"\n\
              max_cache_seconds = {cache}\n"
         );
-        flag_findings(&load("p", &text).unwrap().plan, flag).iter().map(|finding| finding.id).collect()
+        let table = TableDescription::for_tests();
+        flag_findings(&load("p", &text).unwrap().plan, &table, flag).iter().map(|finding| finding.id).collect()
     }
 
     fn reading(max_cache_seconds: Option<u32>, read_time: u64) -> FactLookup<FlagReading> {
-        FactLookup::Known(FlagReading { max_cache_seconds, read_time: Duration::from_millis(read_time) })
+        let read_time = Duration::from_millis(read_time);
+        FactLookup::Known(FlagReading { max_cache_seconds, read_time, is_table_missing: false })
     }
 
     #[test]
@@ -163,13 +195,42 @@ mod tests {
         let severity = |flag: &FlagReading| {
             let text = "[migration]\nname = \"m\"\n[table]\nname = \"shop\"\n[[change]]\nmove = \"a\"\nto = \"b\"\n\
                         [cutover]\ntable = \"flags\"\nmax_cache_seconds = 2\n";
-            let found = flag_findings(&load("p", text).unwrap().plan, &FactLookup::Known(*flag));
+            let plan = load("p", text).unwrap().plan;
+            let found = flag_findings(&plan, &TableDescription::for_tests(), &FactLookup::Known(*flag));
             found.iter().find(|finding| finding.id == "small-cache").map(|finding| finding.severity)
         };
         let new = FlagReading::default();
         assert_eq!(severity(&new), Some(Warning));
         assert_eq!(severity(&FlagReading { max_cache_seconds: Some(2), ..new }), Some(Note), "the value is fixed");
         let none = "[migration]\nname = \"m\"\n[table]\nname = \"shop\"\n[[change]]\nmove = \"a\"\nto = \"b\"\n";
-        assert!(flag_findings(&load("p", none).unwrap().plan, &reading(None, 0)).is_empty());
+        let table = TableDescription::for_tests();
+        assert!(flag_findings(&load("p", none).unwrap().plan, &table, &reading(None, 0)).is_empty());
+    }
+
+    /// Without the flag's table, no step of a cutover is possible. The finding prints the command that creates it.
+    #[test]
+    fn a_missing_table_is_refused_with_the_command_that_creates_it() {
+        let missing = FactLookup::Known(FlagReading { is_table_missing: true, ..FlagReading::default() });
+        for (key, attributes) in [
+            ("", "--attribute-definitions AttributeName=id,AttributeType=S --key-schema AttributeName=id,KeyType=HASH"),
+            (
+                "key = { pk = \"FLAG\", sk = \"m\" }\n",
+                "--attribute-definitions AttributeName=pk,AttributeType=S AttributeName=sk,AttributeType=S --key-schema \
+                 AttributeName=pk,KeyType=HASH AttributeName=sk,KeyType=RANGE",
+            ),
+        ] {
+            let text = format!(
+                "[migration]\nname = \"m\"\n[table]\nname = \"shop\"\nregion = \"eu-west-1\"\n[[change]]\nmove = \"a\"\n\
+                 to = \"b\"\n[cutover]\ntable = \"flags\"\n{key}"
+            );
+            let plan = load("p", &text).unwrap().plan;
+            let found = flag_findings(&plan, &TableDescription::for_tests(), &missing);
+            let finding = found.iter().find(|finding| finding.id == "flag-table").unwrap();
+            assert!(finding.refuses(&[]) && finding.what.contains("`flags` does not exist"), "{finding:?}");
+            let command = format!(
+                "aws dynamodb create-table --table-name flags {attributes} --billing-mode PAY_PER_REQUEST --region eu-west-1"
+            );
+            assert!(finding.action.contains(&command), "{finding:?}");
+        }
     }
 }

@@ -6,10 +6,12 @@
 mod alternatives;
 mod aws;
 mod backup;
+mod by_change;
 mod constants;
 mod conversions;
 mod deletes;
 mod derived;
+mod elsewhere;
 mod estimate;
 mod estimate_input;
 mod facts;
@@ -21,6 +23,7 @@ mod finish;
 mod flag;
 mod health;
 mod hooks;
+mod maps;
 mod measure;
 mod pace;
 mod programs;
@@ -33,8 +36,10 @@ mod stream;
 mod tally;
 mod time_to_live;
 mod touched;
+mod unseen;
 mod vector_indexes;
 
+pub use by_change::{by_change_json, write_by_change};
 pub use estimate::{Basis, Estimate, FIGURE_COUNT, Figure, TableTotals, format_range, range_json, total};
 pub use estimate_input::{EstimateInput, ItemReads};
 pub use facts::{FactLookup, TableFacts};
@@ -58,12 +63,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::change::Changes;
+use crate::dynamodb::batch::{BatchTable, SendStatements};
 use crate::dynamodb::lean::LeanTable;
 use crate::dynamodb::sdk::{DynamoTable, connect};
-use crate::dynamodb::{Directive, FatalKind, TableDescription, TableError, Tables};
+use crate::dynamodb::{Describe, Directive, FatalKind, Source, TableDescription, TableError, Tables};
 use crate::engine::describe;
 use crate::passes::expand;
-use crate::plan::{DynamoClient, LoadedPlan, Plan, PlanErrors, ReadableIndex, TableRef};
+use crate::plan::{DynamoClient, LoadedPlan, Plan, PlanErrors, ReadableIndex, TableRef, Transport};
 use crate::ratelimit::{ResolvedBudgets, resolve, resolve_within};
 
 /// The time limit for retries if a table does not answer. [`retry_request`](crate::dynamodb::retry::retry_request)
@@ -198,21 +204,39 @@ pub async fn connect_plan_table(plan: &Plan) -> Result<ReachableTable, Preflight
     let connection = connect(&plan.table).await.map_err(unusable)?;
     let table = DynamoTable::new(&connection, &plan.table.name);
     let index = plan.index.as_ref().map(|index| Arc::new(table.index(&index.name)));
+    let mut description = describe(&table, PATIENCE).await.map_err(unusable)?;
     let tables = match plan.client.dynamodb {
-        DynamoClient::Sdk => Tables::one(Arc::new(table)),
-        DynamoClient::Lean => Tables::one(Arc::new(LeanTable::new(table))),
+        DynamoClient::Sdk => tables_of(Arc::new(table), plan, &description),
+        DynamoClient::Lean => tables_of(Arc::new(LeanTable::new(table)), plan, &description),
     };
     let tables = match index {
         Some(index) => tables.with_index(index),
         None => tables,
     };
-    let mut description = describe(&tables, PATIENCE).await.map_err(unusable)?;
     let on_loopback = connection.is_on_loopback();
     let Some(name) = plan.other_table() else { return Ok(ReachableTable { tables, description, on_loopback }) };
     let other = DynamoTable::new(&connection, name);
     let unusable = |error| PreflightError::OtherTableUnusable { table: name.to_owned(), error };
     description.derived = Some(Box::new(describe(&other, PATIENCE).await.map_err(unusable)?));
     Ok(ReachableTable { tables: tables.with_derived(Arc::new(other)), description, on_loopback })
+}
+
+/// Returns the tables of a plan: the reads and the writes go to this table, with the transport that the plan chooses.
+fn tables_of<T>(table: Arc<T>, plan: &Plan, description: &TableDescription) -> Tables
+where
+    T: Describe + Source + SendStatements + 'static,
+{
+    let tables = Tables::one(Arc::clone(&table));
+    if !plan.may_batch() {
+        return tables;
+    }
+    // The documentation of vector indexes lists the operations that report their capacity. `BatchExecuteStatement` is
+    // not one of them (developer guide, "Vector search": monitoring).
+    if !description.features.vector_indexes.is_empty() {
+        tracing::warn!("writes are sent with UpdateItem, not in batches: the table has a vector index");
+        return tables;
+    }
+    tables.with_sink(Arc::new(BatchTable::new(table, plan.write.transport == Transport::Batch)))
 }
 
 /// Connects to a table and describes it, without a plan. Changes nothing.
@@ -321,6 +345,7 @@ fn combine<T>(checked: Result<T, PlanErrors>, other: Result<(), PlanErrors>) -> 
 ///
 /// Fails with [`PreflightError::NothingToRun`] if there are no changes.
 pub fn run_changes(plan: &Plan, description: &TableDescription) -> Result<Arc<Changes>, PreflightError> {
+    check_described_other(plan, description)?;
     let changes = expand::changes(plan, description);
     if changes.is_empty() { Err(PreflightError::NothingToRun) } else { Ok(Arc::new(changes)) }
 }

@@ -6,6 +6,7 @@ use std::path::Path;
 use jiff::Timestamp;
 use serde_json::{Value as Json, json};
 
+use super::by_change::{by_change_json, write_by_change};
 use super::estimate::Estimate;
 use super::finding::{Acceptance, Finding, Severity};
 use super::finish::FinishRequirements;
@@ -16,6 +17,7 @@ use crate::engine::{SegmentChoice, other_budgets};
 use crate::figure::{count, labelled, number};
 use crate::item::IndexSchema;
 use crate::keys_file::KeysFile;
+use crate::passes::Prediction;
 use crate::plan::{Plan, SelectedKeys};
 use crate::playbook::MigrationStatus;
 use crate::ratelimit::{ResolvedBudgets, ScopeBudget, lines};
@@ -40,6 +42,8 @@ pub struct CheckReport<'a> {
     pub segments: &'a SegmentChoice,
     /// The estimate of a run.
     pub estimate: &'a Estimate,
+    /// The counts of the sampled items. `None` without a complete sample.
+    pub sampled: Option<&'a Prediction>,
     /// The requirements for a run to end in the requested time. `None` if no time was requested.
     pub finish: Option<&'a FinishRequirements>,
     /// The findings.
@@ -124,6 +128,11 @@ impl CheckReport<'_> {
         }
         line("estimate", estimate.basis_text())?;
         estimate.lines().into_iter().try_for_each(|(label, text)| line("", format!("{label:<12} {text}")))?;
+        if let Some(read) = self.sampled {
+            let (change, of) = (number(read.would_change), count(read.scanned, "item", "items"));
+            writeln!(out, "{:<12} a run would change {change} of the {of} in the sample; by change:", "sample")?;
+            write_by_change(out, plan, read)?;
+        }
         self.finish.iter().try_for_each(|finish| finish.write(out))?;
         self.findings.iter().try_for_each(|finding| write_finding(out, finding, self.accepted))?;
         if self.refuses() {
@@ -160,6 +169,9 @@ impl CheckReport<'_> {
             })),
             "keys": plan.keys.as_ref().and_then(SelectedKeys::file).map(|file| json!({
                 "path": file.path(), "sha256": file.sha256(), "lines": file.keys(), "keys": table.item_count,
+            })),
+            "sample": self.sampled.map(|read| json!({
+                "scanned": read.scanned, "would_change": read.would_change, "by_change": by_change_json(plan, read),
             })),
             "estimate": self.estimate.to_json(), "finish_in": self.finish.map(FinishRequirements::to_json),
             "findings": self.findings.iter().map(|finding| finding.to_json(accepted)).collect::<Vec<_>>(),

@@ -78,6 +78,11 @@ impl Bucket {
         self.with_rate(AdaptiveRate::at)
     }
 
+    /// Returns the units that a full bucket contains at the current rate. A request for more units leaves debt.
+    pub fn burst(&self) -> Units {
+        f64::from(burst_tokens(self.rate()).get()) / TOKENS_PER_UNIT
+    }
+
     /// Returns the highest rate at which the bucket may fill, in capacity units per second.
     pub fn budget(&self) -> Units {
         self.with_rate(|rate, _| rate.budget())

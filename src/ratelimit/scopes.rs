@@ -210,8 +210,31 @@ impl Scopes {
         }
     }
 
-    /// In every scope, reconciles the units that were taken for a write with the units that it actually consumed.
-    /// `keys` contains each partition key of the write, with its taken and its consumed units.
+    /// Returns whether full buckets of the key range, of each index and of the table contain the units of all these
+    /// writes. If not, a request with these writes would send more in one burst than the budget allows.
+    pub fn fit_burst<'c>(&self, range: &KeyRange, costs: impl Iterator<Item = &'c WriteCost>) -> bool {
+        let indexes = self.indexes();
+        let mut table = 0.0;
+        let mut of_indexes = vec![0.0; indexes.len()];
+        for cost in costs {
+            table += cost.table;
+            for (index, units) in &cost.indexes {
+                if let Some(sum) = of_indexes.get_mut(*index) {
+                    *sum += units;
+                }
+            }
+        }
+        let fits = |units: Units, bucket: &Bucket| units <= bucket.burst();
+        fits(table, self.table(Access::Write))
+            && fits(table, range.bucket(Access::Write))
+            && indexes
+                .iter()
+                .zip(of_indexes)
+                .all(|(index, units)| index.writes.as_ref().is_none_or(|writes| fits(units, writes)))
+    }
+
+    /// In every scope, reconciles the units that were taken for a write with the units that it really consumed. `keys`
+    /// has each partition key of the write with its taken and its consumed units.
     pub fn reconcile_write(
         &self,
         range: &KeyRange,

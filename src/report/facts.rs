@@ -167,6 +167,11 @@ impl MigrationReport {
         self.identity.table_arn.split(':').nth(at).filter(|part| !part.is_empty())
     }
 
+    /// Returns whether there is a command to run next.
+    pub fn has_next_command(&self) -> bool {
+        self.next.is_some()
+    }
+
     /// Describes the next step in one sentence.
     pub fn next_text(&self) -> String {
         match (&self.next, self.not_before, &self.summary.holder) {

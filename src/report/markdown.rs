@@ -35,7 +35,8 @@ impl MigrationReport {
         }
         writeln!(out, "## Summary\n")?;
         list(out, &self.summary_rows())?;
-        writeln!(out, "- Next step: {}", code(&self.next_text()))?;
+        let next = self.next_text();
+        writeln!(out, "- Next step: {}", if self.has_next_command() { code(&next) } else { plain(&next) })?;
         for known in &self.overrides {
             let (obstacle, reason) = (plain(&known.obstacle.to_string()), plain(&known.reason));
             writeln!(out, "- Override that applies: {obstacle}. Reason: {reason}")?;

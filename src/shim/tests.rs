@@ -82,6 +82,12 @@ fn a_plan_that_lacks_something_is_refused() {
             ShimRefusal::DifferentMaps { from: path("l[0].x"), to: path("l[1].x") },
         ]
     );
+    // `check` warns about the same changes.
+    assert!(plan("", changes).changes.iter().all(|change| change.moved_between_maps().is_some()));
+    for same in ["[[change]]\nmove = \"m.a\"\nto = \"m.b\"\n", "[[change]]\nmove = \"l[0].x\"\nto = \"l[0].y\"\n"] {
+        let plan = plan(KEY, &format!("{same}{FLAG}"));
+        assert!(shim(&plan, Language::Python).is_ok() && plan.changes[0].moved_between_maps().is_none(), "{same}");
+    }
 }
 
 #[test]

@@ -133,6 +133,7 @@ mod tests {
             key: ItemKey::new([("pk".to_owned(), Value::S("a".to_owned()))].into()),
             actions: Vec::new(),
             conditions: Vec::new(),
+            equal_values: Vec::new(),
             pre_images: vec![PreImage::with_value(&path, &value)],
             bytes_before: 0,
             bytes_after: 0,

@@ -14,7 +14,10 @@ use crate::engine::StopReason;
 use crate::figure::{LINE_WIDTH, count, number, units, wrapped};
 use crate::item::{ItemKey, item_to_json};
 use crate::passes::{PredictedOutcome, Prediction, Shape};
-use crate::preflight::{Acceptance, Estimate, Figure, Finding, Range, SampleResult, format_range, range_json, total};
+use crate::preflight::{
+    Acceptance, Estimate, Figure, Finding, Range, SampleResult, by_change_json, format_range, range_json, total,
+    write_by_change,
+};
 use crate::state::OpenWork;
 
 /// The maximum number of characters of an example key in the text report. A longer key is shortened. The JSON report
@@ -143,6 +146,10 @@ impl DryRunReport<'_> {
         if let Some(note) = self.no_change_note() {
             writeln!(out, "  {note}")?;
         }
+        if found.by_change.len() > 1 {
+            writeln!(out, "  items that each change would change:")?;
+            write_by_change(out, subject.plan, found)?;
+        }
         write_shapes(out, found)?;
         for (leftover, group) in &found.leftovers {
             writeln!(out, "  {}: {}: {leftover}", leftover.label(), count(group.items, "item", "items"))?;
@@ -156,7 +163,7 @@ impl DryRunReport<'_> {
         }
         writeln!(out, "  this dry run consumed {} RCU", units(found.read_units))?;
         if stopped.is_none() {
-            writeln!(out, "  a run would take, {}:", self.estimate.basis_text())?;
+            writeln!(out, "  the command would take, {}:", self.estimate.basis_text())?;
             self.estimate.lines().into_iter().try_for_each(|(label, text)| writeln!(out, "    {label:<12} {text}"))?;
         }
         let refusing: Vec<&str> =
@@ -266,6 +273,7 @@ impl DryRunReport<'_> {
             "type": "dry_run", "table_arn": subject.table.arn, "fingerprint": subject.plan.fingerprint().as_str(),
             "complete": stopped.is_none(), "stopped": stopped.map(ToString::to_string), "scanned": found.scanned,
             "writes": found.writes,
+            "by_change": by_change_json(subject.plan, found),
             "missing_items": found.missing, "scanned_bytes": found.bytes, "pages": found.pages, "estimated_write_units": found.write_units,
             "estimated_index_write_units": found.index_write_units, "read_units": found.read_units,
             "shapes": found.shapes.iter().map(shape).collect::<Vec<_>>(), "examples": examples,

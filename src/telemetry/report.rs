@@ -11,7 +11,7 @@ use crate::change::{Change, Strategy};
 use crate::command_line::CommandLine;
 use crate::cost::UnitPrices;
 use crate::dynamodb::TableDescription;
-use crate::engine::{StopReason, slice};
+use crate::engine::{StopReason, other_budgets, slice};
 use crate::figure::{count, labelled};
 use crate::plan::Plan;
 use crate::ratelimit::ResolvedBudgets;
@@ -64,8 +64,8 @@ pub struct RunReport<'a> {
 }
 
 impl Subject<'_> {
-    /// Returns the header that is printed before the first write: account, table, plan, state path, budgets, limits,
-    /// and whether the run is new or resumed.
+    /// Returns the header that is printed before the first write: account, table, the table that gets derived
+    /// items, plan, state path, budgets, limits, and whether the run is new or resumed.
     pub fn header(&self, resolved: &ResolvedBudgets, resumed: Option<&RunRecord>) -> String {
         let begins = match resumed {
             Some(run) => {
@@ -75,12 +75,20 @@ impl Subject<'_> {
         };
         let budgets =
             resolved.lines().map(|(scope, budget)| format!("budget   {scope}: {budget}\n")).collect::<String>();
+        let mut derived = String::new();
+        let mut budgets = budgets;
+        if let Some(table) = self.table.derived.as_deref() {
+            derived = format!("derived  {}\n", table.arn);
+            for (scope, budget) in other_budgets(table).lines() {
+                budgets += &format!("budget   table {}: {scope}: {budget}\n", table.name);
+            }
+        }
         let limits = &self.plan.limits;
         let prices = UnitPrices::for_table(self.table, &self.plan.prices);
         let limited = limits_text(limits, slice(limits, resolved.budgets.table, prices), prices);
         let limited = limited.map_or_else(String::new, |text| format!("limits   {text}\n"));
         format!(
-            "account  {}\ntable    {}\n{}\nstate    {}\n{budgets}{limited}run      {begins}",
+            "account  {}\ntable    {}\n{derived}{}\nstate    {}\n{budgets}{limited}run      {begins}",
             self.table.account(),
             self.table.arn,
             labelled("plan", 8, &self.plan.meaning()),

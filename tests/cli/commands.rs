@@ -17,21 +17,38 @@ async fn init_writes_a_plan_that_loads_and_never_overwrites() {
         .exits(0)
         .json();
     assert_eq!(checked["key"], json!(["pk", "sk"]));
+    let ids: Vec<&str> = checked["findings"].as_array().unwrap().iter().filter_map(|f| f["id"].as_str()).collect();
+    assert!(ids.contains(&"example-change"), "nobody has edited the plan: {ids:?}");
 
     let refusal = refused(&harness, 2, &["init", "new.toml", "--table", &table, "--endpoint-url", &harness.endpoint()]);
     refusal.in_one_paragraph().says(&["new.toml exists already", "Name another file"]);
     assert_eq!(std::fs::read_to_string(harness.dir().join("new.toml")).unwrap(), written);
 
-    // Runs `init` in four cases: no table is given, the table cannot be reached, the output is stdout, and no file can
-    // be created at the given path.
+    // Runs `init` in five cases: no table is given, the table cannot be described, there is no such table, the output
+    // is stdout, and no file can be created at the given path.
     tool(&harness, &["init"]).exits(0);
     backfill::internals::plan::load("plan.toml", &std::fs::read_to_string(harness.dir().join("plan.toml")).unwrap())
         .unwrap();
-    let missing =
-        tool(&harness, &["init", "missing.toml", "--table", "orders", "--endpoint-url", &harness.endpoint()]).exits(0);
-    assert!(missing.messages().contains("the table's description could not be read"), "{}", missing.messages());
-    let missing = std::fs::read_to_string(harness.dir().join("missing.toml")).unwrap();
-    assert_eq!(backfill::internals::plan::load("missing.toml", &missing).unwrap().plan.table.name, "orders");
+    answer(
+        &harness,
+        "DescribeTable",
+        400,
+        "AccessDeniedException",
+        "not authorized to perform: dynamodb:DescribeTable",
+    );
+    let denied =
+        tool(&harness, &["init", "denied.toml", "--table", "orders", "--endpoint-url", &harness.endpoint()]).exits(0);
+    assert!(denied.messages().contains("the table's description could not be read"), "{}", denied.messages());
+    let denied = std::fs::read_to_string(harness.dir().join("denied.toml")).unwrap();
+    assert_eq!(backfill::internals::plan::load("denied.toml", &denied).unwrap().plan.table.name, "orders");
+    harness.proxy().set_faults(None);
+    // A plan for a misspelt table would be wrong, so `init` does not write it.
+    refused(&harness, 3, &["init", "missing.toml", "--table", "ordr", "--endpoint-url", &harness.endpoint()]).says(&[
+        "table `ordr` was not found",
+        "No plan was written",
+        "--region",
+    ]);
+    assert!(!harness.dir().join("missing.toml").exists());
     let piped = tool(&harness, &["init", "-"]).exits(0);
     backfill::internals::plan::load("-", &piped.stdout).unwrap();
     refused(&harness, 2, &["init", "new.toml/plan.toml"]).in_one_paragraph().says(&["cannot write"]);

@@ -395,7 +395,7 @@ async fn explain_shows_the_delete() {
     assert_eq!(undo(key)["decision"], "already_applied");
     let endpoint = migration.harness.server_endpoint();
     delete(&endpoint, &migration.table, &migration.before[key]).await;
-    assert!(undo(key)["summary"].as_str().unwrap().contains("was deleted since"), "{:#}", undo(key));
+    assert!(undo(key)["summary"].as_str().unwrap().contains("has been deleted since"), "{:#}", undo(key));
 }
 
 /// Deletes an item, as an application would.

@@ -365,7 +365,7 @@ async fn a_verification_finds_planted_defects() {
     let shown = tool(&migration.harness, &["verify", "--all", &migration.plan]).exits(5).stdout;
     assert!(!shown.lines().any(|line| line.trim_end().ends_with(": ()") || line.contains(":  (")), "{shown}");
     let refused = migration.command(&["verify", "--all", "--repair", "--yes"], 3).to_string();
-    assert!(refused.contains("a further pass") && refused.contains("--again"), "{refused}");
+    assert!(refused.contains("A further pass") && refused.contains("--again"), "{refused}");
     // Another pass puts the missing items. The orphans stay until an operator deletes them.
     migration.run(&["--again"], 5);
     let verified = migration.command(&["verify", "--all"], 5);

@@ -74,7 +74,7 @@ async fn values_that_were_never_expanded_survive_force_and_rollback() {
 #[tokio::test(flavor = "multi_thread")]
 async fn write_new_warns_if_old_values_could_not_be_restored() {
     for (change, why) in [
-        ("copy = \"old\"\nto = \"new\"\n[[change]]\ncopy = \"old\"\nto = \"other\"", "`new` and `other` may differ"),
+        ("copy = \"old\"\nto = \"new\"\n[[change]]\ncopy = \"old\"\nto = \"other\"", "`new` and `other` can differ"),
         ("copy = \"list[0]\"\nto = \"new\"", "an element of a list"),
         ("copy = \"sk\"\nto = \"new\"", "a key attribute"),
     ] {
@@ -92,7 +92,7 @@ async fn write_new_warns_if_old_values_could_not_be_restored() {
         tool(&harness, &cutover_args(&plan, &["read-new", "--readers-moved"])).exits(0);
         let next = format!("Next: backfill cutover {} --to write-new --force REASON", text(&plan));
         refused(&harness, 3, &cutover_args(&plan, &["write-new", "--old-writes-stopped"])).says(&[
-            "may not succeed",
+            "might fail",
             why,
             &next,
         ]);

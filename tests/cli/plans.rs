@@ -148,7 +148,7 @@ async fn a_budget_above_the_tables_capacity_is_refused() {
         "40% of",
         "^",
         "on demand",
-        "state WCU/s",
+        "number of WCU/s",
     ]);
     nothing_was_written(&harness);
     assert!(!harness.dir().join(".backfill").exists());

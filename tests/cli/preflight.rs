@@ -47,6 +47,59 @@ pub(super) fn findings(
     list.iter().map(|finding| (finding["id"].as_str().unwrap().to_owned(), finding.clone())).collect()
 }
 
+/// RUNBOOK: "It warns if no sampled item has an attribute that the plan reads"
+///
+/// One of the two changes works, so the dry run finds items to change, although the other change has a misspelt name.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_misspelt_attribute_is_found_although_another_change_works() {
+    let (harness, table, _) = setup(20, "").await;
+    let changes = "[[change]]\nmove = \"odl\"\nto = \"new\"\n[[change]]\nset = \"tier\"\nvalue = \"free\"\n";
+    let plan = harness.plan("misspelt", &table, "", changes);
+    let dry = tool(&harness, &["run", text(&plan), "--dry-run"]).exits(0);
+    for part in [
+        "would change               20",
+        "items that each change would change:",
+        "               0  move odl to new (finds nothing to change: see the warnings)",
+        "              20  set tier to \"free\"",
+    ] {
+        assert!(dry.stdout.contains(part), "{part}: {}", dry.stdout);
+    }
+    let warned = dry.messages();
+    assert!(warned.contains("No item that was read has `odl` (20 items)"), "{warned}");
+    let json = tool(&harness, &["run", text(&plan), "--dry-run", "--output", "json"]).exits(0).json();
+    let move_counts = json!({"change": "move odl to new", "would_change": 0, "concerned": 0,
+                             "reads": [{"path": "odl", "items": 0}]});
+    assert_eq!((&json["by_change"][0], &json["by_change"][1]["would_change"]), (&move_counts, &json!(20)));
+
+    let sampled = tool(&harness, &["check", text(&plan), "--sample", "100%"]).exits(0).stdout;
+    for part in [
+        "sample       a run would change 20 of the 20 items in the sample; by change:",
+        "20  set tier",
+        "No item that was read has `odl` (20 items) (unseen-attribute)",
+    ] {
+        assert!(sampled.contains(part), "{part}: {sampled}");
+    }
+    let found = findings(&harness, text(&plan), 0, &["--sample", "100%"]);
+    assert!(found["unseen-attribute"]["why"].as_str().unwrap().contains("move odl to new"), "{found:?}");
+    assert!(!findings(&harness, text(&plan), 0, &[]).contains_key("unseen-attribute"), "no item was read");
+}
+
+/// RUNBOOK: "a refusal if the flag's table does not exist"
+#[tokio::test(flavor = "multi_thread")]
+async fn a_missing_flag_table_is_refused_before_the_first_step() {
+    let (harness, table, _) = setup(3, "").await;
+    let flag = "[cutover]\ntable = \"no-such-flags\"\nmax_cache_seconds = 60\n";
+    let plan = harness.plan("lost", &table, "", &format!("{MOVE}{flag}"));
+    let found = findings(&harness, text(&plan), 3, &[]);
+    let action = found["flag-table"]["do"].as_str().unwrap();
+    assert!(action.contains("aws dynamodb create-table --table-name no-such-flags "), "{action}");
+    assert!(action.contains("AttributeName=id,KeyType=HASH") && action.contains("--endpoint-url"), "{action}");
+    // The name of the key attribute is unknown, so no message invents one.
+    let refusal = refused(&harness, 3, &["cutover", text(&plan), "--to", "dual-write", "--yes"]);
+    let said = refusal.text;
+    assert!(!said.contains("key=") && said.contains("item \"lost\" of table no-such-flags"), "{said}");
+}
+
 /// RUNBOOK: "Without it `run` refuses, unless you pass `--accept no-pitr`, which is recorded with the run"
 #[tokio::test(flavor = "multi_thread")]
 async fn without_point_in_time_recovery_a_run_needs_acceptance() {

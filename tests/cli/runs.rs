@@ -64,7 +64,7 @@ async fn an_incomplete_run_allows_a_restart_but_not_another_pass() {
     first.signal(Signal::SIGINT);
     tokio::task::block_in_place(|| first.end()).exits(130);
     let refusal = refused(&harness, 3, &["run", plan_text, "--again", "--yes"]).in_one_paragraph();
-    refusal.says(&["--again", "requires a complete one", "resume"]);
+    refusal.says(&["--again", "requires a complete pass", "resume"]);
     let quick = harness.plan("plan", &table, "", &format!("{MOVE}[scan]\nsegments = 3\n"));
     let restarted = tool(&harness, &["run", text(&quick), "--restart", "--yes", "--output", "json"]).exits(0).json();
     assert_eq!((&restarted["run"]["id"], &restarted["run"]["total_segments"]), (&json!(2), &json!(3)));

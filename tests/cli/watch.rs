@@ -209,7 +209,7 @@ async fn the_view_steers_a_running_process() {
         let running = start_run(&harness, &plan);
         let mut watching = Watching::start(&harness, &plan, (100, 30), "");
         for shown in
-            ["Segments: ", "Capacity units per second", "table writes", "Waiting longest", "Events", "waiting for"]
+            ["Segments: ", "Capacity units per second", "table writes", "Waiting requests", "Events", "waiting for"]
         {
             watching.wait_for(shown);
         }
@@ -263,6 +263,21 @@ async fn the_view_shows_a_dead_process_and_restores_the_terminal_after_a_signal(
         let mut watching = Watching::start(&harness, &plan, (9, 3), "");
         watching.wait_for("p r");
         watching.press("\u{3}");
+        watching.ends(0);
+    });
+}
+
+/// RUNBOOK: "If the migration has not begun, the view waits for its state file"
+#[tokio::test(flavor = "multi_thread")]
+async fn the_view_waits_for_the_first_run() {
+    let (harness, _, plan) = setup(20, "").await;
+    tokio::task::block_in_place(|| {
+        let mut watching = Watching::start(&harness, &plan, (100, 30), "");
+        watching.wait_for("waiting for the state file .backfill/plan.db");
+        watching.wait_for("the migration has not begun");
+        tool(&harness, &["run", text(&plan), "--yes"]).exits(0);
+        watching.wait_for("run 1 (expand)");
+        watching.press("q");
         watching.ends(0);
     });
 }

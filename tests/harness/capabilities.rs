@@ -74,7 +74,7 @@ impl Capability {
             TimeToLive => ("has a time to live", "the check of the TTL attribute"),
             PointInTimeRecovery => ("describes point-in-time recovery", "the check `no-pitr`"),
             Backups => ("makes on-demand backups", "`[safety] backup`"),
-            PartiQl => ("has PartiQL", "no current feature"),
+            PartiQl => ("has PartiQL, with conditions", "`[write] transport = \"batch\"`"),
             Transactions => ("has transactions", "plans with `put`"),
         }
     }

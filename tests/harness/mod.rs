@@ -23,7 +23,7 @@ use aws_sdk_dynamodb::types::{
     WriteRequest,
 };
 use backfill::internals::item::{IndexSchema, Item, ItemKey, KeyAttribute, KeySchema, Num, Projection, Value};
-use backfill::internals::local::{Local, LocalOptions, Proxy, ProxyOptions};
+use backfill::internals::local::{Local, LocalOptions, Proxy, ProxyOptions, RequestInfo};
 use backfill::internals::plan::load;
 use tempfile::TempDir;
 
@@ -34,6 +34,10 @@ const ENDPOINT: &str = "BACKFILL_TEST_ENDPOINT";
 /// The environment variable that contains the value of `dynamodb` in `[client]`. Every plan of [`Harness::plan`] and every
 /// [`Table`] uses this client. `lean` runs a suite on the lean client.
 const CLIENT: &str = "BACKFILL_TEST_CLIENT";
+
+/// The environment variable that contains the value of `transport` in `[write]`. Every plan of [`Harness::plan`] that may
+/// have this transport uses it. `batch` runs a suite with batches of statements.
+const TRANSPORT: &str = "BACKFILL_TEST_TRANSPORT";
 
 /// The operations that a run without writes sends, in alphabetical order.
 pub const READ_ONLY_OPERATIONS: [&str; 4] =
@@ -221,6 +225,10 @@ impl Harness {
             std::env::var(CLIENT)
                 .map_or_else(|_| String::new(), |client| format!("\n[client]\ndynamodb = \"{client}\"\n"))
         );
+        let text = match std::env::var(TRANSPORT) {
+            Ok(transport) => with_transport(name, text, &transport),
+            Err(_) => text,
+        };
         if load(name, &text).is_ok() {
             assert_eq!(plan_schema::schema_errors(&text.parse().unwrap()), [""; 0], "{text}");
         }
@@ -262,6 +270,35 @@ impl Harness {
         }
         command
     }
+}
+
+/// Returns whether the plans of this suite send writes in batches.
+pub fn in_batches() -> bool {
+    std::env::var(TRANSPORT).is_ok_and(|transport| transport != "update")
+}
+
+/// Returns the `pk` of each item that a request of the tool updates: of one item for an `UpdateItem`, and of one item for
+/// each statement of a batch.
+pub fn updated_items(request: &RequestInfo) -> Vec<String> {
+    let body = request.body();
+    let text = |value: &serde_json::Value| value["S"].as_str().map(str::to_owned);
+    match request.operation.as_str() {
+        "UpdateItem" if body.get("ConditionExpression").is_some() => text(&body["Key"]["pk"]).into_iter().collect(),
+        "BatchExecuteStatement" => {
+            let pk = |statement: &serde_json::Value| {
+                let (before, _) = statement["Statement"].as_str()?.split_once(" WHERE \"pk\" = ?")?;
+                text(&statement["Parameters"][before.matches('?').count()])
+            };
+            body["Statements"].as_array().into_iter().flatten().filter_map(pk).collect()
+        }
+        _ => Vec::new(),
+    }
+}
+
+/// Adds the transport to a plan. A plan that cannot have this transport stays as it is.
+fn with_transport(name: &str, text: String, transport: &str) -> String {
+    let with = format!("{text}\n[write]\ntransport = \"{transport}\"\n");
+    if load(name, &with).is_ok() { with } else { text }
 }
 
 /// Returns every item of a table. The map's keys are the texts of the item keys.

@@ -195,6 +195,7 @@ impl<T> Recorder<T> {
             Ok(
                 WriteReply::Applied { consumed: None, .. }
                 | WriteReply::ConditionFailed { .. }
+                | WriteReply::EndpointChecked { .. }
                 | WriteReply::DerivedExists { .. },
             ) => {}
             Err(error) => log.wrong_estimates.push(format!("the server refused a write: {error:?}: {write:?}")),

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use backfill::internals::clock::{BootTime, Moment};
 use backfill::internals::cutover::FlagStore;
-use backfill::internals::dynamodb::Tables;
+use backfill::internals::dynamodb::batch::BatchTable;
 use backfill::internals::dynamodb::memory::with_index;
+use backfill::internals::dynamodb::{Sink, Tables};
 use backfill::internals::machine::Machine;
 use backfill::internals::migration::{Advance, Driver, DriverError, DriverSetup, OperatorInput};
 use backfill::internals::playbook::{CutoverTarget, Fact, Goal, Phase};
@@ -173,8 +174,14 @@ impl World {
     async fn attempt(&mut self, goal: Goal) -> Result<AttemptEnd, DriverError> {
         let began = self.began;
         let random = self.random.clone();
+        let connection = self.table.connect(self.process);
+        let sink: Arc<dyn Sink> = match self.in_batches {
+            true => Arc::new(BatchTable::new(Arc::new(connection.clone()), false)),
+            false => Arc::new(connection.clone()),
+        };
         let wire = Wire {
-            connection: self.table.connect(self.process),
+            connection,
+            sink,
             process: self.process,
             state: self.state.clone().without_latency(),
             planted: self.planted,

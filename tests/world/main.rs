@@ -41,7 +41,7 @@ use backfill::internals::dynamodb::memory::SimulatedFault;
 use backfill::internals::state::CrashPoint;
 use claims::Claim;
 use kinds::Kind;
-use scene::{SeedResult, play, play_kind, play_traced};
+use scene::{SeedResult, play, play_in_batches, play_kind, play_traced};
 use wire::PlantedBug;
 
 /// Number of seeds that `cargo test` plays by default.
@@ -70,6 +70,10 @@ impl Campaign {
     /// Plays `seeds` seeds, beginning with the seed `first`, in parallel with one thread per core. Each seed runs on a
     /// single thread, independently of the other seeds.
     fn play(first: u64, seeds: u64) -> Campaign {
+        Campaign::play_each(first, seeds, |seed| play(seed, None))
+    }
+
+    fn play_each(first: u64, seeds: u64, play: impl Fn(u64) -> SeedResult + Sync) -> Campaign {
         let next = AtomicU64::new(first);
         let threads = thread::available_parallelism().map_or(1, NonZeroUsize::get);
         let part = || {
@@ -79,7 +83,7 @@ impl Campaign {
                 if seed >= first + seeds {
                     return part;
                 }
-                part.count(seed, play(seed, None));
+                part.count(seed, play(seed));
             }
         };
         thread::scope(|scope| {
@@ -122,6 +126,17 @@ fn no_seed_violates_an_invariant_and_every_kind_of_fault_fires() {
     let missing: Vec<SimulatedFault> =
         SimulatedFault::ALL.into_iter().filter(|fault| !fired.contains_key(fault)).collect();
     assert!(missing.is_empty() && kills > 0, "never fired: {missing:?}, {kills} kills");
+}
+
+/// The same worlds, but writes go in batches of PartiQL statements. Faults also concern single statements of a batch.
+#[test]
+fn no_seed_violates_an_invariant_if_writes_go_in_batches() {
+    let seeds = number("BACKFILL_TEST_WORLDS").unwrap_or(SEEDS);
+    let first = number("BACKFILL_TEST_WORLD_FIRST").unwrap_or(1);
+    let Campaign { fired, failed, kills, writes, .. } = Campaign::play_each(first, seeds, play_in_batches);
+    println!("{seeds} seeds in batches: {kills} kills, {writes} writes by the tool, {fired:?}");
+    let failed: Vec<String> = failed.into_iter().map(|(seed, why)| format!("seed {seed}: {why}")).collect();
+    assert!(failed.is_empty() && kills > 0, "{} of {seeds} seeds:\n{}", failed.len(), failed.join("\n"));
 }
 
 /// Plays each seed twice, and compares the two traces. Both traces must contain the same requests, replies, item

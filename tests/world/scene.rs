@@ -70,7 +70,18 @@ pub(crate) fn play_cell(seed: u64, cell: Forced) -> SeedResult {
     play_with(seed, (Some(cell.0), Some(cell)), None, None)
 }
 
-/// Plays a seed with a trace of all events.
+/// Plays a seed in which writes go in batches.
+pub(crate) fn play_in_batches(seed: u64) -> SeedResult {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+    runtime.block_on(async {
+        let mut world = World::new(seed, (None, None), None, None);
+        world.in_batches = true;
+        world.play_migration().await;
+        world.into_result().await
+    })
+}
+
+/// Plays a seed with a trace of everything that happens.
 pub(crate) fn play_traced(seed: u64, cell: Option<Forced>) -> SeedResult {
     play_with(seed, (cell.map(|(kind, _)| kind), cell), None, Some(String::new()))
 }
@@ -115,6 +126,8 @@ pub(crate) struct World {
     pub(crate) began: Instant,
     pub(crate) random: Random,
     pub(crate) planted: Option<PlantedBug>,
+    /// Whether writes go in batches of statements.
+    pub(crate) in_batches: bool,
     pub(crate) process: u32,
     /// The process and the start time of each pass.
     pub(crate) passes: Vec<(u32, Duration)>,
@@ -200,6 +213,7 @@ impl World {
             state,
             began,
             planted,
+            in_batches: false,
         }
     }
 

@@ -64,6 +64,8 @@ pub(crate) struct WireLog {
 /// One process's connection to the table, which records all requests and replies.
 pub(crate) struct Wire {
     pub(crate) connection: MemoryConnection,
+    /// Where writes go: the connection, or a transport that sends them in batches through the connection.
+    pub(crate) sink: Arc<dyn Sink>,
     pub(crate) process: u32,
     /// The state of this process. Calls through this handle need no virtual time.
     pub(crate) state: MemoryState,
@@ -108,7 +110,27 @@ impl Wire {
         }
     }
 
-    /// Commits a page before its items are written. The counts treat all items of the page as done.
+    /// Sends writes that share a request. No bug is planted in a world with batches.
+    async fn write_batch(&self, chunk: &[&GuardedWrite]) -> Vec<Result<WriteReply, TableError>> {
+        for write in chunk {
+            self.check_journal(write).await;
+            self.note(|| format!("in a batch: {write:?}"));
+        }
+        self.wire_log.lock().unwrap().writes += chunk.len() as u64;
+        let sent = self.sink.write(chunk).await;
+        if sent.iter().any(|reply| matches!(reply, Ok(WriteReply::Applied { .. }))) {
+            self.killer.pass(CrashPoint::WriteUnanswered).await;
+        }
+        self.note(|| format!("{sent:?}"));
+        for reply in &sent {
+            if let Ok(WriteReply::Applied { consumed: Some(consumed), .. }) = reply {
+                self.wire_log.lock().unwrap().units += consumed.total();
+            }
+        }
+        sent
+    }
+
+    /// Commits a page as if all its items were done.
     async fn commit_early(&self, request: &PageRequest, page: &Page) {
         let Ok(Some(run)) = self.state.current_run(phase::EXPAND).await else { return };
         let after = request.segment.checked_sub(1);
@@ -168,6 +190,9 @@ impl Source for Wire {
 #[async_trait]
 impl Sink for Wire {
     async fn write(&self, chunk: &[&GuardedWrite]) -> Vec<Result<WriteReply, TableError>> {
+        if chunk.len() > 1 {
+            return self.write_batch(chunk).await;
+        }
         let mut replies = Vec::new();
         for write in chunk {
             self.check_journal(write).await;
@@ -206,7 +231,7 @@ impl Sink for Wire {
                 replies.push(Ok(WriteReply::Applied { consumed: None, removed: None }));
                 continue;
             }
-            let mut sent = self.connection.write(&[&write]).await;
+            let mut sent = self.sink.write(&[&write]).await;
             if sent.iter().any(|reply| matches!(reply, Ok(WriteReply::Applied { .. }))) {
                 self.killer.pass(CrashPoint::WriteUnanswered).await;
             }
@@ -230,7 +255,11 @@ impl Sink for Wire {
     }
 
     fn max_chunk(&self) -> usize {
-        1
+        self.sink.max_chunk()
+    }
+
+    fn can_share_request(&self, write: &GuardedWrite) -> bool {
+        self.sink.can_share_request(write)
     }
 
     async fn get(&self, key: &ItemKey) -> Result<GetReply, TableError> {

@@ -81,7 +81,7 @@ pub(crate) fn suggest_next(exit: Exit, dir: &Path) {
     };
     output::stderr(&format!(
         "\n{first}:\n     {me} demo --dir {dir}\n   show the state of the migration, also during a run:\n     {me} status {plan} \
-         --state {state}{note}"
+         --state {state} --offline{note}"
     ));
 }
 

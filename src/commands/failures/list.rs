@@ -17,8 +17,8 @@ use backfill::internals::item::item_to_json;
 use backfill::internals::migration::{Migration, StatusOptions, StatusOutcome};
 use backfill::internals::playbook::MigrationStage;
 use backfill::internals::state::{
-    self, AffectedItems, Cursor, DivergedRecord, FailureRecord, ListQuery, Mismatch, RunId, RunRecord, UnreadableRow,
-    phase,
+    self, AffectedItems, Cursor, DivergedRecord, FailureRecord, ListQuery, Mismatch, RunId, RunRecord, RunStatus,
+    UnreadableRow, phase,
 };
 use backfill::internals::telemetry::affected_json;
 
@@ -69,8 +69,11 @@ pub(crate) async fn list(global: &Global, plan: &Path, limit: u32) -> anyhow::Re
             let journal = commands.render("journal --show-values");
             write_noted(out, (Leftover::RepairedOver, None), &repaired_over, &journal)?;
             write_noted(out, (Leftover::DeleteReplyLost, elsewhere.table), &reply_lost, &journal)?;
-            let failures = count(failed, "open failure", "open failures");
-            writeln!(out, "{failures}, {}", count(unequal, "diverged item", "diverged items"))?;
+            let open = count(failed, "open failure", "open failures");
+            writeln!(out, "{open}, {}", count(unequal, "diverged item", "diverged items"))?;
+            if has_undone_failure(&failures, &summary.runs) {
+                writeln!(out, "The rollback is complete, so the failures of earlier runs need no action.")?;
+            }
             if failed + unequal > 0 {
                 writeln!(
                     out,
@@ -146,6 +149,13 @@ async fn next_step(migration: &Migration, commands: &CommandLine, failed: u64) -
     Some(NextStep::now(commands.render(words)))
 }
 
+/// Returns whether the newest run is a complete rollback, and at least one of these items failed in an earlier run.
+fn has_undone_failure(failures: &Rows<FailureRecord>, runs: &[RunRecord]) -> bool {
+    let newest = runs.iter().max_by_key(|run| run.id);
+    let rollback = newest.filter(|run| run.phase == phase::ROLLBACK && run.status == RunStatus::Complete);
+    rollback.is_some_and(|rollback| failures.iter().flatten().any(|failure| failure.run < rollback.id))
+}
+
 /// Returns whether a run, and not a rollback, found one of these items diverged, and the record has no derived key. An
 /// earlier version of this program did not record the key.
 fn has_diverged_source(diverged: &Rows<DivergedRecord>, runs: &[RunRecord]) -> bool {
@@ -156,9 +166,15 @@ fn has_diverged_source(diverged: &Rows<DivergedRecord>, runs: &[RunRecord]) -> b
 }
 
 fn write_mismatch(out: &mut Vec<u8>, mismatch: &Mismatch) -> IoResult<()> {
-    let paths: Vec<String> = mismatch.paths.iter().map(|path| format!("  {path}")).collect();
+    let paths: Vec<String> = mismatch.paths.iter().map(ToString::to_string).collect();
+    // If there are several paths, only the worst of their verdicts is recorded.
+    let paths = match paths.as_slice() {
+        [] => String::new(),
+        [one] => format!("  {one}"),
+        several => format!("  at least one of {}", several.join(", ")),
+    };
     let why = mismatch.why.as_ref().map_or_else(String::new, |why| format!("  ({why})"));
-    writeln!(out, "{:<10}{}{}{why}", mismatch.verdict.name(), mismatch.key, paths.concat())
+    writeln!(out, "{:<10}{}{paths}{why}", mismatch.verdict.name(), mismatch.key)
 }
 
 fn mismatch_json(mismatch: &Mismatch) -> Json {

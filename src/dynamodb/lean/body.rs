@@ -3,6 +3,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 
+use crate::change::Statement;
 use crate::item::{Item, Num, Value};
 
 /// The body of a request. It is a JSON object whose members are written one after another.
@@ -18,6 +19,26 @@ impl Body {
         body.bytes.push(b'{');
         body.text("TableName", table);
         body
+    }
+
+    /// Starts the body of a request that names its tables in statements.
+    pub(super) fn without_table() -> Body {
+        // A batch of 25 statements has a few thousand bytes.
+        let mut body = Body { bytes: Vec::with_capacity(8 * 1024) };
+        body.bytes.push(b'{');
+        body
+    }
+
+    /// Writes statements, which return the item if their condition fails.
+    pub(super) fn statements(&mut self, statements: &[Statement<'_>]) {
+        self.member("Statements");
+        write_list(&mut self.bytes, statements, |bytes, statement| {
+            bytes.extend_from_slice(b"{\"Statement\":");
+            write_string(bytes, &statement.text);
+            bytes.extend_from_slice(b",\"Parameters\":");
+            write_list(bytes, &statement.parameters, |bytes, value| write_value(bytes, value));
+            bytes.extend_from_slice(b",\"ReturnValuesOnConditionCheckFailure\":\"ALL_OLD\"}");
+        });
     }
 
     pub(super) fn text(&mut self, member: &str, text: &str) {

@@ -1,5 +1,5 @@
-//! A client for `Scan` and `UpdateItem`, the requests that a run sends most often. The client needs less CPU time than
-//! the SDK because it writes and reads JSON directly and skips the SDK's generic steps around a request.
+//! A client for the requests that a run sends most often: `Scan`, `UpdateItem` and `BatchExecuteStatement`. It needs less
+//! CPU time than the SDK, because it writes and reads JSON directly and skips the SDK's generic steps around a request.
 //!
 //! The SDK remains the reference. It resolves the endpoint, the credentials and the region. It also owns the
 //! connections and sends all other requests. `Route` in `sdk` records how the SDK sends requests, and this client sends
@@ -7,6 +7,7 @@
 //! If this client cannot prepare a request, the SDK sends the request instead. This is safe because this client has
 //! sent nothing.
 
+mod batch;
 mod body;
 mod reply;
 mod scan;

@@ -75,6 +75,29 @@ pub(super) struct FailedCondition {
     pub(super) item: Option<WireItem>,
 }
 
+/// The reply to a batch that DynamoDB has carried out.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub(super) struct ExecutedBatch {
+    pub(super) responses: Option<Vec<ExecutedStatement>>,
+    pub(super) consumed_capacity: Option<Vec<ConsumedCapacity>>,
+}
+
+/// The response to one statement.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub(super) struct ExecutedStatement {
+    pub(super) error: Option<StatementError>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub(super) struct StatementError {
+    pub(super) code: Option<String>,
+    pub(super) message: Option<String>,
+    pub(super) item: Option<Image>,
+}
+
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
 pub(super) struct ConsumedCapacity {
@@ -130,6 +153,20 @@ pub(super) struct WireItem(pub(super) Item);
 impl<'de> Deserialize<'de> for WireItem {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<WireItem, D::Error> {
         deserializer.deserialize_map(ItemVisitor).map(WireItem)
+    }
+}
+
+/// The item in the error of one statement. `None` if it contains a value of an unknown type. Such a value concerns only
+/// its own statement, so it does not count for [`Parsed::has_unknown_type`].
+#[derive(Debug)]
+pub(super) struct Image(pub(super) Option<Item>);
+
+impl<'de> Deserialize<'de> for Image {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Image, D::Error> {
+        let before = HAS_UNKNOWN_TYPE.replace(false);
+        let item = WireItem::deserialize(deserializer);
+        let is_unknown = HAS_UNKNOWN_TYPE.replace(before);
+        item.map(|WireItem(item)| Image((!is_unknown).then_some(item)))
     }
 }
 

@@ -5,11 +5,13 @@
 //! separate task. Each tool process is a future, and dropping that future simulates a kill. The killed process's
 //! requests stay in flight, as they would after a real kill.
 
+mod batch;
 mod connection;
 mod faults;
 mod history;
 mod index;
 pub mod rules;
+pub mod statement;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

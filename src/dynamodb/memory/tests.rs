@@ -32,6 +32,7 @@ fn write(n: u32) -> GuardedWrite {
         key,
         actions: vec![Action::SetValue { to: new.clone(), value: Value::Null }],
         conditions: vec![Condition::ItemExists("pk".into()), Condition::Missing(new)],
+        equal_values: Vec::new(),
         pre_images: Vec::new(),
         bytes_before: 0,
         bytes_after: 0,
@@ -129,6 +130,7 @@ async fn replies_say_what_happened() {
         match reply {
             Ok(WriteReply::Applied { consumed, .. }) => assert!(applied && consumed.unwrap().total() == 1.0),
             Ok(WriteReply::DerivedExists { .. }) => panic!("the test puts no derived items"),
+            Ok(WriteReply::EndpointChecked { .. }) => panic!("the test sends no batches"),
             Ok(WriteReply::ConditionFailed { .. }) => panic!("the test has no second writer"),
             Err(error) if error.is_ambiguous() => unknown[usize::from(applied)] += 1,
             Err(_) => assert!(!applied),

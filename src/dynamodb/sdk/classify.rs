@@ -30,6 +30,7 @@ pub(in crate::dynamodb) enum Call {
     /// A `PutItem` that restores an item of the migrated table. The variant `PutItem` is for the flag and its lease.
     RestoreItem,
     TransactWriteItems,
+    BatchExecuteStatement,
 }
 
 impl Call {
@@ -47,13 +48,21 @@ impl Call {
             Call::UpdateItem => "UpdateItem",
             Call::DeleteItem => "DeleteItem",
             Call::TransactWriteItems => "TransactWriteItems",
+            Call::BatchExecuteStatement => "BatchExecuteStatement",
         }
     }
 
     /// Returns whether a validation error of this call can be specific to a single item. Returns false for reads and
     /// for control items, because the same error would occur for every item.
     fn may_concern_one_item(self) -> bool {
-        matches!(self, Call::UpdateItem | Call::DeleteItem | Call::RestoreItem | Call::TransactWriteItems)
+        matches!(
+            self,
+            Call::UpdateItem
+                | Call::DeleteItem
+                | Call::RestoreItem
+                | Call::TransactWriteItems
+                | Call::BatchExecuteStatement
+        )
     }
 
     fn unusable(self, flaw: &'static str) -> TableError {
@@ -239,7 +248,7 @@ fn reasons(raw: &HttpResponse) -> Vec<ThrottlingReason> {
 }
 
 /// Removes possible personal data from DynamoDB's message, because some validation errors quote the request.
-pub(super) fn clean(message: &str) -> String {
+pub(in crate::dynamodb) fn clean(message: &str) -> String {
     let mut out = String::new();
     let mut quoted = false;
     for c in message.chars().take(600) {

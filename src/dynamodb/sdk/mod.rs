@@ -3,6 +3,7 @@
 //! credentials, the adapter reloads them and sends the request once more.
 
 mod backup;
+mod batch;
 mod classify;
 mod client;
 mod config;
@@ -28,7 +29,7 @@ use aws_sdk_dynamodb::operation::get_item::GetItemOutput;
 use aws_sdk_dynamodb::operation::scan::ScanOutput;
 use aws_sdk_dynamodb::types::{Capacity, ConsumedCapacity, ReturnConsumedCapacity};
 
-pub(in crate::dynamodb) use classify::{Call, by_code, classify, unusable_reply};
+pub(in crate::dynamodb) use classify::{Call, by_code, classify, clean, unusable_reply};
 pub(crate) use classify::{failure_text, is_credentials_error};
 pub(in crate::dynamodb) use client::Generation;
 pub use client::{Connection, connect};
@@ -197,13 +198,25 @@ pub(in crate::dynamodb) fn projection(key: &KeySchema) -> (String, HashMap<Strin
 fn consumed(consumed: Option<&ConsumedCapacity>) -> Option<WriteConsumption> {
     let total = units(consumed)?;
     let consumed = consumed?;
-    let arm = |capacity: &Capacity| capacity.capacity_units().or(capacity.write_capacity_units()).unwrap_or(0.0);
-    let arms = |named: Option<&HashMap<String, Capacity>>| -> Vec<(String, Units)> {
-        named.into_iter().flatten().map(|(name, capacity)| (name.clone(), arm(capacity))).collect()
-    };
-    let local: Units = arms(consumed.local_secondary_indexes()).iter().map(|(_, units)| units).sum();
-    let table = consumed.table().map_or(0.0, arm) + local;
-    Some(divide(total, table, arms(consumed.global_secondary_indexes())))
+    Some(divide(total, table_units(consumed).unwrap_or(0.0), index_units(consumed)))
+}
+
+/// Returns the units of the table and of its local indexes. `None` if the total is not divided.
+fn table_units(consumed: &ConsumedCapacity) -> Option<Units> {
+    let local = consumed.local_secondary_indexes();
+    let of_local: Units = local.into_iter().flatten().map(|(_, capacity)| capacity_units(capacity)).sum();
+    let table = consumed.table().map(capacity_units);
+    (table.is_some() || local.is_some()).then(|| table.unwrap_or(0.0) + of_local)
+}
+
+/// Returns the units of each global index.
+fn index_units(consumed: &ConsumedCapacity) -> Vec<(String, Units)> {
+    let global = consumed.global_secondary_indexes().into_iter().flatten();
+    global.map(|(name, capacity)| (name.clone(), capacity_units(capacity))).collect()
+}
+
+fn capacity_units(capacity: &Capacity) -> Units {
+    capacity.capacity_units().or(capacity.write_capacity_units()).unwrap_or(0.0)
 }
 
 /// Divides the total consumption of a write between the table and its global indexes. The table's part includes its

@@ -18,6 +18,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use aws_sdk_dynamodb::config::interceptors::AfterDeserializationInterceptorContextRef;
 use aws_sdk_dynamodb::config::{ConfigBag, Intercept, RuntimeComponents};
 use aws_sdk_dynamodb::error::BoxError;
+use aws_sdk_dynamodb::operation::batch_execute_statement::BatchExecuteStatementOutput;
 use aws_sdk_dynamodb::operation::create_backup::CreateBackupOutput;
 use aws_sdk_dynamodb::operation::delete_item::DeleteItemOutput;
 use aws_sdk_dynamodb::operation::describe_backup::DescribeBackupOutput;
@@ -29,6 +30,7 @@ use aws_sdk_dynamodb::operation::put_item::PutItemOutput;
 use aws_sdk_dynamodb::operation::scan::ScanOutput;
 use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsOutput;
 use aws_sdk_dynamodb::operation::update_item::UpdateItemOutput;
+use aws_sdk_dynamodb::types::BatchStatementResponse;
 
 use super::{describe, units};
 use crate::item::Units;
@@ -55,6 +57,7 @@ pub(in crate::dynamodb) struct ReplyCheck {
     puts: CapacityReporting,
     deletes: CapacityReporting,
     transactions: CapacityReporting,
+    batches: CapacityReporting,
     absent: AtomicU32,
 }
 
@@ -107,6 +110,9 @@ impl ReplyCheck {
             self.capacity(&self.deletes, units(deleted.consumed_capacity()), deleted.attributes().is_some())
         } else if let Some(done) = output.downcast_ref::<TransactWriteItemsOutput>() {
             self.capacity(&self.transactions, units(done.consumed_capacity().first()), false)
+        } else if let Some(done) = output.downcast_ref::<BatchExecuteStatementOutput>() {
+            let applied = |all: &Vec<BatchStatementResponse>| all.iter().any(|response| response.error().is_none());
+            self.batch(done.responses.as_ref().map(applied), units(done.consumed_capacity().first()))
         } else if let Some(described) = output.downcast_ref::<DescribeTableOutput>() {
             table(described)
         } else if let Some(described) = output.downcast_ref::<DescribeContinuousBackupsOutput>() {
@@ -145,6 +151,16 @@ impl ReplyCheck {
     /// Checks the reported capacity in the reply to an accepted `UpdateItem`.
     pub(in crate::dynamodb) fn update(&self, stated: Option<Units>) -> Result<(), Flaw> {
         self.capacity(&self.updates, stated, false)
+    }
+
+    /// Checks the reply to a batch of statements. `any_applied` says whether a statement was applied, and is `None` if the
+    /// reply has no list of responses. The caller compares the number of responses with the number of statements. If
+    /// every statement failed, DynamoDB reports no capacity.
+    pub(in crate::dynamodb) fn batch(&self, any_applied: Option<bool>, stated: Option<Units>) -> Result<(), Flaw> {
+        match any_applied.ok_or(Flaw("it has no Responses"))? {
+            true => self.capacity(&self.batches, stated, true),
+            false => Ok(()),
+        }
     }
 
     fn get(&self, got: &GetItemOutput) -> Result<(), Flaw> {
@@ -278,6 +294,16 @@ mod tests {
         assert!(check.get(&get(None, None)).is_err());
         assert_eq!(check.get(&get(Some(item()), None)), Ok(()));
         assert_eq!(check.get(&get(None, None)), Ok(()), "a complete reply had no capacity either");
+    }
+
+    #[test]
+    fn a_batch_has_responses_and_reports_the_capacity_of_applied_statements() {
+        let check = ReplyCheck::default();
+        assert!(check.batch(None, Some(1.0)).is_err());
+        assert_eq!(check.batch(Some(false), None), Ok(()));
+        assert_eq!(check.batch(Some(true), Some(1.0)), Ok(()));
+        assert!(check.batch(Some(true), None).is_err(), "an earlier reply reported capacity");
+        assert_eq!(check.batch(Some(false), None), Ok(()), "DynamoDB reports none for failed statements");
     }
 
     #[test]

@@ -16,6 +16,8 @@ use crate::plan::Access;
 pub(crate) struct OtherClient {
     /// The name of the table.
     pub(crate) name: Arc<str>,
+    /// The name of the sources' table.
+    pub(crate) sources: Arc<str>,
     /// Sends single reads to the table. A transaction goes through the client of the sources.
     pub(crate) requests: Box<Requests>,
 }
@@ -24,6 +26,7 @@ pub(crate) struct OtherClient {
 pub(super) struct Elsewhere<'a> {
     pub(super) requests: &'a Requests,
     name: &'a str,
+    sources: &'a str,
     pub(super) hash: PartitionHash,
     pub(super) cost: &'a WriteCost,
 }
@@ -47,9 +50,9 @@ impl Requests {
 
     /// Returns the other table that this write puts its derived item into. `None` if it touches only one table.
     pub(super) fn elsewhere<'a>(&'a self, write: &'a GuardedWrite) -> Option<Elsewhere<'a>> {
-        let OtherClient { name, requests } = self.other.as_ref()?;
+        let OtherClient { name, sources, requests } = self.other.as_ref()?;
         let hash = write.derived_key()?.partition_hash(&requests.partition_key);
-        Some(Elsewhere { requests, name, hash, cost: write.cost_elsewhere.as_ref()? })
+        Some(Elsewhere { requests, name, sources, hash, cost: write.cost_elsewhere.as_ref()? })
     }
 
     /// Reads the item with the derived key of this write, strongly consistently, and compares it with the derived item.
@@ -117,17 +120,20 @@ impl Requests {
     }
 
     /// Applies the effects of a failed write to the scopes. If a throttle names one of two tables, only that one slows
-    /// down. Otherwise both do.
+    /// down. A reason that names neither table slows both.
     pub(super) fn handle_write_failure(&self, write: &GuardedWrite, error: &TableError) {
         let key = Some(self.hash_of(write));
-        let (TableError::Throttled { reasons, .. }, Some(Elsewhere { requests, name, hash, .. })) =
+        let (TableError::Throttled { reasons, .. }, Some(Elsewhere { requests, name, sources, hash, .. })) =
             (error, self.elsewhere(write))
         else {
             return self.handle_failure(Access::Write, key, error);
         };
         self.progress.measures().record_error(error);
-        let (theirs, ours): (Vec<ThrottlingReason>, Vec<ThrottlingReason>) =
-            reasons.iter().cloned().partition(|reason| names_table(&reason.resource, name));
+        // A reason without a table, or with an unknown one, may be about either table.
+        let without = |table: &str| -> Vec<ThrottlingReason> {
+            reasons.iter().filter(|reason| !names_table(&reason.resource, table)).cloned().collect()
+        };
+        let (ours, theirs) = (without(name), without(sources));
         if reasons.is_empty() || !ours.is_empty() {
             self.scopes.throttled(Access::Write, &self.range, key, &ours);
         }

@@ -236,8 +236,9 @@ impl Requests {
     /// Returns the same client for a new segment with this counter. Derived items go anywhere in the other table, but
     /// each segment has a key range there too, so that no segment uses the whole budget of that table.
     fn in_segment_with(&self, segment: u32, in_flight: Arc<SegmentRequests>) -> Requests {
-        let other = self.other.as_ref().map(|OtherClient { name, requests }| OtherClient {
+        let other = self.other.as_ref().map(|OtherClient { name, sources, requests }| OtherClient {
             name: Arc::clone(name),
+            sources: Arc::clone(sources),
             requests: Box::new(requests.in_segment_with(segment, Arc::clone(&in_flight))),
         });
         let range = self.scopes.segment_key_range(segment);
@@ -287,8 +288,18 @@ impl Requests {
         self.sink.max_chunk().max(1)
     }
 
-    /// Returns the capacity units per second that the segment is currently allowed to use: the segment's rate or the
-    /// table's rate, whichever is lower.
+    /// Returns whether this write can be in the same request as other writes.
+    pub(crate) fn can_share_request(&self, write: &GuardedWrite) -> bool {
+        self.sink.can_share_request(write)
+    }
+
+    /// Returns whether one request with all these writes stays within the budgets.
+    pub(crate) fn fit_burst<'w>(&self, writes: impl Iterator<Item = &'w GuardedWrite>) -> bool {
+        self.scopes.fit_burst(&self.range, writes.map(|write| &write.cost))
+    }
+
+    /// Returns the capacity units per second that the segment may use now: the segment's rate or the table's rate,
+    /// whichever is lower.
     pub(crate) fn rate(&self, access: Access) -> Units {
         self.table_rate(access).min(self.range.rate(access))
     }
@@ -321,6 +332,14 @@ impl Requests {
         drop(in_flight);
         if replies.iter().any(Result::is_ok) {
             self.answered();
+        }
+        let is_accepted = |reply: &Result<WriteReply, TableError>| match reply {
+            Ok(WriteReply::Applied { .. } | WriteReply::ConditionFailed { .. } | WriteReply::DerivedExists { .. }) => {
+                true
+            }
+            Ok(WriteReply::EndpointChecked { .. }) | Err(_) => false,
+        };
+        if replies.iter().any(is_accepted) {
             self.accepted.store(true, Ordering::Relaxed);
         }
         let mut spent = RequestSpend::default();
@@ -338,7 +357,7 @@ impl Requests {
                 Ok(WriteReply::DerivedExists { .. }) => ConsumedByTables::estimated(write),
                 // For a failed condition, DynamoDB charges the item's current size, but at least one unit. It charges
                 // nothing for indexes.
-                Ok(WriteReply::ConditionFailed { image }) => {
+                Ok(WriteReply::ConditionFailed { image } | WriteReply::EndpointChecked { image }) => {
                     let bytes = image.as_ref().map_or(0, item_bytes);
                     let own = WriteCost { table: crate::item::write_units(bytes, 0), indexes: Vec::new() };
                     ConsumedByTables { own, ..ConsumedByTables::default() }

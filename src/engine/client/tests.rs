@@ -247,7 +247,7 @@ fn each_key_of_a_transaction_gets_its_own_units_back() {
 }
 
 /// If a transaction touches two tables, a throttle slows only the table that it names. A throttle without a reason slows
-/// both.
+/// both, and so does a reason that names neither table.
 #[tokio::test(start_paused = true)]
 async fn a_throttle_slows_only_the_table_that_it_names() {
     for (reasons, slows) in [
@@ -255,10 +255,13 @@ async fn a_throttle_slows_only_the_table_that_it_names() {
         (vec!["arn:aws:dynamodb:eu-west-1:123456789012:table/shop"], [true, false]),
         (vec!["table/shop", "table/lookup"], [true, true]),
         (vec![], [true, true]),
+        (vec![""], [true, true]),
+        (vec!["table/another"], [true, true]),
+        (vec!["table/lookup/index/by-user"], [false, true]),
     ] {
         let (other, _) = with_closing_window([WIDE; 3]);
         let (requests, _) = with_closing_window([WIDE; 3]);
-        let other = OtherClient { name: "lookup".into(), requests: Box::new(other) };
+        let other = OtherClient { name: "lookup".into(), sources: "shop".into(), requests: Box::new(other) };
         let requests = requests.with_other(Some(other));
         let derived = GuardedWrite::for_test("d").key;
         let action =
@@ -280,7 +283,7 @@ async fn a_throttle_slows_only_the_table_that_it_names() {
 async fn the_slower_of_two_tables_decides_the_rate() {
     let (other, _) = with_closing_window([RATE, WIDE, WIDE]);
     let (requests, _) = with_closing_window([WIDE; 3]);
-    let other = OtherClient { name: "lookup".into(), requests: Box::new(other) };
+    let other = OtherClient { name: "lookup".into(), sources: "shop".into(), requests: Box::new(other) };
     let requests = requests.with_other(Some(other));
     let derived = GuardedWrite::for_test("d").key;
     let action = Action::PutDerived { table: Some("lookup".into()), item: derived.attributes().clone(), key: derived };

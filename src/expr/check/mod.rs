@@ -38,11 +38,13 @@ pub(super) enum KnownType {
 }
 
 /// Follows the types through an expression whose result must be of one of these kinds. If the expression belongs to an
-/// element of a list or map, the element can have any type.
+/// element of a list or map, the element can have any type. The expression is evaluated only for items for which each
+/// of the `guards` is true.
 pub(super) fn check(
     source: &str,
     root: &Node,
     known: &BTreeMap<Path, KnownType>,
+    guards: &[&Node],
     result: Kinds,
     in_element: bool,
 ) -> Findings {
@@ -58,6 +60,7 @@ pub(super) fn check(
         };
         env.set(&place, is);
     }
+    env = guards.iter().fold(env, |env, guard| narrowed(guard, true, &env));
     let is_condition = result == Kinds::BOOL;
     let mut check = Check { source, is_condition, findings: Findings::default() };
     let is = check.value(root, &mut env);

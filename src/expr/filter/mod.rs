@@ -149,7 +149,7 @@ impl Expr {
         let translated: Vec<FilterTerm> = terms.iter().map_while(translate).collect();
         (1..=translated.len()).rev().find_map(|count| {
             let chain = chain(&terms[..count])?;
-            let found = check(&self.0.source, &chain, known.types(), Kinds::BOOL, false);
+            let found = check(&self.0.source, &chain, known.types(), &[], Kinds::BOOL, false);
             if !(found.errors.is_empty() && found.faults.is_empty()) {
                 return None;
             }

@@ -146,6 +146,32 @@ impl<'r> Sources<'r> {
         (test, inner)
     }
 
+    /// Makes a condition, and a value that is computed only if the condition is true.
+    pub(super) fn value_where(&mut self, depth: usize) -> (String, String) {
+        let other = self.condition(depth - 1);
+        match self.random.below(3) {
+            0 => (other, self.any(depth)),
+            1 => {
+                let (test, value) = self.guarded(|s| s.any(depth));
+                (format!("{test} && {other}"), value)
+            }
+            _ => {
+                let (outer, (inner, value)) = self.guarded_pair(depth);
+                (format!("({other} || true) && {outer} && {inner}"), value)
+            }
+        }
+    }
+
+    /// Makes two tests, and a value that is computed only if both are true.
+    fn guarded_pair(&mut self, depth: usize) -> (String, (String, String)) {
+        let mut inner = None;
+        let (test, _) = self.guarded(|s| {
+            inner = Some(s.guarded(|s| s.any(depth)));
+            String::new()
+        });
+        (test, inner.unwrap_or_default())
+    }
+
     /// Makes a condition.
     pub(super) fn condition(&mut self, depth: usize) -> String {
         if depth == 0 {

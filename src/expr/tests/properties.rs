@@ -33,6 +33,16 @@ fn expression(random: &mut Random) -> Option<Expr> {
     Expr::compile(&source, expected).ok()
 }
 
+/// Generates a condition without faults, and an expression for the items for which the condition is true.
+fn value_where(random: &mut Random) -> Option<(Expr, Expr)> {
+    let careless = [0, 5, 40][random.below(3)];
+    let depth = 1 + random.below(3);
+    let (condition, value) = Sources::new(random, careless).value_where(depth);
+    let condition = Expr::compile(&condition, Expected::Bool).ok()?;
+    let value = Expr::compile(&value, Expected::Value).ok()?;
+    condition.faults(&KnownTypes::default()).is_empty().then_some((condition, value))
+}
+
 fn same(a: &Value, b: &Value) -> bool {
     a.type_name() == b.type_name() && a == b
 }
@@ -132,6 +142,25 @@ proptest! {
         }
     }
 
+    /// A plan evaluates the `as` of a change only for items for which its `where` is true. So a `where` without faults
+    /// guards the `as`.
+    #[test]
+    fn a_true_condition_is_a_guard(seed in any::<u64>()) {
+        let random = &mut Random::new(seed);
+        if let Some((condition, value)) = value_where(random)
+            && value.faults_where(&KnownTypes::default(), &[&condition]).is_empty()
+        {
+            for _ in 0..24 {
+                let item = item(random);
+                if condition.test(&item, &facts()) == Ok(true) {
+                    let result = value.value(&item, &facts());
+                    let (condition, value) = (condition.source(), value.source());
+                    prop_assert!(has_result_or_limit(&result), "{condition}\n{value}\n{item:?}\n{result:?}");
+                }
+            }
+        }
+    }
+
     #[test]
     fn the_inputs_are_all_that_is_read(seed in any::<u64>()) {
         let random = &mut Random::new(seed);
@@ -212,4 +241,24 @@ fn the_random_expressions_are_worth_testing() {
     let kinds: std::collections::BTreeSet<&str> =
         (0..200).map(|seed| value(&mut Random::new(seed), 2).type_name()).collect();
     assert_eq!(kinds.len(), 10);
+}
+
+/// The property about guards says something: many conditions guard a value that would have faults without them, and are
+/// true for many items.
+#[test]
+fn the_random_guards_are_worth_testing() {
+    let (mut guarded, mut evaluated) = (0, 0);
+    for seed in 0..4_000 {
+        let random = &mut Random::new(seed);
+        let Some((condition, value)) = value_where(random) else { continue };
+        let none = KnownTypes::default();
+        if value.faults(&none).is_empty() || !value.faults_where(&none, &[&condition]).is_empty() {
+            continue;
+        }
+        guarded += 1;
+        let is_selected = |item: &Item| condition.test(item, &facts()) == Ok(true);
+        evaluated += (0..24).filter(|_| is_selected(&item(random))).count();
+    }
+    assert!(guarded > 200, "{guarded} conditions guard a value");
+    assert!(evaluated > 200, "{evaluated} evaluations");
 }

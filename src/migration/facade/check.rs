@@ -69,7 +69,7 @@ impl Migration {
         let stopped = job.stop.reason().cloned();
         let PreflightReport { findings, estimate, accepted } = found;
         let begun = self.begun().await;
-        Ok(CheckOutcome { target, segments, estimate, finish, findings, accepted, stopped, begun })
+        Ok(CheckOutcome { target, segments, estimate, finish, sampled, findings, accepted, stopped, begun })
     }
 
     /// Returns the stage and the next command of the migration. Returns `None` if the migration has not begun, or if

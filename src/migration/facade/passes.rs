@@ -70,7 +70,12 @@ impl Migration {
         };
         let flag = flag_move(&target).await;
         let state = target.state.display();
-        let question = format!("{limit}{flag}Undo the migration on {} (state {state}) now?", target.table_and_size());
+        let table = match &target.description.derived {
+            // The rollback deletes the derived items and does not touch their sources.
+            Some(derived) => format!("{} (derived items of {})", derived.arn, target.description.arn),
+            None => target.table_and_size(),
+        };
+        let question = format!("{limit}{flag}Undo the migration on {table} (state {state}) now?");
         Box::pin(self.passes(target, Goal::Rollback, question, options)).await
     }
 

@@ -47,12 +47,14 @@ impl Migration {
             return Err(MigrationError::NoCompletePass);
         }
         let goal = Goal::Run { again: options.again || options.restart };
-        let what = match (target.plan.deletes_items(), target.plan.puts_items()) {
-            (true, _) => "Delete the selected items of",
-            (false, true) => "Put derived items into",
-            (false, false) => "Write to",
+        let table = target.table_and_size();
+        let what = match (&target.description.derived, target.plan.deletes_items(), target.plan.puts_items()) {
+            (Some(derived), _, _) => format!("Put derived items of {table} into {}", derived.arn),
+            (None, true, _) => format!("Delete the selected items of {table}"),
+            (None, false, true) => format!("Put derived items into {table}"),
+            (None, false, false) => format!("Write to {table}"),
         };
-        let question = format!("{what} {} now?", target.table_and_size());
+        let question = format!("{what} now?");
         let request =
             CommandRequest { restart: options.restart, ..CommandRequest::new(goal, &options.accept, question) };
         let request = CommandRequest { accepted_findings: Some(accepted.clone()), ..request };
@@ -145,8 +147,12 @@ async fn retry_question(target: &MigrationTarget) -> String {
         Err(_) => 0,
     };
     let MigrationTarget { plan, description, state, .. } = target;
+    let what = match &description.derived {
+        Some(derived) => format!("Put derived items into {} for", derived.arn),
+        None => "Write to".to_owned(),
+    };
     format!(
-        "Write to {} of {} (account {}, state {}; {}) now?",
+        "{what} {} of {} (account {}, state {}; {}) now?",
         count(failures, "failed item", "failed items"),
         description.arn,
         description.account(),

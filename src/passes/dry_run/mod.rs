@@ -22,7 +22,7 @@ use async_trait::async_trait;
 pub use clusters::{predict_page, read_clusters};
 pub use heaviest::{HeaviestKeys, KeyUsage};
 pub use predicted_outcome::PredictedOutcome;
-pub use prediction::{ItemGroup, Prediction};
+pub use prediction::{ChangeCount, ItemGroup, Prediction};
 pub use shape::Shape;
 
 use crate::change::{Changes, HistoryLookup, ItemHistory, Outcome};

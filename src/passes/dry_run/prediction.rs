@@ -84,6 +84,21 @@ pub struct Prediction {
     pub times: BTreeMap<Path, ExpiryCounts>,
     /// Number of items that need a write and are signed or encrypted on the client.
     pub encrypted: u64,
+    /// The counts of each change of the plan, in the plan's order. Empty in the dry run of another phase than `run`.
+    pub by_change: Vec<ChangeCount>,
+    /// For each path that the plan reads, the number of items that have a value there. A path that no item has is
+    /// missing from the map.
+    pub sources: BTreeMap<Path, u64>,
+}
+
+/// The counts of one change of the plan.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ChangeCount {
+    /// Number of items that this change would change.
+    pub would_change: u64,
+    /// Number of items to which the change applies and that have something that it reads. The change may already be
+    /// applied to these items.
+    pub concerned: u64,
 }
 
 /// A group of items with the same reason.
@@ -129,10 +144,13 @@ impl Prediction {
         let bytes = item_bytes(item);
         self.bytes += bytes as u64;
         let mut usage = KeyUsage { write: 0.0, bytes: bytes as f64 };
+        self.add_sources(item, changes);
+        let mut unanswered = Vec::new();
         if let Decision::NeedsAnswers(questions, least) = decision {
             // The program is not started, so assume that existing outputs are right.
             let is_complete = least.actions.is_empty() && questions.iter().all(|question| question.compares);
             decision = if is_complete { Decision::AlreadyApplied } else { Decision::Write(*least) };
+            unanswered = questions;
         }
         let derives = matches!(&decision, Decision::Write(write) if write.derived_item().is_some());
         if matches!(decision, Decision::Write(_) | Decision::Refused(..)) && !derives {
@@ -191,6 +209,9 @@ impl Prediction {
                 for leftover in write.pre_images.iter().filter_map(PreImage::leftover).collect::<BTreeSet<_>>() {
                     self.add_leftover(leftover, ItemGroup { items: 1, examples: vec![write.key.clone()] });
                 }
+                for position in changes.made_by(item, &write, &unanswered) {
+                    self.change_count(position).would_change += 1;
+                }
                 self.add_types(item, &write);
                 self.add_shape(shape(item, &write));
                 PredictedOutcome::WouldChange
@@ -240,6 +261,14 @@ impl Prediction {
             self.times.entry(path).or_default().merge(times);
         }
         self.encrypted += other.encrypted;
+        for (position, count) in other.by_change.into_iter().enumerate() {
+            let kept = self.change_count(position);
+            kept.would_change += count.would_change;
+            kept.concerned += count.concerned;
+        }
+        for (path, items) in other.sources {
+            *self.sources.entry(path).or_default() += items;
+        }
     }
 
     /// Returns the same prediction with the most frequent shapes first.
@@ -259,6 +288,30 @@ impl Prediction {
             PredictedOutcome::Rejected => &mut self.rejected,
             PredictedOutcome::NotComputable => &mut self.not_computable,
         }
+    }
+
+    /// Counts what the changes of the plan can read in this item.
+    fn add_sources(&mut self, item: &Item, changes: &Changes) {
+        if let Some(last) = changes.planned().checked_sub(1) {
+            self.change_count(last);
+        }
+        for position in changes.concerned(item) {
+            self.change_count(position).concerned += 1;
+        }
+        let present: BTreeSet<&Path> = changes.planned_sources().filter(|path| path.get(item).is_some()).collect();
+        for path in present {
+            match self.sources.get_mut(path) {
+                Some(items) => *items += 1,
+                None => drop(self.sources.insert(path.clone(), 1)),
+            }
+        }
+    }
+
+    fn change_count(&mut self, position: usize) -> &mut ChangeCount {
+        if self.by_change.len() <= position {
+            self.by_change.resize(position + 1, ChangeCount::default());
+        }
+        &mut self.by_change[position]
     }
 
     /// Adds the load that a derived item causes on its own partition key. The transaction also checks the source, which

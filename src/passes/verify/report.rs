@@ -387,10 +387,12 @@ impl VerifyReport {
                     writeln!(out, "    {verdict:<10} {key}{}{why}", if example.repaired { ", deleted" } else { "" })?;
                 }
                 false => {
-                    // A mismatch of a derived item has no path.
-                    let paths = match example.paths.is_empty() {
-                        true => String::new(),
-                        false => format!(": {}", example.paths.join(", ")),
+                    // The mismatch of a derived item has no path. If there are several paths, only the worst of their
+                    // verdicts is recorded.
+                    let paths = match example.paths.as_slice() {
+                        [] => String::new(),
+                        [one] => format!(": {one}"),
+                        several => format!(": at least one of {}", several.join(", ")),
                     };
                     writeln!(out, "    {:<10} {key}{paths}{repaired}{why}", example.verdict)?;
                 }

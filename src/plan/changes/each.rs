@@ -115,14 +115,11 @@ pub(super) fn merge(changes: Vec<WrittenChange>, problems: &mut Problems) -> Vec
 
 /// Refuses changes that have the same container but different conditions.
 fn check_where(first: &WrittenChange, second: &WrittenChange, problems: &mut Problems) {
-    fn source(written: &WrittenChange) -> Option<&str> {
-        written.options.applies_to.as_ref().map(|condition| condition.expr.source())
-    }
-    if source(first) == source(second) {
+    if first.options.where_text() == second.options.where_text() {
         return;
     }
     let at = |written: &WrittenChange| {
-        written.options.applies_to.as_ref().map_or(written.first.clone(), |condition| condition.at.clone())
+        written.options.written_where.as_ref().map_or(written.first.clone(), |(_, at)| at.clone())
     };
     problems.add(
         Diagnostic::new("changes with the same `each` need the same `where`", at(second), "another condition")

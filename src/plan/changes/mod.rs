@@ -20,7 +20,7 @@ use super::select::WrittenExpr;
 use crate::change::{Change, OnExisting};
 use crate::item::Path;
 pub(super) use each::WrittenElement;
-pub(super) use options::{WrittenOptions, by_target, check_conditions, check_null};
+pub(super) use options::{WrittenOptions, any_has_where, by_target, check_conditions, check_null};
 pub(super) use replaced::WrittenReplaced;
 
 const CHANGE_CASES: [&str; 12] =

@@ -6,18 +6,30 @@ use crate::expr::Expected;
 use crate::item::{Path, Value};
 use crate::plan::diagnostic::{Diagnostic, Problems, TextSpan};
 use crate::plan::fields::Fields;
-use crate::plan::select::{WrittenExpr, read_expression};
+use crate::plan::select::{WrittenExpr, read_expression, read_where_of_each};
 
 /// The options of a change, and their positions in the plan's text.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(in crate::plan) struct WrittenOptions {
     /// The change's own `where`.
     pub(in crate::plan) applies_to: Option<WrittenExpr>,
+    /// The text of `where` and its position, even if the text is not a valid expression.
+    pub(in crate::plan) written_where: Option<(String, TextSpan)>,
     /// The position of `null_is_missing`, if it is true.
     pub(in crate::plan) null_is_missing: Option<TextSpan>,
 }
 
 impl WrittenOptions {
+    /// Returns whether the change has a `where` with errors. Other rules then report nothing that may be a consequence.
+    pub(in crate::plan) fn is_where_unreadable(&self) -> bool {
+        self.written_where.is_some() && self.applies_to.is_none()
+    }
+
+    /// Returns the text of `where`.
+    pub(in crate::plan) fn where_text(&self) -> Option<&str> {
+        self.written_where.as_ref().map(|(text, _)| text.as_str())
+    }
+
     /// Returns the options without their positions. `stable` contains the attributes that never change according to
     /// `[select]`.
     pub(in crate::plan) fn options(&self, stable: &[String]) -> ChangeOptions {
@@ -27,6 +39,14 @@ impl WrittenOptions {
             null_is_missing: self.null_is_missing.is_some(),
         }
     }
+}
+
+/// Returns whether at least one change has its own `where`, even one with errors.
+pub(in crate::plan) fn any_has_where(root: &Fields<'_, '_>) -> bool {
+    let changes = root.get("change").and_then(|(_, value)| value.get_ref().as_array());
+    changes.is_some_and(|all| {
+        all.iter().any(|entry| entry.get_ref().as_table().is_some_and(|table| table.contains_key("where")))
+    })
 }
 
 /// Collects the options of all changes.
@@ -72,10 +92,15 @@ pub(super) fn read(fields: &Fields<'_, '_>, kind: &str, key: &TextSpan, problems
             refuse("where", &at, (kind, key), ("not with `put`", why), problems);
             None
         }
+        (Some((_, value)), _) if fields.get("each").is_some() => read_where_of_each(value, problems),
         (Some((_, value)), _) => read_expression("where", value, Expected::Bool, problems),
         (None, _) => None,
     };
-    WrittenOptions { applies_to, null_is_missing: null_at.filter(|_| null_is_missing) }
+    let written_where = fields.get("where").map(|(_, value)| {
+        let text = value.get_ref().as_str().unwrap_or_default();
+        (text.to_owned(), value.span())
+    });
+    WrittenOptions { applies_to, written_where, null_is_missing: null_at.filter(|_| null_is_missing) }
 }
 
 fn refuse(
@@ -140,10 +165,8 @@ fn check_copied(written: &WrittenChange, other: &WrittenChange, problems: &mut P
     let copies = written.change.paths();
     let is_removed = |from: &&&Path| other.change.paths().removes.contains(*from);
     let source = copies.reads.iter().filter(|from| !copies.removes.contains(from)).find(is_removed);
-    let source_text =
-        |change: &WrittenChange| change.options.applies_to.as_ref().map(|condition| condition.expr.source().to_owned());
     if let Some(path) = source
-        && source_text(written) != source_text(other)
+        && written.options.where_text() != other.options.where_text()
     {
         problems.add(
             Diagnostic::new(

@@ -10,6 +10,10 @@ use crate::plan::select::WrittenSelection;
 /// `where` also reads the target. In this case, the run checks for each item that the written item is no longer
 /// selected.
 pub(super) fn check_own_inputs(written: &WrittenChange, selection: Option<&WrittenSelection>, problems: &mut Problems) {
+    // A `where` with errors might read the target.
+    if written.options.is_where_unreadable() {
+        return;
+    }
     // `check_elements` checks the inputs of changes of elements.
     if written.change.each().is_some() {
         return;

@@ -56,10 +56,11 @@ struct PathUse<'a> {
     at: &'a TextSpan,
 }
 
-/// Reports every change that breaks a rule.
+/// Reports every change that breaks a rule. If `has_unreadable_where` is true, the `where` in [select] has errors, so
+/// errors that may be a consequence are left out.
 pub(super) fn check(
     changes: &[WrittenChange],
-    selection: Option<&WrittenSelection>,
+    (selection, has_unreadable_where): (Option<&WrittenSelection>, bool),
     has_index: bool,
     options: &OptionsByTarget,
     split: Option<&TextSpan>,
@@ -67,7 +68,9 @@ pub(super) fn check(
 ) {
     for change in changes {
         check_change(change, problems);
-        check_own_inputs(change, selection, problems);
+        if !has_unreadable_where {
+            check_own_inputs(change, selection, problems);
+        }
         check_null(change, problems);
         check_replaced(change, problems);
     }

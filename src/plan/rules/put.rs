@@ -1,7 +1,7 @@
 //! Rules for plans that put derived items.
 
 use crate::change::{DerivedItem, MAX_OPERATORS};
-use crate::expr::KnownTypes;
+use crate::expr::{Expr, KnownTypes};
 use crate::item::{KeyAttribute, KeySchema};
 use crate::plan::changes::WrittenChange;
 use crate::plan::diagnostic::{Diagnostic, Problems, TextSpan};
@@ -137,8 +137,10 @@ pub(in super::super) fn check_put_key(
 /// Checks that each key attribute of a derived item has a valid value. `schema` is the key of the table that gets the
 /// derived items, and `table` its name, as in [`check_put_key`]. `known` describes the attributes that every source has.
 /// If `allows_not_computable` is true, the plan says what happens to an item without a valid key.
+/// Each of the `guards` is true for every selected item, and has a result for every item.
 pub(in super::super) fn check_put_types(
     changes: &[WrittenChange],
+    guards: &[&Expr],
     (table, schema): (Option<&str>, &KeySchema),
     known: &KnownTypes,
     allows_not_computable: bool,
@@ -146,7 +148,7 @@ pub(in super::super) fn check_put_types(
 ) {
     for (put, derived) in puts_into(changes, table) {
         for part in std::iter::once(&schema.partition).chain(&schema.sort) {
-            check_part((put, derived), (table, part), known, allows_not_computable, problems);
+            check_part((put, derived), (table, part), (known, guards), allows_not_computable, problems);
         }
     }
 }
@@ -167,14 +169,14 @@ fn name_of(table: Option<&str>) -> String {
 fn check_part(
     (written, derived): (&WrittenChange, &DerivedItem),
     (table, part): (Option<&str>, &KeyAttribute),
-    known: &KnownTypes,
+    (known, guards): (&KnownTypes, &[&Expr]),
     allows_not_computable: bool,
     problems: &mut Problems,
 ) {
     let Some(place) = derived.key.iter().position(|(name, _)| *name == part.name) else { return };
     let (Some((name, expression)), Some(at)) = (derived.key.get(place), written.derived.get(place)) else { return };
     let at = at.at.clone();
-    let types = expression.result_types(known);
+    let types = expression.result_types(known, guards);
     let kind = part.kind.as_str();
     let others: Vec<&str> = types.iter().copied().filter(|result| *result != kind).collect();
     if !types.contains(&kind) {

@@ -96,3 +96,29 @@ fn one_write_may_copy_a_value_and_remove_it() {
     let after = apply(&plan.changes, &before);
     assert_eq!(after.into_keys().collect::<Vec<_>>(), ["b", "c"]);
 }
+
+/// A change is evaluated only for items for which its `where` and the selection are true. So a test there is enough.
+#[test]
+fn a_where_guards_the_values_of_a_plan() {
+    let head = "[migration]\nname = \"m\"\n[table]\nname = \"shop\"\nkey = [\"pk\", \"sk\"]\n";
+    let compute = "[[change]]\ncompute = \"total\"\nas = 'item.cents / 100'\n";
+    let is_number = "where = 'type(item.cents) == \"N\"'\n";
+    let put = "[[change]]\nput = { key = { pk = '\"E#\" + item.email', sk = '\"L\"' } }\n";
+    let each = "[[change]]\neach = \"lines[*]\"\ncompute = \"a\"\nas = 'item.cents'\n";
+    let errors = |rest: String| load("p", &format!("{head}{rest}")).err().map(|errors| errors.to_string());
+    for guarded in [
+        format!("{compute}{is_number}"),
+        format!("[select]\n{is_number}{compute}"),
+        format!("{each}{is_number}"),
+        format!("[select]\nwhere = 'item.sk == \"P\" && type(item.email) == \"S\"'\n{put}"),
+    ] {
+        assert_eq!(errors(guarded.clone()), None, "{guarded}");
+    }
+    for unguarded in [compute.to_owned(), each.to_owned(), format!("[select]\nwhere = 'has(item.cents)'\n{compute}")] {
+        let said = errors(unguarded).unwrap();
+        assert!(said.contains("`item.cents` can be"), "{said}");
+    }
+    // A `where` that can lack a result is refused, and it guards nothing.
+    let said = errors(format!("{compute}where = 'item.cents > 1'\n")).unwrap();
+    assert_eq!(said.matches("`item.cents` can be missing or of another type").count(), 2, "{said}");
+}

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use super::{TemplateTable, quoted};
 use crate::figure::{count, number};
-use crate::item::Path;
+use crate::item::{Path, PathStep};
 
 /// Maximum number of attributes to list.
 const MAX_LISTED: usize = 30;
@@ -73,13 +73,26 @@ fn examples(table: &TemplateTable, attributes: &[TemplateAttribute]) -> String {
     let Some(first) = usable.clone().find(|attribute| attribute.path.is_top_level()) else { return String::new() };
     let name = first.path.root();
     let mut out = String::from("#\n# Examples with attributes of this table:\n");
-    out.push_str(&example("move", &first.path, &table.free(&format!("new_{name}"))));
+    let new = table.free(&format!("new_{name}"));
+    out.push_str(&example("move", &first.path, &new));
     // The paths of two changes must not overlap.
     let member = usable.find(|attribute| !attribute.path.is_top_level() && attribute.path.root() != name);
     if let Some(member) = member {
-        out.push_str(&example("copy", &member.path, &table.free("copy_of_member")));
+        // Two changes must not write the same attribute.
+        let own = table.free(&joined(&member.path));
+        let to = if own == new { table.free(&format!("{}_copy", joined(&member.path))) } else { own };
+        out.push_str(&example("copy", &member.path, &to));
     }
     out
+}
+
+/// Returns the names in a path, joined with underscores: `customer_name` for `customer.name`.
+fn joined(path: &Path) -> String {
+    let name = |step: &PathStep| match step {
+        PathStep::Name(name) => name.clone(),
+        PathStep::Index(index) => index.to_string(),
+    };
+    path.steps().iter().map(name).collect::<Vec<_>>().join("_")
 }
 
 fn example(verb: &str, from: &Path, to: &Path) -> String {
@@ -144,7 +157,7 @@ mod tests {
             "#   '\"e-mail\"'        998  S\n",
             "#   \"address.zip\"     498  S\n",
             "# move = '\"e-mail\"'\n# to = '\"new_e-mail_\"'\n",
-            "# copy = \"address.zip\"\n# to = \"copy_of_member\"\n",
+            "# copy = \"address.zip\"\n# to = \"address_zip\"\n",
             "\n[[change]]\nmove = \"old_name\"\nto = \"new_name\"\n",
         ] {
             assert!(text.contains(part), "{part}\n{text}");

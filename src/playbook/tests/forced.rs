@@ -68,10 +68,7 @@ fn a_reason_given_for_one_item_covers_no_other_items() {
         sim.begin();
         assert_eq!(sim.next_step(goal, false), Ok(Step::Confirm));
         let refused = sim.try_run(goal).unwrap_err();
-        assert!(
-            refused.why.contains("5,000 items still differ") && refused.why.contains("when 1 were known"),
-            "{refused}"
-        );
+        assert!(refused.why.contains("5,000 items still differ") && refused.why.contains("1 were known"), "{refused}");
         assert_eq!(sim.flag.as_ref().unwrap().read, ReadFrom::New);
         // The last refusal reported all of these items, so the reason now covers them.
         sim.run(goal);

@@ -164,7 +164,7 @@ fn plans_whose_old_values_may_not_come_back() {
         (vec![moved("old", "new"), copy("other", "newer"), set], None),
         (vec![copy("doc.a", "a"), copy("doc.b", "b")], None),
         (vec![copy("list[0].a", "a")], None),
-        (vec![copy("old", "new"), copy("old", "newer")], Some("`new` and `newer` may differ")),
+        (vec![copy("old", "new"), copy("old", "newer")], Some("`new` and `newer` can differ")),
         (vec![moved("old", "new"), copy("old", "newer")], Some("`old` cannot equal both")),
         (vec![copy("doc", "a"), copy("x", "y"), copy("doc.b", "b")], Some("`doc` and `doc.b` cannot equal both")),
         (vec![copy("list[0]", "first")], Some("`list[0]` is an element of a list")),

@@ -155,7 +155,29 @@ fn lines_show_ranges_and_their_basis() {
     let ranges = text(&estimate);
     assert!(ranges.contains("items=about 1,098 ("), "{ranges}");
     assert!(estimate.basis_text().contains("50 of 100 clusters"), "{}", estimate.basis_text());
-    assert!(ranges.contains("past 400 KB=about 0 (0 to "), "{ranges}");
+    assert!(ranges.contains("past 400 KB=none in the sample (0 to "), "{ranges}");
+}
+
+/// DynamoDB counts 1,000 items, but the drawn clusters suggest fewer. The rest can have one partition key in the other
+/// table, unless each of its partition keys has only one item.
+#[test]
+fn items_outside_the_sample_can_share_a_partition_key_of_the_other_table() {
+    let mut tally = SampleTally::new(100, FIGURE_COUNT, 1_000);
+    (0..50).for_each(|_| {
+        let mut figures = vec![0.0; FIGURE_COUNT];
+        figures[Figure::Items as usize] = 5.0;
+        figures[Figure::ElsewhereWrite as usize] = 10.0;
+        tally.add(&figures);
+    });
+    let of_other = |write: f64| {
+        let drawn = KeyLoad { write: Range::exactly(write), bytes: Range::exactly(0.0) };
+        TableTotals::from_sample(&tally, &[], [no_key(), drawn]).key_elsewhere
+    };
+    // 500 items are unaccounted for, and a put costs two units.
+    let found = of_other(4.0).write;
+    assert!(found.low == 4.0 && found.high >= 1_000.0, "{found:?}");
+    assert_eq!(of_other(5_000.0).write.high, 5_000.0);
+    assert_eq!(of_other(0.0), no_key());
 }
 
 /// Three rates limit the writes to one partition key: its budget, the budget of its segment, and the throughput of a

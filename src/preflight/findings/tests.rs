@@ -67,7 +67,7 @@ fn findings_with(
 ) -> Vec<Finding> {
     let estimate = estimate(facts, plan);
     let types = BTreeMap::new();
-    findings(&FindingInput { facts, plan, estimate: &estimate, types: &types, times, signed, now: NOW })
+    findings(&FindingInput { facts, plan, estimate: &estimate, types: &types, times, signed, read: None, now: NOW })
 }
 
 /// Returns the finding with this ID, which must exist exactly once.
@@ -176,6 +176,37 @@ fn derived_items_are_refused_with_strong_consistency_across_regions() {
     facts.table.features.strong_across_regions = false;
     let finding = finding_with_id(&findings_of(&facts, &put("user = 'item.pk'")), "multi-region");
     assert_eq!(finding.accept, Some(Acceptance::MultiRegion));
+}
+
+/// Each of the two tables can have replicas, or strong consistency across regions. The finding names the table.
+#[test]
+fn derived_items_in_another_table_are_refused_because_of_either_table() {
+    let change = "put = { table = \"lookup\", key = { id = 'item.pk' }, attributes = { user = 'item.pk' } }";
+    let plan = plan("", &format!("[[change]]\n{change}\n"));
+    for is_of_sources in [true, false] {
+        let with = |strong: bool| {
+            let (mut facts, mut other) = (quiet_facts(), quiet_facts());
+            facts.table.name = "ttt".into();
+            other.table.name = "lookup".into();
+            let features = if is_of_sources { &mut facts.table.features } else { &mut other.table.features };
+            features.replicas = vec!["us-east-1".into()];
+            features.strong_across_regions = strong;
+            facts.table.derived = Some(Box::new(other.table.clone()));
+            facts.derived = Some(Box::new(other));
+            findings_of(&facts, &plan)
+        };
+        let name = if is_of_sources { "Table `ttt`" } else { "Table `lookup`" };
+        let found = with(false);
+        let finding = finding_with_id(&found, "multi-region");
+        assert_eq!((finding.severity, finding.accept), (Refusal, Some(Acceptance::MultiRegion)), "{name}");
+        assert!(finding.what.starts_with(name), "{name}: {finding:?}");
+        assert!(refusal(&found, &[]).is_some() && refusal(&found, &[Acceptance::MultiRegion]).is_none(), "{name}");
+        let found = with(true);
+        let finding = finding_with_id(&found, "multi-region");
+        assert_eq!((finding.severity, finding.accept), (Refusal, None), "{name}");
+        assert!(finding.what.starts_with(name) && finding.what.contains("no transactions"), "{name}: {finding:?}");
+        assert!(refusal(&found, &[Acceptance::MultiRegion]).is_some(), "{name}");
+    }
 }
 
 #[test]
@@ -334,7 +365,7 @@ fn an_index_is_touched_through_its_key_or_its_projection() {
     assert_eq!(of, expected);
     let key = finding_with_id(&found, "index-key");
     assert!(key.what.contains("`new`") && key.what.contains("`by-new`"), "{key:?}");
-    assert!(key.why.contains("0 to 4,000 WCU"), "one entry is removed and one is added: {}", key.why);
+    assert!(key.why.contains("0 to 4,000 additional WCU"), "one entry is removed and one is added: {}", key.why);
     assert!(finding_with_id(&found, "index-key-later").what.contains("`by-old`"));
     assert!(!found.iter().any(|finding| finding.what.contains("aside")));
 }
@@ -367,6 +398,7 @@ fn large_items_are_a_warning_when_the_mean_may_double_past_the_limit() {
             types: &types,
             times: &times,
             signed,
+            read: None,
             now: NOW,
         });
         found.into_iter().find(|finding| finding.id == "item-size").map(|finding| finding.severity)

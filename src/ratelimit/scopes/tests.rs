@@ -187,3 +187,20 @@ async fn a_budget_change_reaches_every_scope() {
     }
     assert!((3.5..4.5).contains(&start.elapsed().as_secs_f64()), "{:?}", start.elapsed());
 }
+
+/// A full bucket contains the units of a tenth of a second, but at least one unit.
+#[tokio::test(start_paused = true)]
+async fn writes_fit_a_burst_if_they_fit_every_bucket() {
+    let fit = |budgets: &Budgets, table: Units, indexes: &[(usize, Units)], count: usize| {
+        let cost = WriteCost { table, indexes: indexes.to_vec() };
+        let scopes = scopes(budgets);
+        scopes.fit_burst(&scopes.key_range(), std::iter::repeat_n(&cost, count))
+    };
+    let wide = budgets(1_000.0, 250.0, &[None, Some(100.0)]);
+    assert!(fit(&wide, 1.0, &[], 25) && !fit(&wide, 1.0, &[], 26), "the key range");
+    assert!(fit(&wide, 1.0, &[(1, 1.0)], 10) && !fit(&wide, 1.0, &[(1, 1.0)], 11), "the index");
+    assert!(fit(&wide, 1.0, &[(0, 1.0)], 25), "an index without a budget of its own");
+    let narrow = budgets(20.0, 250.0, &[]);
+    assert!(fit(&narrow, 1.0, &[], 2) && !fit(&narrow, 1.0, &[], 3), "the table");
+    assert!(fit(&budgets(0.5, 250.0, &[]), 1.0, &[], 1), "one unit always fits");
+}

@@ -1,6 +1,10 @@
 //! Plans that put derived items into another table. That table has another key, and items of others.
 
+use std::sync::Arc;
+
+use aws_sdk_dynamodb::types::{AttributeDefinition, BillingMode, KeySchemaElement, KeyType, ScalarAttributeType};
 use backfill::internals::item::Item;
+use backfill::{Answer, Notice, Observer, Options, Question, RunOptions, StepOptions};
 
 use super::*;
 use crate::harness::from_sdk;
@@ -327,6 +331,83 @@ async fn a_wrong_other_table_is_refused() {
     migration.run(&["--set", "limits.max_items=10"], 6);
     let client = migration.harness.client();
     client.delete_table().table_name(&elsewhere.lookups).send().await.unwrap();
-    let recreated = migration.run(&[], 3).to_string();
-    assert!(recreated.contains(&elsewhere.lookups), "{recreated}");
+    let missing = migration.run(&[], 3).to_string();
+    assert!(missing.contains(&elsewhere.lookups), "{missing}");
+    let id = KeySchemaElement::builder().attribute_name("id").key_type(KeyType::Hash).build().unwrap();
+    let text = AttributeDefinition::builder().attribute_name("id").attribute_type(ScalarAttributeType::S);
+    let create = client.create_table().table_name(&elsewhere.lookups).billing_mode(BillingMode::PayPerRequest);
+    create.key_schema(id).attribute_definitions(text.build().unwrap()).send().await.unwrap();
+    migration.harness.wait_until_active(&elsewhere.lookups).await;
+    for words in [&["run", "--yes", "--accept", "no-pitr"][..], &ROLLBACK, &["verify", "--all"]] {
+        let recreated = migration.command(words, 7).to_string();
+        assert!(recreated.contains("deleted and recreated"), "{words:?}: {recreated}");
+    }
+    assert_eq!(elsewhere.entries().await.len(), 0);
+}
+
+/// An operator who agrees to every question. Records the questions, and the headers of runs.
+#[derive(Default)]
+struct Recorder {
+    questions: Mutex<Vec<String>>,
+    headers: Mutex<Vec<String>>,
+}
+
+impl Observer for Recorder {
+    fn notice(&self, notice: &Notice<'_>) {
+        if let Notice::RunHeader(text) = notice {
+            self.headers.lock().unwrap().push((*text).to_owned());
+        }
+    }
+
+    fn confirm(&self, question: &Question<'_>) -> Answer {
+        self.questions.lock().unwrap().push(question.to_string());
+        Answer::Yes
+    }
+}
+
+/// The question of a run and its header name both tables. The question of a rollback names the table that it changes.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_questions_name_the_table_that_changes() {
+    let elsewhere = Elsewhere::new(items(), WITH_EMAIL).await;
+    let migration = &elsewhere.migration;
+    let recorder = Arc::new(Recorder::default());
+    let open = || {
+        let mut options = Options::default();
+        options.endpoint_url = Some(migration.harness.endpoint());
+        options.state = Some(migration.harness.dir().join("state.db"));
+        options.observer = Arc::clone(&recorder) as Arc<dyn Observer>;
+        backfill::Migration::open(&migration.plan, options).unwrap()
+    };
+    let last = || recorder.questions.lock().unwrap().last().cloned().unwrap();
+    let (table, lookups) = (format!("table/{}", migration.table), format!("table/{}", elsewhere.lookups));
+    answer(
+        &migration.harness,
+        TRANSACTION,
+        400,
+        "ValidationException",
+        "Item size has exceeded the maximum allowed size",
+    );
+    open().run(&RunOptions::default()).await.unwrap();
+    let run = last();
+    let (from, into) = run.split_once(" into ").unwrap();
+    assert!(from.starts_with("Put derived items of arn:") && from.contains(&table), "{run}");
+    assert!(into.contains(&lookups) && !into.contains(&table), "{run}");
+    let header = recorder.headers.lock().unwrap().first().cloned().unwrap();
+    let line = |label: &str| header.lines().find(|line| line.starts_with(label)).unwrap_or_default().to_owned();
+    assert!(line("table ").ends_with(&table) && line("derived ").ends_with(&lookups), "{header}");
+    assert!(header.contains(&format!("budget   table {}: table: ", elsewhere.lookups)), "{header}");
+    migration.harness.proxy().set_faults(None);
+    open().retry_failures(&[]).await.unwrap();
+    let retry = last();
+    assert!(retry.starts_with("Put derived items into arn:") && retry.contains("40 failed items"), "{retry}");
+    assert!(retry.contains(&lookups) && retry.contains(&table), "{retry}");
+    assert_eq!(elsewhere.entries().await, elsewhere.expected());
+    let mut stopped = StepOptions::default();
+    stopped.facts = vec![backfill::Fact::WritersStopped];
+    open().rollback(&stopped).await.unwrap();
+    let rollback = last();
+    let asked = rollback.split_once("Undo the migration on ").unwrap().1;
+    let (changed, rest) = asked.split_once(' ').unwrap();
+    assert!(changed.ends_with(&lookups) && rest.contains(&table), "{rollback}");
+    assert_eq!(elsewhere.entries().await.len(), 1);
 }

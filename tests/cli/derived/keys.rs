@@ -9,9 +9,14 @@ const KEYS: &str =
 impl Migration {
     /// Creates a migration of the users with these numbers.
     async fn of_listed_users(numbers: impl IntoIterator<Item = usize>) -> Migration {
+        Migration::of_listed(items(), numbers).await
+    }
+
+    /// Creates a migration of the users with these numbers, in a table with these items.
+    async fn of_listed(items: Vec<Item>, numbers: impl IntoIterator<Item = usize>) -> Migration {
         let change = PLAN.split_once("[[change]]").unwrap().1;
         let rest = format!("{KEYS}[[change]]{change}");
-        let migration = Migration::with_plan(items(), &rest).await;
+        let migration = Migration::with_plan(items, &rest).await;
         let keys: String = numbers.into_iter().map(|n| format!("USER#{n},PROFILE\n")).collect();
         std::fs::write(migration.harness.dir().join("keys.csv"), format!("pk,sk\n{keys}")).unwrap();
         migration
@@ -74,15 +79,19 @@ async fn listed_sources_get_derived_items_and_orphans_are_found() {
     assert_eq!(left.len(), 2, "{left:?}");
 }
 
-/// A verification that is stopped in the journal continues there, and counts each derived item once.
+/// A verification that is stopped in the journal continues there, and counts each derived item once. The journal has more
+/// than one page of records, so the second session begins in the middle of the journal.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stopped_verification_continues_in_the_journal() {
-    let migration = Migration::of_listed_users(0..40).await;
+    const USERS: usize = 250;
+    let users = (0..USERS).map(|n| user(n, &format!("u{n}@example.com"))).collect();
+    let migration = Migration::of_listed(users, 0..USERS).await;
     migration.run(&[], 0);
     let seen = AtomicU64::new(0);
+    // The scan of the list reads each source and its derived item. Then each record of the journal causes two reads.
+    let in_the_journal = 4 * USERS as u64 - 250;
     let rule: FaultRule = Arc::new(move |request: &RequestInfo| match request.operation.as_str() {
-        // The scan of the list reads 40 sources and 40 derived items.
-        "GetItem" if seen.fetch_add(1, Ordering::Relaxed) >= 90 => Fault::Reply {
+        "GetItem" if seen.fetch_add(1, Ordering::Relaxed) >= in_the_journal => Fault::Reply {
             status: 400,
             error: "AccessDeniedException".to_owned(),
             message: "denied".to_owned(),
@@ -93,7 +102,12 @@ async fn a_stopped_verification_continues_in_the_journal() {
     migration.harness.proxy().set_faults(Some(rule));
     migration.command(&["verify", "--all"], 6);
     migration.harness.proxy().set_faults(None);
+    let reads = || migration.harness.proxy().tally().operation("GetItem").requests;
+    let before = reads();
     let verified = migration.command(&["verify", "--all"], 0);
     let found = (&verified["matching"], &verified["compared"], &verified["derived_items_read"]);
-    assert_eq!(found, (&json!(40), &json!(40), &json!(40)), "{verified:#}");
+    assert_eq!(found, (&json!(USERS), &json!(USERS), &json!(USERS)), "{verified:#}");
+    // From the first record of the journal, two reads of each record would be necessary.
+    let again = reads() - before;
+    assert!((1..2 * USERS as u64).contains(&again), "{again} reads");
 }

@@ -43,7 +43,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const AT_ONCE: usize = 4;
 
 /// The operations that write items.
-const WRITES: &[&str] = &["UpdateItem", "DeleteItem", "PutItem", "TransactWriteItems"];
+const WRITES: &[&str] = &["UpdateItem", "DeleteItem", "PutItem", "TransactWriteItems", "BatchExecuteStatement"];
 
 /// Returns the reason why a run of this plan never reaches a crash point. Returns `None` if a run can reach the crash
 /// point.

@@ -296,6 +296,8 @@ impl Control {
         }
         // The rules use this field only within one command. In this model, each step can belong to a new command.
         state.flag_seen = None;
+        // Only the text of a refusal depends on this field.
+        state.discarded = None;
         // In this model, clocks are never set back.
         state.latest = time(0);
         if state.open.is_none() {

@@ -78,6 +78,7 @@ pub(crate) const PURE: &[&str] = &[
     "cutover/sight",
     "playbook",
     "dynamodb/memory/rules",
+    "dynamodb/memory/statement",
     "backoff",
     "ratelimit/budget",
     "ratelimit/window",

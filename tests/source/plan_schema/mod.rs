@@ -31,7 +31,7 @@ const UNREADABLE: [&str; 10] = [
 ];
 
 /// Bad plans in `tests/plans/` that the schema accepts. Each has the reason why a schema cannot find its fault.
-const BEYOND_A_SCHEMA: [(&str, &str); 217] = [
+const BEYOND_A_SCHEMA: [(&str, &str); 223] = [
     ("append-key", "compares a change with `key`"),
     ("append-list-element", "a path: its last step"),
     ("append-twice", "compares the paths of two changes"),
@@ -119,6 +119,7 @@ const BEYOND_A_SCHEMA: [(&str, &str); 217] = [
     ("each-twice", "compares the paths of two changes"),
     ("each-unguarded", "the language of expressions"),
     ("each-unknown-variable", "the language of expressions"),
+    ("each-where-of-elements", "the language of expressions"),
     ("each-whole-element", "the language of expressions"),
     ("exec-deterministic-input-is-output", "compares the attributes of a change"),
     ("exec-key-output", "compares a change with `key`"),
@@ -144,6 +145,7 @@ const BEYOND_A_SCHEMA: [(&str, &str); 217] = [
     ("other-key", "needs the table: its key"),
     ("overlaps", "compares the paths of two changes"),
     ("own-target", "compares two paths of a change"),
+    ("own-target-and-bad-where", "the language of expressions"),
     ("put-attribute-twice", "compares the attributes of a change"),
     ("put-cutover", "compares a change with another table"),
     ("put-empty-key-value", "needs the table: its key"),
@@ -168,6 +170,7 @@ const BEYOND_A_SCHEMA: [(&str, &str); 217] = [
     ("replaces-and-copy", "compares the paths of two changes"),
     ("replaces-and-remove", "compares the paths of two changes"),
     ("replaces-another-than-converted", "compares two paths of a change"),
+    ("replaces-guarded-by-where", "the language of expressions"),
     ("replaces-in-place", "compares a change with `strategy`"),
     ("replaces-itself", "compares two paths of a change"),
     ("replaces-key", "compares a change with `key`"),
@@ -236,6 +239,7 @@ const BEYOND_A_SCHEMA: [(&str, &str); 217] = [
     ("split-stable", "needs the length of all expressions"),
     ("split-too-many-changes", "counts all changes"),
     ("split-too-many-writes", "needs the length of all expressions"),
+    ("stable-and-bad-where", "the language of expressions"),
     ("stable-bumped", "compares the selection with the changes"),
     ("stable-computed", "compares the selection with the changes"),
     ("stable-removed", "compares the selection with the changes"),
@@ -249,6 +253,8 @@ const BEYOND_A_SCHEMA: [(&str, &str); 217] = [
     ("window-offset", "the names of time zones"),
     ("window-zone", "the names of time zones"),
     ("window-zone-nowhere", "the names of time zones"),
+    ("write-batch-delete", "compares a field with the changes"),
+    ("write-batch-put", "compares a field with the changes"),
 ];
 
 /// Returns the schema.

@@ -153,10 +153,12 @@ impl Probe {
     async fn has_partiql(&self) -> bool {
         self.put("partiql", &json!({ "n": { "N": "1" } })).await;
         let statement = format!("UPDATE \"{}\" SET n = 2 WHERE pk = 'partiql' AND sk = 'x' AND n = 1", self.table);
-        if self.client.execute_statement().statement(statement).send().await.is_err() {
+        if self.client.execute_statement().statement(&statement).send().await.is_err() {
             return false;
         }
-        self.get("partiql").await.get("n") == Some(&AttributeValue::N("2".to_owned()))
+        // Now the condition is false.
+        let refused = self.client.execute_statement().statement(statement.replace("n = 2", "n = 3")).send().await;
+        refused.is_err() && self.get("partiql").await.get("n") == Some(&AttributeValue::N("2".to_owned()))
     }
 
     async fn has_transactions(&self) -> bool {

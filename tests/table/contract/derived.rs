@@ -1,6 +1,7 @@
 //! Tests the example that puts derived items. Also tests that the server's transactions are atomic.
 
 use std::collections::BTreeMap;
+use std::process::Stdio;
 
 use backfill::internals::item::{Item, item_from_json};
 use serde_json::json;
@@ -102,9 +103,20 @@ async fn the_example_that_derives_items_into_another_table_has_its_documented_re
         item_from_json(&attributes).unwrap()
     };
     let puts = example.puts.iter().map(|put| item_from_json(put).unwrap());
-    let all = (0..COPIES).map(lookup).chain(puts).chain([foreign]);
+    let all = (0..COPIES).map(lookup).chain(puts).chain([foreign.clone()]);
     let expected: BTreeMap<String, String> =
         all.map(|item| (format!("{:?}", item["email"]), bytes_of(&item))).collect();
     assert_eq!(entries().await, expected);
+    assert_eq!(bytes(&harness.dump(&table).await), before);
+
+    // The rollback keeps only the items of the transactions whose confirmation the killed run could not store.
+    let mut rollback = harness.command();
+    rollback.args(["rollback", "--yes", "--writers-stopped", "--force", "the test accepts the rest"]);
+    rollback.args(["--output", "json", "--endpoint-url", &harness.endpoint()]).arg(&plan);
+    let rolled_back = finish(rollback.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap());
+    let left = entries().await;
+    assert!(left.iter().all(|(key, item)| expected[key] == *item), "{left:?}");
+    assert_eq!(left[&format!("{:?}", foreign["email"])], bytes_of(&foreign));
+    assert!(left.len() < 1 + COPIES / 3, "{} are left: {rolled_back:#}", left.len());
     assert_eq!(bytes(&harness.dump(&table).await), before);
 }

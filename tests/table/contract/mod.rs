@@ -23,23 +23,27 @@ mod reads;
 mod runs;
 mod writes;
 
-use crate::harness::Harness;
+use crate::harness::{Harness, to_sdk};
 use async_trait::async_trait;
-use backfill::internals::change::{Filter, GuardedWrite};
+use backfill::internals::change::{Action, Condition, Filter, GuardedWrite, WriteCost};
+use backfill::internals::dynamodb::batch::BatchTable;
 use backfill::internals::dynamodb::lean::LeanTable;
 use backfill::internals::dynamodb::sdk::{DynamoTable, connect};
 use backfill::internals::dynamodb::{
     Describe, FilteredPage, GetReply, Page, PageRequest, Recovery, Sink, Source, TableDescription, TableError,
     WriteReply,
 };
-use backfill::internals::item::{Item, ItemKey, item_from_json};
+use backfill::internals::item::{Item, ItemKey, Path, Value, item_from_json};
 use backfill::internals::plan::TableRef;
 use serde_json::Value as Json;
 
-/// A table on the server. Tests access it through a client of the engine: the SDK's, or the one in
-/// `BACKFILL_TEST_CLIENT`.
+/// A table of the server. Tests access it through the type that the engine uses: the SDK's client, or the one that
+/// `BACKFILL_TEST_CLIENT` names. With `BACKFILL_TEST_TRANSPORT=batch`, every write is a statement in a batch.
 async fn table(harness: &Harness, name: &str) -> Table {
     let table = sdk_table(harness, name).await;
+    if std::env::var("BACKFILL_TEST_TRANSPORT").as_deref() == Ok("batch") {
+        return Table::batch(harness, table, name).await;
+    }
     match std::env::var("BACKFILL_TEST_CLIENT").as_deref() {
         Ok("lean") => Table::lean(table).await,
         Ok("sdk") | Err(_) => Table::Sdk(table),
@@ -50,6 +54,15 @@ async fn table(harness: &Harness, name: &str) -> Table {
 enum Table {
     Sdk(DynamoTable),
     Lean(LeanTable),
+    Batch(Box<Batched>),
+}
+
+/// A table to which every write goes in a batch of statements.
+struct Batched {
+    table: DynamoTable,
+    batch: BatchTable<DynamoTable>,
+    /// A write to an item that does not exist. It is in every batch, because a write that is alone uses `UpdateItem`.
+    companion: GuardedWrite,
 }
 
 impl Table {
@@ -60,10 +73,48 @@ impl Table {
         Table::Lean(LeanTable::new(table))
     }
 
+    /// Returns the table for batches of statements, after the server has proven that it obeys their conditions. A table
+    /// that does not exist stays unproven.
+    async fn batch(harness: &Harness, table: DynamoTable, name: &str) -> Table {
+        let batch = BatchTable::new(std::sync::Arc::new(table.clone()), true);
+        // Another handle describes the table, because some tests need a handle that has not.
+        let described = sdk_table(harness, name).await.describe().await.ok();
+        let schema = described.map_or_else(crate::harness::key_schema, |described| described.key);
+        let value = |kind: &str| match kind {
+            "N" => Value::N(backfill::internals::item::Num::from_wire("-77".to_owned())),
+            "B" => Value::B(b"companion".to_vec()),
+            _ => Value::S("companion".to_owned()),
+        };
+        let attributes = std::iter::once(&schema.partition).chain(&schema.sort);
+        let key: Item = attributes.map(|key| (key.name.clone(), value(&key.kind))).collect();
+        let companion = GuardedWrite {
+            key: ItemKey::new(key.clone()),
+            actions: vec![Action::SetValue { to: Path::attribute("companion"), value: Value::Null }],
+            conditions: vec![Condition::ItemExists(schema.partition.name)],
+            equal_values: Vec::new(),
+            pre_images: Vec::new(),
+            bytes_before: 0,
+            bytes_after: 0,
+            cost: WriteCost::default(),
+            cost_elsewhere: None,
+            next: None,
+        };
+        let client = harness.client();
+        if client.put_item().table_name(name).set_item(Some(to_sdk(&key))).send().await.is_ok() {
+            while batch.max_chunk() == 1 {
+                let reply = batch.write(&[&companion]).await;
+                assert!(matches!(reply[..], [Ok(WriteReply::EndpointChecked { .. })]), "{reply:?}");
+            }
+            client.delete_item().table_name(name).set_key(Some(to_sdk(&key))).send().await.unwrap();
+        }
+        Table::Batch(Box::new(Batched { table, batch, companion }))
+    }
+
     fn parts(&self) -> (&dyn Describe, &dyn Source, &dyn Sink) {
         match self {
             Table::Sdk(table) => (table, table, table),
             Table::Lean(table) => (table, table, table),
+            Table::Batch(batched) => (&batched.table, &batched.table, &batched.batch),
         }
     }
 }
@@ -97,7 +148,11 @@ impl Source for Table {
 #[async_trait]
 impl Sink for Table {
     async fn write(&self, chunk: &[&GuardedWrite]) -> Vec<Result<WriteReply, TableError>> {
-        self.parts().2.write(chunk).await
+        let Table::Batch(batched) = self else { return self.parts().2.write(chunk).await };
+        let all: Vec<&GuardedWrite> = chunk.iter().copied().chain([&batched.companion]).collect();
+        let mut replies = batched.batch.write(&all).await;
+        replies.truncate(chunk.len());
+        replies
     }
 
     fn max_chunk(&self) -> usize {

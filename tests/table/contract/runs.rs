@@ -16,7 +16,7 @@ use super::derived::{DERIVED, ELSEWHERE};
 use super::examples::{DELETES, Example, INDEXED, LISTED, example, examples, folder};
 use super::item;
 use crate::harness::capabilities::Engine;
-use crate::harness::{Harness, bytes_of, index, key_of};
+use crate::harness::{Harness, bytes_of, in_batches, index, key_of};
 use crate::live::{LiveFigures, OperationKind, Scenario, Shape, play};
 
 /// The number of copies of each item of an example. With this number of copies, a run takes long enough for a test to
@@ -229,7 +229,8 @@ async fn live_writers(scenario: Scenario) {
     let mut figures = LiveFigures::default();
     figures.add(play(&Harness::start(), scenario).await);
     figures.print("short form");
-    assert!(figures.races > 10, "too few races: {}", figures.races);
+    // The reply to a batch has no status of its own for each statement.
+    assert!(in_batches() || figures.races > 10, "too few races: {}", figures.races);
     let missing: Vec<OperationKind> =
         OperationKind::ALL.into_iter().filter(|kind| !figures.operations.contains_key(kind)).collect();
     assert_eq!(missing, [], "kinds of operation that never occurred");

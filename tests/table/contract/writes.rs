@@ -3,15 +3,16 @@
 
 use backfill::internals::change::OnExisting::Keep;
 use backfill::internals::change::Strategy::{ExpandContract, InPlace};
-use backfill::internals::change::{Action, Decision, GuardedWrite};
+use backfill::internals::change::{Action, Condition, Decision, GuardedWrite};
 use backfill::internals::dynamodb::memory::rules::{WriteEffect, effect};
 use backfill::internals::dynamodb::{Sink, TableError, WriteReply};
-use backfill::internals::item::{Item, KeyAttribute, KeySchema};
+use backfill::internals::item::{Item, KeyAttribute, KeySchema, Path};
 use futures::StreamExt as _;
 use serde_json::{Value as Json, json};
 
 use super::cases::{Case, cases, copy, lists_and_maps, mv, scalars_and_sets, set};
 use super::{Table, item, sdk_table, table};
+use crate::harness::capabilities::{Capability, Engine};
 use crate::harness::{Harness, bytes_of, key_of, to_sdk};
 
 /// Number of concurrent requests in one test.
@@ -55,6 +56,13 @@ impl<'a> Server<'a> {
         Server { harness, name, table }
     }
 
+    /// A table to which every write goes in a batch of statements, regardless of the environment.
+    async fn batch(harness: &'a Harness) -> Server<'a> {
+        let name = harness.create_table().await;
+        let table = Table::batch(harness, sdk_table(harness, &name).await, &name).await;
+        Server { harness, name, table }
+    }
+
     async fn put(&self, item: &Item) {
         self.harness.client().put_item().table_name(&self.name).set_item(Some(to_sdk(item))).send().await.unwrap();
     }
@@ -62,6 +70,19 @@ impl<'a> Server<'a> {
     async fn delete(&self, item: &Item) {
         let key = to_sdk(key_of(item).attributes());
         self.harness.client().delete_item().table_name(&self.name).set_key(Some(key)).send().await.unwrap();
+    }
+
+    /// Returns the expected effect on this table of a write that was planned from `image`. In a batch, a write requires
+    /// that copied and compared values have not changed.
+    fn model(&self, write: &GuardedWrite, image: &Item, raced: &Item) -> Option<Item> {
+        let has_changed = |path: &Path| path.get(image) != path.get(raced);
+        let copied =
+            write.actions.iter().any(|action| matches!(action, Action::SetFrom { from, .. } if has_changed(from)));
+        let compared = write.conditions.iter().any(
+            |condition| matches!(condition, Condition::PathsEqual(one, other) if has_changed(one) || has_changed(other)),
+        );
+        let pins = matches!(&self.table, Table::Batch(batched) if batched.batch.can_share_request(write));
+        if pins && (copied || compared) { None } else { model(write, raced) }
     }
 
     async fn get(&self, item: &Item) -> Option<Item> {
@@ -115,7 +136,7 @@ impl<'a> Server<'a> {
         let write = case.write(image);
         let what = format!("{} on {}", case.what, bytes_of(raced));
         self.put(raced).await;
-        let Some(after) = model(&write, raced) else {
+        let Some(after) = self.model(&write, image, raced) else {
             return self.assert_condition_fails(&what, &write, Some(raced)).await;
         };
         let reply = self.send(&write).await;
@@ -148,6 +169,33 @@ async fn every_write_of_the_lean_client_has_exactly_the_planned_effect() {
     every_write(&Server::lean(&harness).await, vec![values[0].clone(), values[6].clone()]).await;
 }
 
+/// Batches of statements have the same effects on values of every type. `BACKFILL_TEST_TRANSPORT=batch` runs all these
+/// tests with batches.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_write_in_a_batch_has_exactly_the_planned_effect() {
+    if !Engine::current().has(Capability::PartiQl) {
+        return;
+    }
+    let harness = Harness::start();
+    let server = Server::batch(&harness).await;
+    every_write(&server, scalars_and_sets().into_iter().chain(lists_and_maps()).collect()).await;
+    let tally = harness.proxy().tally();
+    let (batches, updates) =
+        (tally.operation("BatchExecuteStatement").requests, tally.operation("UpdateItem").requests);
+    // One kind of write has names that no statement contains.
+    assert!(batches > 100 && batches > 8 * updates, "{batches} batches, {updates} updates");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_race_in_a_batch_fails_its_condition_or_applies() {
+    if !Engine::current().has(Capability::PartiQl) {
+        return;
+    }
+    let harness = Harness::start();
+    let server = Server::batch(&harness).await;
+    every_race_on(&server, &[&scalars_and_sets()[1], &lists_and_maps()[1]]).await;
+}
+
 async fn every_write(server: &Server<'_>, values: Vec<(Json, Json)>) {
     let all = values
         .into_iter()
@@ -174,7 +222,10 @@ async fn every_race_for_a_document_fails_its_condition_or_applies() {
 
 async fn every_race(values: &[&(Json, Json)]) {
     let harness = Harness::start();
-    let server = Server::new(&harness).await;
+    every_race_on(&Server::new(&harness).await, values).await;
+}
+
+async fn every_race_on(server: &Server<'_>, values: &[&(Json, Json)]) {
     let mut races = Vec::new();
     for (n, (a, b)) in values.iter().enumerate() {
         for (m, case) in cases(a, b).into_iter().enumerate() {
@@ -188,10 +239,10 @@ async fn every_race(values: &[&(Json, Json)]) {
             }
         }
     }
-    let failing = races.iter().filter(|(case, image, raced)| model(&case.write(image), raced).is_none()).count();
+    let failing =
+        races.iter().filter(|(case, image, raced)| server.model(&case.write(image), image, raced).is_none()).count();
     let each = |count: usize| count / values.len();
     assert!(each(failing) > 100 && each(races.len() - failing) > 10, "{failing} of {} races fail", races.len());
-    let server = &server;
     futures::stream::iter(races)
         .for_each_concurrent(
             CONCURRENCY,

@@ -5,6 +5,7 @@
 //! Every attribute value except keys contains a secret text, which must not appear in any output. Every run logs at the
 //! most verbose level.
 
+mod batches;
 mod client;
 mod credentials;
 mod dead_letters;

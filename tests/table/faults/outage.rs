@@ -27,6 +27,7 @@ async fn write_to(endpoint: &str) -> TableError {
         key: ItemKey::new(Item::from([("pk".to_owned(), Value::S("a".into()))])),
         actions: vec![Action::SetValue { to: Path::attribute("v"), value: Value::Null }],
         conditions: vec![Condition::ItemExists("pk".into())],
+        equal_values: vec![],
         pre_images: vec![],
         bytes_before: 0,
         bytes_after: 0,

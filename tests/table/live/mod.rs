@@ -25,7 +25,7 @@ use backfill::internals::state::{Cursor, ListQuery};
 use serde_json::Value as Json;
 use tokio::sync::mpsc;
 
-use crate::harness::{Harness, bytes_of, key_of};
+use crate::harness::{Harness, bytes_of, key_of, updated_items};
 use oracle::{ItemCheck, Transformation};
 use writer::{Op, Writer};
 
@@ -170,7 +170,8 @@ pub(crate) async fn play(harness: &Harness, scenario: Scenario) -> LiveFigures {
 }
 
 impl LiveFigures {
-    /// Number of writes without a reply. The tool does not count the effects of these writes.
+    /// Number of writes for which the tool received no reply. The tool does not count the effects of these writes. With
+    /// batches, this number includes failed conditions, because the proxy cannot see them.
     fn lost(&self, run: &Report) -> u64 {
         self.sent - self.races - run.count("applied")
     }
@@ -190,15 +191,18 @@ fn delay_writes(
     let counter = Arc::clone(&sent);
     let hold = move |request: &RequestInfo| {
         // Only the tool's writes have conditions.
-        if request.operation != "UpdateItem" || request.body().get("ConditionExpression").is_none() {
+        let items = updated_items(request);
+        if items.is_empty() {
             return Fault::Pass;
         }
-        let n = counter.fetch_add(1, Ordering::Relaxed);
-        let pk = request.body()["Key"]["pk"]["S"].as_str().unwrap_or_default().to_owned();
-        match writer::owner(&pk) {
-            Some(owner) if !n.is_multiple_of(3) => {
-                // Ignore the error, because a stopped writer needs no hints.
-                let _ = senders[owner as usize].send(pk);
+        let n = counter.fetch_add(items.len() as u64, Ordering::Relaxed);
+        let owned: Vec<(u32, String)> = items.into_iter().filter_map(|pk| Some((writer::owner(&pk)?, pk))).collect();
+        match owned.is_empty() {
+            false if !n.is_multiple_of(3) => {
+                for (owner, pk) in owned {
+                    // The error is ignored, because a writer that has stopped needs no hints.
+                    let _ = senders[owner as usize].send(pk);
+                }
                 let millis = match n.saturating_sub(done.load(Ordering::Relaxed)) {
                     0 => 5 + n % 40,
                     1..=50 => 400,

@@ -18,6 +18,8 @@ pub(super) struct WatchData {
     pub file: Option<FileFigures>,
     /// The error of the last attempt to read the state file.
     pub file_error: Option<String>,
+    /// The path of the state file while there is no file at this path.
+    pub absent_file: Option<String>,
     /// The process that works on the migration.
     pub process: Process,
 }
@@ -210,6 +212,11 @@ impl WatchData {
             Process::Pass(live) => Some(live),
             Process::Unknown | Process::None | Process::BetweenPasses(_) | Process::Unreachable(_) => None,
         }
+    }
+
+    /// Returns whether the pass is paused.
+    pub(super) fn is_paused(&self) -> bool {
+        self.figures().is_some_and(|figures| figures.activity.state == Activity::Paused)
     }
 
     /// Returns the segments, if possible from the state file, which describes them in more detail than the process.

@@ -54,6 +54,8 @@ pub(super) fn draw(screen: &mut Screen<'_>, view: &View, look: Look) {
     if width >= TWO_COLUMNS {
         let column = panel_width(width);
         let (right, left): (Vec<&Panel>, Vec<&Panel>) = view.panels.iter().partition(|panel| panel.is_right);
+        // Without a right column, the left one is as wide as the screen.
+        let column = if right.is_empty() { width } else { column };
         show(screen, area, 0, head.len(), column, &stack(&left, column, body, look), look);
         show(screen, area, column + GAP, head.len(), column, &stack(&right, column, body, look), look);
     } else {

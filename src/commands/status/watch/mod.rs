@@ -18,8 +18,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use backfill::internals::clock::wall_clock;
-use backfill::internals::migration::{Migration, MigrationError};
-use backfill::internals::state::is_absent;
+use backfill::internals::migration::Migration;
 use backfill::internals::steering::Command;
 use backfill::internals::telemetry::display::glyphs;
 use backfill::internals::telemetry::{AccessKind, ScopeKind};
@@ -50,6 +49,8 @@ const KEY_WAIT: Duration = Duration::from_millis(200);
 enum Update {
     /// The state file was read.
     File(Result<Box<FileFigures>, String>),
+    /// There is no state file at this path yet.
+    NoFile(String),
     /// The process answered or could not be reached.
     Process(Process),
     /// A command was carried out, or failed.
@@ -74,13 +75,6 @@ pub(crate) async fn watch(global: &Global, args: &StatusArgs) -> anyhow::Result<
     }
     let migration = Arc::new(observer::open(global, &args.plan, false)?);
     let commands = observer::commands(global, &args.plan);
-    if is_absent(migration.state_path()).await {
-        let why = format!(
-            "the migration has no state file at {}, so there is nothing to watch",
-            migration.state_path().display()
-        );
-        return Err(MigrationError::Refused { why, next: commands.render("check"), not_before: None }.into());
-    }
     let mut interrupted = [SignalKind::terminate(), SignalKind::hangup(), SignalKind::interrupt()].map(signal);
     let (send, updates) = channel(64);
     let _file = spawn(poll::read_file(Arc::clone(&migration), commands, send.clone()));
@@ -197,7 +191,9 @@ impl Watch {
                 Some(Update::File(Ok(figures))) => {
                     self.data.file = Some(*figures);
                     self.data.file_error = None;
+                    self.data.absent_file = None;
                 }
+                Some(Update::NoFile(path)) => self.data.absent_file = Some(path),
                 Some(Update::File(Err(error))) => self.data.file_error = Some(error),
                 Some(Update::Process(process)) => self.data.process = process,
                 Some(Update::Steered(result)) => self.answered(result),
@@ -256,7 +252,9 @@ impl Watch {
         while self.steering.is_some() {
             match updates.recv().await {
                 Some(Update::Steered(result)) => self.answered(result),
-                Some(Update::File(_) | Update::Process(_) | Update::Input(_) | Update::NoInput(_)) => {}
+                Some(
+                    Update::File(_) | Update::NoFile(_) | Update::Process(_) | Update::Input(_) | Update::NoInput(_),
+                ) => {}
                 None => return,
             }
         }

@@ -27,9 +27,11 @@ pub(super) fn panels(data: &WatchData, frame: Frame<'_>) -> Vec<Panel> {
     }
     panels.extend(segments(data));
     if let Some(live) = data.live() {
-        panels.push(panel("Capacity units per second", capacity(live, frame), 0, true));
+        let is_paused = data.is_paused();
+        let title = if is_paused { "Capacity units per second, paused" } else { "Capacity units per second" };
+        panels.push(panel(title, capacity(live, is_paused, frame), 0, true));
         let waits = waits(live);
-        panels.push(panel("Waiting longest", waits, 3, true));
+        panels.push(panel("Waiting requests, longest time first", waits, 3, true));
         panels.push(panel("Hot keys and slow segments", hot(live, frame.panel_width, frame.glyphs), 4, true));
         panels.push(panel("Limits", limits(live), 5, true));
     }
@@ -71,7 +73,9 @@ fn columns(width: usize) -> [(&'static str, usize); 4] {
     if width >= 48 { COLUMNS } else { NARROW_COLUMNS }
 }
 
-fn capacity(live: &LiveFigures, frame: Frame<'_>) -> Vec<Row> {
+/// Returns the rates of the table, of the indexes, and of every other scope for which requests wait. A paused pass
+/// sends nothing, so the rates at which it could send are not shown.
+fn capacity(live: &LiveFigures, is_paused: bool, frame: Frame<'_>) -> Vec<Row> {
     let header = table_row("", columns(frame.panel_width).map(|(name, _)| name.to_owned()), Tone::Muted, frame);
     let mut shown: Vec<&ScopeFigures> = live
         .scopes
@@ -91,7 +95,11 @@ fn capacity(live: &LiveFigures, frame: Frame<'_>) -> Vec<Row> {
             (false, false) => Tone::Plain,
         };
         let cells = [
-            scope.rate.map_or_else(|| "each".to_owned(), compact),
+            match scope.rate {
+                Some(_) if is_paused => "-".to_owned(),
+                Some(rate) => compact(rate),
+                None => "each".to_owned(),
+            },
             compact(scope.budget),
             compact(scope.waiting as f64),
             compact(scope.throttles as f64),
@@ -128,14 +136,14 @@ fn waits(live: &LiveFigures) -> Vec<Row> {
         (wait.waiting, 0.0, format!("{name}: {} now", number(wait.waiting)))
     });
     let mut all: Vec<(u64, f64, String)> = scopes.chain(others).collect();
-    all.sort_by(|a, b| b.0.cmp(&a.0).then(b.1.total_cmp(&a.1)));
+    all.sort_by(|a, b| b.1.total_cmp(&a.1).then(b.0.cmp(&a.0)));
     let tone = |waiting| if waiting > 0 { Tone::Plain } else { Tone::Muted };
     all.into_iter().map(|(waiting, _, text)| row(text, tone(waiting))).collect()
 }
 
 fn wait_text(scope: &ScopeFigures) -> String {
     let total = Duration::try_from_secs_f64(scope.waited_s).unwrap_or_default();
-    let total = if total.as_secs() > 0 { format!(", {} in total", whole_duration(total)) } else { String::new() };
+    let total = if total.as_secs() > 0 { format!(", {} in sum", whole_duration(total)) } else { String::new() };
     format!("{}: {} now{total}", outside(&scope.name()), number(scope.waiting))
 }
 

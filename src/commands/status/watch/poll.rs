@@ -7,7 +7,7 @@ use backfill::internals::clock::wall_clock;
 use backfill::internals::command_line::CommandLine;
 use backfill::internals::migration::{Migration, StatusOptions, SteerError, parse_event};
 use backfill::internals::report::StepEntry;
-use backfill::internals::state::{self, RecordLimits};
+use backfill::internals::state::{self, RecordLimits, is_absent};
 use backfill::internals::steering::Command;
 use tokio::sync::mpsc::Sender;
 use tokio::time::Instant;
@@ -28,9 +28,17 @@ const CELLS: u32 = 480;
 /// Number of steps that are kept.
 const STEPS: usize = 50;
 
-/// Reads the state file until the view ends.
+/// Reads the state file until the view ends. While there is no file, waits for it.
 pub(super) async fn read_file(migration: Arc<Migration>, commands: CommandLine, updates: Sender<Update>) {
     loop {
+        if is_absent(migration.state_path()).await {
+            let path = migration.state_path().display().to_string();
+            if updates.send(Update::NoFile(path)).await.is_err() {
+                return;
+            }
+            tokio::time::sleep(EVERY).await;
+            continue;
+        }
         let began = Instant::now();
         let read = Box::pin(read_once(&migration, &commands)).await.map_err(|error| format!("{error:#}"));
         let took = began.elapsed();
@@ -44,6 +52,11 @@ pub(super) async fn read_file(migration: Arc<Migration>, commands: CommandLine, 
 /// Asks the process until the view ends.
 pub(super) async fn ask_process(migration: Arc<Migration>, updates: Sender<Update>) {
     loop {
+        if is_absent(migration.state_path()).await {
+            // Without a state file, no process works on the migration.
+            tokio::time::sleep(EVERY).await;
+            continue;
+        }
         let process = match Box::pin(migration.steer(Command::Status)).await {
             Ok(outcome) => Process::from_reply(outcome.is_live, &outcome.reply.text, &outcome.reply.state),
             Err(SteerError::Send(error)) => Process::Unreachable(error.to_string()),

@@ -163,19 +163,13 @@ fn file() -> FileFigures {
 }
 
 fn running() -> WatchData {
-    WatchData { file: Some(file()), file_error: None, process: Process::Pass(Box::new(live())) }
+    WatchData { file: Some(file()), process: Process::Pass(Box::new(live())), ..WatchData::default() }
 }
 
 fn paused() -> WatchData {
     let mut data = running();
     let why = "by ann@laptop since 2026-11-30T11:59:00Z: the application is slow";
-    let live = LiveFigures {
-        activity: change(60, Activity::Paused, why),
-        rates: None,
-        eta: None,
-        hot_keys: Vec::new(),
-        ..live()
-    };
+    let live = LiveFigures { activity: change(60, Activity::Paused, why), hot_keys: Vec::new(), ..live() };
     data.process = Process::Pass(Box::new(live));
     let paused =
         Paused { by: "ann@laptop".to_owned(), at: ago(60), reason: Some("the application is slow".to_owned()) };
@@ -200,7 +194,7 @@ fn crashed() -> WatchData {
     file.next = Some("backfill run plan.toml".to_owned());
     let run = file.run.as_mut().unwrap();
     run.died = true;
-    WatchData { file: Some(file), file_error: None, process: Process::None }
+    WatchData { file: Some(file), process: Process::None, ..WatchData::default() }
 }
 
 fn finished() -> WatchData {
@@ -285,6 +279,46 @@ fn other_states() {
     let unreachable = Process::Unreachable("the socket m.db.sock belongs to another user".to_owned());
     insta::assert_snapshot!("unreachable_80x24", text(&WatchData { process: unreachable, ..running() }, (80, 24)));
     insta::assert_snapshot!("reading_40x10", text(&WatchData::default(), (40, 10)));
+    let absent_file = Some(".backfill/m.db".to_owned());
+    insta::assert_snapshot!("waiting_80x10", text(&WatchData { absent_file, ..WatchData::default() }, (80, 10)));
+}
+
+/// While the pass is paused, its last rates and its ETA would look like figures of the present.
+#[test]
+fn a_paused_pass_shows_no_rate() {
+    let shown = text(&paused(), (120, 32));
+    assert!(shown.contains("Capacity units per second, paused") && shown.contains("ETA unknown"), "{shown}");
+    for rate in ["212 items/s", "212/s", "425/500", " 500     500"] {
+        assert!(!shown.contains(rate), "{rate}: {shown}");
+    }
+    assert!(text(&running(), (120, 32)).contains(" 500     500"), "{}", text(&running(), (120, 32)));
+}
+
+/// The scope for which requests have waited longest comes first, even if other scopes have more waiting requests.
+#[test]
+fn waits_are_sorted_by_time() {
+    let mut figures = live();
+    figures.scopes[1].waited_s = 5_000.0;
+    let shown = text(&WatchData { process: Process::Pass(Box::new(figures)), ..running() }, (120, 40));
+    let at = |part: &str| shown.find(part).unwrap_or_else(|| panic!("{part}: {shown}"));
+    let first = at("table writes: 2 now, 1 h 23 min in sum");
+    assert!(at("Waiting requests, longest time first") < first && first < at("index by-email: 12 now"), "{shown}");
+    assert!(at("index by-email: 12 now") < at("a free slot in flight: 4 now"), "{shown}");
+}
+
+/// The help is not cut, even on a narrow screen.
+#[test]
+fn the_help_is_complete() {
+    for width in [40, 80, 100, 140] {
+        let shown = screen(&running(), &Mode::Help, None, (width, 40), LOOK).to_string();
+        let words: Vec<&str> =
+            shown.split(|c: char| c.is_whitespace() || c == '"').filter(|word| !word.is_empty()).collect();
+        let shown = words.join(" ");
+        for (_, _, text) in super::view::KEYS {
+            assert!(shown.contains(text), "{width}: {text}: {shown}");
+        }
+        assert!(shown.contains("The fuller the character, the more items are committed."), "{width}: {shown}");
+    }
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use backfill::internals::figure::whole_duration;
 use backfill::internals::telemetry::display::lines::{figures_line, pace_line};
-use backfill::internals::telemetry::{Activity, ActivityChange};
+use backfill::internals::telemetry::{Activity, ActivityChange, LiveFigures};
 use jiff::Timestamp;
 
 use super::data::{FileFigures, Process, WatchData};
@@ -23,13 +23,16 @@ pub(super) struct View {
 
 /// Returns the view of the data.
 pub(super) fn view(data: &WatchData, frame: Frame<'_>) -> View {
-    let panels = if *frame.mode == Mode::Help { vec![help()] } else { panels(data, frame) };
+    let panels = if *frame.mode == Mode::Help { vec![help(frame.width)] } else { panels(data, frame) };
     View { head: head(data, frame), panels, foot: foot(frame) }
 }
 
 fn head(data: &WatchData, frame: Frame<'_>) -> Vec<Row> {
     let mut rows = vec![title(data, frame.now), state(data, frame.now)];
-    if let Some(figures) = data.figures() {
+    // A paused pass sends nothing. Its last rate says nothing about the present.
+    let unpaced = data.figures().filter(|_| data.is_paused());
+    let unpaced = unpaced.map(|figures| LiveFigures { rates: None, eta: None, ..figures.clone() });
+    if let Some(figures) = unpaced.as_ref().or(data.figures()) {
         rows.push(row(pace_line(figures, frame.width, frame.glyphs), Tone::Plain));
         let tone = if figures.failures > 0 { Tone::Warn } else { Tone::Plain };
         rows.push(row(figures_line(figures, frame.width, frame.glyphs), tone));
@@ -39,7 +42,12 @@ fn head(data: &WatchData, frame: Frame<'_>) -> Vec<Row> {
 }
 
 fn title(data: &WatchData, now: Timestamp) -> Row {
-    let Some(file) = &data.file else { return row("reading the state file", Tone::Muted) };
+    let Some(file) = &data.file else {
+        return match &data.absent_file {
+            Some(path) => row(format!("waiting for the state file {}", outside(path)), Tone::Plain),
+            None => row("reading the state file", Tone::Muted),
+        };
+    };
     let run = file.run.as_ref().map_or_else(String::new, |run| format!("{}, ", run.name));
     // The last part of an ARN is the name of the table.
     let table = file.table.rsplit('/').next().unwrap_or_default();
@@ -55,7 +63,10 @@ fn state(data: &WatchData, now: Timestamp) -> Row {
     if let Process::Pass(live) = &data.process {
         return activity(&live.activity, now);
     }
-    let Some(file) = &data.file else { return Vec::new() };
+    let Some(file) = &data.file else {
+        let text = "the migration has not begun: its first command creates the file";
+        return if data.absent_file.is_some() { row(text, Tone::Muted) } else { Vec::new() };
+    };
     if let Some(worker) = &file.worker {
         return match (&data.process, &worker.current) {
             (Process::BetweenPasses(why), _) => row(format!("working; {}", outside(why)), Tone::Plain),
@@ -123,17 +134,25 @@ pub(super) const KEYS: [(&str, &str, &str); 7] = [
     ("q", "quit", "quit the view; the migration continues. Esc and Ctrl-C do the same"),
 ];
 
-fn help() -> Panel {
-    let keys =
-        KEYS.iter().map(|(key, _, text)| vec![piece(format!("{key}  "), Tone::Strong), piece(*text, Tone::Plain)]);
+/// Returns the help, wrapped at the width of the screen.
+fn help(width: usize) -> Panel {
+    let mut rows = Vec::new();
+    for (key, _, text) in KEYS {
+        let mut start = format!("{key}  ");
+        for line in textwrap::wrap(text, width.saturating_sub(start.len()).max(1)) {
+            rows.push(vec![piece(start.clone(), Tone::Strong), piece(line, Tone::Plain)]);
+            start = " ".repeat(start.len());
+        }
+    }
     let more = [
         "The keys do the same as `ctl pause`, `ctl resume` and `ctl rate`.",
         "`ctl rate --plan` uses the budgets of the plan again.",
         "Each character of the heat map stands for a group of neighbouring segments.",
         "The fuller the character, the more items are committed.",
     ];
-    let more = more.map(|text| row(text, Tone::Muted));
-    Panel { title: "Keys".to_owned(), content: Content::Rows(keys.chain(more).collect()), rank: 0, is_right: false }
+    let more = more.iter().flat_map(|text| textwrap::wrap(text, width.max(1)));
+    rows.extend(more.map(|line| row(line, Tone::Muted)));
+    Panel { title: "Keys".to_owned(), content: Content::Rows(rows), rank: 0, is_right: false }
 }
 
 fn foot(frame: Frame<'_>) -> Vec<Row> {

@@ -1,6 +1,7 @@
 //! Compares the lean client with the SDK. Both must send the same requests, and both must interpret every reply in the
 //! same way.
 
+mod batches;
 mod replies;
 mod requests;
 mod stub;

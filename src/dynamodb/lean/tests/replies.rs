@@ -62,7 +62,7 @@ impl Clients {
     }
 }
 
-fn error(status: u16, code: &str, message: &str, more: Json) -> Canned {
+pub(super) fn error(status: u16, code: &str, message: &str, more: Json) -> Canned {
     let mut body = json!({"__type": format!("com.amazonaws.dynamodb.v20120810#{code}"), "message": message});
     body.as_object_mut().unwrap().extend(more.as_object().cloned().unwrap_or_default());
     Canned::json(status, body.to_string())

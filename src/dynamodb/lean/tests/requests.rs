@@ -30,7 +30,7 @@ fn signed_headers(request: &Recorded) -> BTreeSet<&str> {
     authorization(request, "SignedHeaders=").split(';').collect()
 }
 
-fn assert_same(requests: &[Recorded]) {
+pub(super) fn assert_same(requests: &[Recorded]) {
     let [sdk, lean] = requests else { panic!("each client sends one request: {requests:?}") };
     assert_eq!(sdk.line, lean.line);
     let body = |request: &Recorded| serde_json::from_slice::<Json>(&request.body).unwrap();
@@ -83,6 +83,7 @@ fn any_write() -> impl Strategy<Value = GuardedWrite> {
         key,
         actions,
         conditions,
+        equal_values: Vec::new(),
         pre_images: Vec::new(),
         bytes_before: 1,
         bytes_after: 1,

@@ -128,6 +128,11 @@ impl Allowance {
         state.ledger.exhausted().map(|why| self.reason(why, state.lost)).or_else(items)
     }
 
+    /// Returns the write units that the limits still allow, if nothing else is spent. `None` if no limit applies.
+    pub(crate) fn affordable_write(&self) -> Option<Units> {
+        self.state().ledger.affordable_write()
+    }
+
     /// Returns the run's spend so far, including requests in flight.
     pub fn spent(&self) -> Spend {
         self.state().ledger.spent()

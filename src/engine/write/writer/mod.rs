@@ -1,6 +1,7 @@
 //! Processes the items of a page: decides what to write, acquires permits, sends the guarded writes, and records the
 //! outcomes.
 
+mod chunk;
 mod deleted;
 mod derived;
 mod item_outcomes;
@@ -29,6 +30,7 @@ use crate::engine::stop::{StopReason, Stopped};
 use crate::engine::write::outcome::PageOutcome as _;
 use crate::item::{Item, ItemKey};
 use crate::state::{History, PreImageId, PreImageRow, SessionId};
+use chunk::ChunkBounds;
 use item_outcomes::ItemResult;
 use parts::End;
 use set_aside::SetAsideItems;
@@ -305,8 +307,11 @@ impl Writer {
                             Err(Stopped) => stopped = true,
                         }
                     }
-                    Ok(WriteReply::ConditionFailed { .. }) if stopped => again.push(member),
-                    Ok(WriteReply::ConditionFailed { image }) => {
+                    Ok(WriteReply::ConditionFailed { .. } | WriteReply::EndpointChecked { .. }) if stopped => {
+                        again.push(member);
+                    }
+                    // If the write was not sent, it is planned again from the image, like after a failed condition.
+                    Ok(WriteReply::ConditionFailed { image } | WriteReply::EndpointChecked { image }) => {
                         match self.replan(requests, member, image, &mut outcomes).await {
                             Ok(next) => again.extend(next),
                             Err(Stopped) => stopped = true,
@@ -404,17 +409,17 @@ async fn write_chunk(context: Arc<(Writer, Requests)>, chunk: Vec<PendingWrite>)
     writer.write_chunk(requests, chunk).await
 }
 
-/// Takes the units of partition keys for the next writes, and returns the writes that can be sent together. If the
-/// units of a partition key are not available, the write is set aside, so that the other writes need not wait. A source
-/// may return an item twice, so a chunk ends before a second write to the same item.
+/// Takes the units of partition keys for the next writes, and returns the writes that can be sent together. A write
+/// whose key has no units available is set aside, so that the other writes need not wait.
 fn next_chunk(
     writes: &mut std::vec::IntoIter<PendingWrite>,
     requests: &Requests,
     set_aside: &mut SetAsideItems,
 ) -> Option<Vec<PendingWrite>> {
+    let bounds = ChunkBounds::new(requests);
     // Allocate the largest possible size now, because a growing vector would allocate more than it needs.
-    let mut chunk = Vec::with_capacity(requests.max_chunk().min(writes.len()));
-    while chunk.len() < requests.max_chunk() && !writes.as_slice().first().is_some_and(|next| has_item(&chunk, next)) {
+    let mut chunk = Vec::with_capacity(bounds.max_chunk.min(writes.len()));
+    while writes.as_slice().first().is_some_and(|next| bounds.allow(&chunk, next)) {
         let Some(write) = writes.next() else { break };
         if requests.try_acquire_key(&write.write) { chunk.push(write) } else { set_aside.add(requests, write) }
     }
@@ -428,11 +433,6 @@ fn give_up(requests: &Requests, why: String) -> Stopped {
 
 pub(crate) fn writes_of(chunk: &[PendingWrite]) -> Vec<&GuardedWrite> {
     chunk.iter().map(|member| &member.write).collect()
-}
-
-/// Returns whether the chunk already contains a write to the same item.
-pub(crate) fn has_item(chunk: &[PendingWrite], write: &PendingWrite) -> bool {
-    chunk.iter().any(|member| member.write.key == write.write.key)
 }
 
 #[cfg(test)]

@@ -15,7 +15,8 @@ use crate::change::GuardedWrite;
 use crate::engine::client::Requests;
 use crate::engine::stop::Stopped;
 use crate::engine::write::outcome::PageOutcome as _;
-use crate::engine::write::writer::{ItemOutcomes, PendingWrite, Writer, has_item};
+use crate::engine::write::writer::chunk::ChunkBounds;
+use crate::engine::write::writer::{ItemOutcomes, PendingWrite, Writer};
 use crate::item::{PartitionHash, item_bytes};
 
 /// The lock of a partition key. Only the holder of this lock may process the set-aside items of the key. The holder has
@@ -116,9 +117,9 @@ impl Writer {
 /// and the following writes whose units are currently available.
 fn admitted_chunk(requests: &Requests, waiting: &mut VecDeque<PendingWrite>) -> Vec<PendingWrite> {
     let mut chunk: Vec<PendingWrite> = waiting.pop_front().into_iter().collect();
-    while chunk.len() < requests.max_chunk()
-        && let Some(next) = waiting.front()
-        && !has_item(&chunk, next)
+    let bounds = ChunkBounds::new(requests);
+    while let Some(next) = waiting.front()
+        && bounds.allow(&chunk, next)
         && requests.try_key_in_turn(&next.write)
     {
         chunk.extend(waiting.pop_front());

@@ -2,8 +2,9 @@
 //!
 //! The scan of a verification reads the items of a table. If the plan lists the keys of its sources, the scan reads no
 //! derived item. So the verification reads every derived item that the journal records, and then its recorded source.
-//! This finds exactly the orphans that a scan of all derived items would find: without a record, nothing shows that this
-//! migration put an item, so no other item can count as an orphan.
+//! This finds the orphans that a scan of all derived items would find: without a record, nothing shows that this
+//! migration put an item. An item with a damaged record is an exception. Its record counts as a mismatch here, and if the
+//! key in the record cannot be read, the item itself is not read.
 //!
 //! The list is one more segment of the verification, after those of the scan. A position is the number of a journal row.
 

@@ -10,7 +10,7 @@ use crate::state::{Mismatch, Verdict};
 /// This text is recorded for a mismatching item if a repair would replace a value that, according to the records, the
 /// migration did not write.
 pub(in crate::passes::verify) const REPLACES: &str =
-    "a repair replaces a value that this migration is not recorded to have written; an application may have written it";
+    "a repair replaces a value that this migration has no record of writing; an application may have written it";
 
 /// This text is recorded for a mismatching item if a repair would change it only with `--repair-remove`.
 pub(in crate::passes::verify) const NOT_REMOVED: &str =

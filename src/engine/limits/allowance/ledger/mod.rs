@@ -152,6 +152,18 @@ impl Ledger {
         self.spend_limits.exceeded_limit(spent + Spend { write: 1.0, read: 0.0 }, spent)
     }
 
+    /// Returns the write units that the limits still allow, if nothing else is spent. `None` if there is no limit.
+    pub(crate) fn affordable_write(&self) -> Option<Units> {
+        let SpendLimits { max_wcu, money, before, slice: _ } = self.spend_limits;
+        let counts = self.spent() - before;
+        let by_units = max_wcu.map(|limit| limit - counts.write);
+        let by_money = money.map(|(limit, prices)| {
+            let (write, _) = prices.affordable_units((limit - prices.dollars(counts)).max(0.0));
+            write
+        });
+        by_units.into_iter().chain(by_money).reduce(f64::min)
+    }
+
     /// Returns `max_wcu` and `max_cost_usd`, each with the part that is used. `None` for a limit that is not set.
     pub(crate) fn limits(&self) -> [Option<(f64, f64)>; 2] {
         let SpendLimits { max_wcu, money, before, slice: _ } = self.spend_limits;

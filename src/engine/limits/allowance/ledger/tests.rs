@@ -42,6 +42,17 @@ fn without_a_limit_nothing_is_reserved_and_everything_is_counted() {
 }
 
 #[test]
+fn the_affordable_writes_are_what_the_tightest_limit_leaves() {
+    assert_eq!(Ledger::new(spend_limits(None, None), writes(5.0)).affordable_write(), None);
+    let mut ledger = Ledger::new(spend_limits(Some(20.0), Some(0.000_025)), writes(5.0));
+    assert_eq!(ledger.affordable_write(), Some(15.0));
+    ledger = Ledger::new(spend_limits(Some(1_000.0), Some(0.000_025)), writes(5.0));
+    assert!((ledger.affordable_write().unwrap() - 35.0).abs() < 1e-6, "$0.000025 buys 40 units");
+    let exempt = spend_limits(Some(20.0), None).with_exempt_spend(writes(5.0));
+    assert_eq!(Ledger::new(exempt, writes(5.0)).affordable_write(), Some(20.0));
+}
+
+#[test]
 fn a_write_limit_does_not_concern_reads() {
     let mut ledger = Ledger::new(spend_limits(Some(10.0), None), writes(10.0));
     assert_eq!(ledger.take(reads(500.0)), CapacityReply::Granted);
