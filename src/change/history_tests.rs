@@ -338,7 +338,7 @@ fn a_rollback_in_place_leaves_an_item_without_a_record_alone() {
     let plan = [copy("a", "b")];
     let rollback = Changes::for_undo(&plan, InPlace, key(), Vec::new());
     assert_eq!(rollback.decide_with(&equal, &ItemHistory::default()), Decision::NothingToDo);
-    // An earlier version recorded no copy to a path without a value, so only the equality shows what it wrote.
+    // An earlier version did not record such a copy. So only equal values show what that version wrote.
     let earlier = ItemHistory::default().without_creations();
     let Decision::Write(write) = rollback.decide_with(&equal, &earlier) else { panic!() };
     assert_eq!(write.actions, [Action::Remove { path: path("b") }]);

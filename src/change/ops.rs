@@ -92,7 +92,7 @@ impl Ops {
             Ops::Expand(ops) => ops.iter().filter_map(ExpandOp::own_path).collect(),
             Ops::Contract(ops) => ops.iter().map(ContractOp::own_path).collect(),
             Ops::OldFromNew(ops) => ops.iter().flat_map(OldFromNewOp::own_paths).collect(),
-            // Undo relies on records, and ignores the `where` of a change.
+            // Undo decides by records. It does not evaluate a change's `where`.
             Ops::Undo(_) | Ops::Decider(_) => Vec::new(),
         }
     }

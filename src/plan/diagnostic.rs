@@ -98,7 +98,7 @@ impl Problems {
     }
 
     /// Returns the position of one character of a string's content. If the string contains escapes, returns the
-    /// position of the whole string.
+    /// position of the string itself.
     pub(super) fn char_span_in_string(&self, string: TextSpan, content: &str, at: usize) -> TextSpan {
         let width = content.get(at..).and_then(|rest| rest.chars().next()).map_or(1, char::len_utf8);
         self.span_in_string(string, content, at..at + width)

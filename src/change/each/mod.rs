@@ -1,6 +1,6 @@
 //! `each`: changes in every element of a list, or in every value of a map.
 //!
-//! All changes in one container together produce one new value of the whole container. The write stores this value on
+//! The changes of a container produce one new value for the container. The write stores this value on
 //! condition that the container has not changed since it was read. The write never addresses an element by its
 //! position, because another element may have this position when the write arrives. The journal records the exact old
 //! container.

@@ -163,7 +163,7 @@ impl Lower<'_, '_> {
         None
     }
 
-    /// Refuses `element` without a member, except in `type(element)`. The value of the whole element would include what
+    /// Refuses `element` without a member, except in `type(element)`. The element contains what
     /// the change itself writes.
     fn refuse_whole_element(&mut self, node: &Node) {
         let is_whole = |place: &Place| place.root == Root::Variable(ELEMENT_SLOT) && place.steps.is_empty();

@@ -203,7 +203,7 @@ fn a_narrow_scope_has_a_quarter_of_a_partition_and_never_more_than_the_table() {
     };
     let expected = (Budget { write: 800.0, read: 750.0 }, Budget { write: 900.0, read: 2.0 });
     assert_eq!(narrow(&stated, &table()), expected);
-    // If a narrow budget exceeds the capacity of the whole table, it is an error, even if the table's own budget is
+    // If a narrow budget exceeds the table's capacity, it is an error, even if the table's own budget is
     // also wrong.
     let table = TableDescription { provisioned: Some((1.0, 850.0)), ..table() };
     let wrong = [Table(Access::Write), PartitionKey(Access::Write), PartitionKey(Access::Read)];

@@ -184,7 +184,7 @@ fn proven_history(connection: &Connection, keys: &[ItemKey]) -> Result<Vec<ItemH
     keys.iter().map(of).collect()
 }
 
-/// Stores that this run of the expansion records every copy in place.
+/// Stores the fact that this `run` pass records each in-place copy.
 pub(super) fn record_creations(connection: &Connection, run: RunId) -> Result<(), StateFileError> {
     events::set_fact(connection, StoredFact::Creations(run), "yes")
 }

@@ -318,7 +318,7 @@ async fn a_damaged_journal_row_does_not_stop_a_lookup_for_a_report() {
     assert!(found[0].unreadable_reason().is_none() && !changed(&found), "{found:?}");
 }
 
-/// Every run of this version records its copies in place. An earlier version did not, and did not store that it does.
+/// Each run of this version records its in-place copies, and stores this fact. Runs of an earlier version did neither.
 #[tokio::test]
 async fn an_earlier_run_counts_as_one_that_did_not_record_its_copies() {
     let dir = scratch();
